@@ -1,1 +1,14 @@
-//! device
+//! Plans, and the devices that run them.
+//!
+//! A [`Plan`] is pure data: buffers at fixed offsets, kernels, stages. A [`Device`] loads it and runs it; a run
+//! allocates nothing. Invariant: devices never see the graph; all they know is in the plan.
+
+pub mod cpu;
+mod device;
+mod error;
+pub mod null;
+pub mod plan;
+
+pub use device::{Allocation, Device, DeviceInfo, MemoryUse, Program, StageTime};
+pub use error::DeviceError;
+pub use plan::Plan;

@@ -1,0 +1,78 @@
+//! The interface every device implements: about ten methods.
+
+use crate::{DeviceError, Plan};
+use std::sync::Arc;
+
+/// A persistent storage on a device, by number. Freed by [`Device::free`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct Allocation(pub u32);
+
+/// A loaded plan, by number.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct Program(pub u32);
+
+/// What a device is, for people and for `--json`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct DeviceInfo {
+    /// As it is asked for: `cpu`, `cuda:0`.
+    pub name: String,
+    /// What it is: the processor's model and what is used of it.
+    pub description: String,
+    /// Parallel workers it uses.
+    pub workers: usize,
+}
+
+/// Bytes the device holds for us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct MemoryUse {
+    /// Allocations of the host's (states, inputs, outputs).
+    pub allocated: usize,
+    /// Arena and slabs that programs share: the largest any loaded plan needs.
+    pub arena: usize,
+    /// What programs hold beside that: packed weights, workspaces, partial results. Fixed when loaded.
+    pub workspace: usize,
+}
+
+impl MemoryUse {
+    /// All of it.
+    pub fn total(&self) -> usize {
+        self.allocated + self.arena + self.workspace
+    }
+}
+
+/// Time spent in one kernel over profiled runs.
+#[derive(Clone, PartialEq, Debug)]
+pub struct StageTime {
+    /// The kernel's label.
+    pub label: String,
+    /// Seconds, all workers' together divided by their number.
+    pub seconds: f64,
+    /// Floating-point operations, of all profiled runs.
+    pub flops: u64,
+}
+
+/// A device: holds storage, loads plans, runs them. Nothing in `run` allocates.
+pub trait Device: Send {
+    /// What it is.
+    fn info(&self) -> DeviceInfo;
+    /// Storage of `bytes`, zeroed, aligned to [`crate::plan::ALIGN`].
+    fn allocate(&mut self, bytes: usize) -> Result<Allocation, DeviceError>;
+    /// Gives storage back. No loaded program may be bound to it any more.
+    fn free(&mut self, allocation: Allocation);
+    /// Host to device.
+    fn write(&mut self, to: Allocation, offset: usize, bytes: &[u8]) -> Result<(), DeviceError>;
+    /// Device to host; waits for what was started.
+    fn read(&mut self, from: Allocation, offset: usize, bytes: &mut [u8]) -> Result<(), DeviceError>;
+    /// Prepares a plan; `bindings` in the plan's order. Takes the arena and workspace it needs now.
+    fn load(&mut self, plan: Arc<Plan>, bindings: &[Allocation]) -> Result<Program, DeviceError>;
+    /// Forgets a program.
+    fn unload(&mut self, program: Program);
+    /// Starts one run; may return before it is done.
+    fn run(&mut self, program: Program) -> Result<(), DeviceError>;
+    /// Waits for everything started.
+    fn wait(&mut self) -> Result<(), DeviceError>;
+    /// What it holds now.
+    fn memory(&self) -> MemoryUse;
+    /// Runs once, timing each kernel.
+    fn profile(&mut self, program: Program) -> Result<Vec<StageTime>, DeviceError>;
+}

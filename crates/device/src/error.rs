@@ -1,0 +1,44 @@
+//! What can go wrong on a device.
+
+use thiserror::Error;
+
+/// An error of a device.
+#[derive(Clone, PartialEq, Debug, Error)]
+pub enum DeviceError {
+    /// No such device.
+    #[error("device '{asked}' is not known; known: {known}")]
+    Unknown {
+        /// What was asked for.
+        asked: String,
+        /// What could be asked for.
+        known: String,
+    },
+    /// Not enough memory.
+    #[error("{device}: cannot allocate {needed} bytes ({what}); use a smaller batch size")]
+    OutOfMemory {
+        /// Device name.
+        device: String,
+        /// Bytes asked for.
+        needed: usize,
+        /// For what.
+        what: String,
+    },
+    /// A worker could not be started.
+    #[error("{device}: cannot start worker threads: {reason}; ask for fewer with --threads")]
+    Workers {
+        /// Device name.
+        device: String,
+        /// The system's reason.
+        reason: String,
+    },
+    /// An allocation does not fit a plan's binding, or a transfer its allocation.
+    #[error("{what}: expected {expected} bytes, got {found}")]
+    Size {
+        /// Which binding or transfer.
+        what: String,
+        /// Bytes it has.
+        expected: usize,
+        /// Bytes given.
+        found: usize,
+    },
+}

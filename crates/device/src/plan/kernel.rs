@@ -1,0 +1,240 @@
+//! The kernels a plan is made of.
+//!
+//! Parallelism: axis 0 of every kernel's iteration space (`Kernel::extent`) may be cut anywhere, as parts are
+//! independent, but for a `Loop` or a filter gradient that reduces over axis 0: it is cut into `parts` pieces at
+//! `part * extent / parts`, each with its own partial result.
+
+use super::{Access, Body, BufferId, ExprId};
+use thalweg_base::{ConvDims, PoolDims};
+
+/// How a reduction combines.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Reduce {
+    /// Sum, starting at 0.
+    Sum,
+    /// Maximum, starting at minus infinity; NaN stays NaN.
+    Max,
+}
+
+/// A result of a loop.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LoopOut {
+    /// The value.
+    pub value: ExprId,
+    /// `None`: stored for every element of the space. Otherwise combined over the loop's reduced axes and
+    /// stored once per element of the kept axes (strides of the reduced axes are 0).
+    pub reduce: Option<Reduce>,
+    /// Where it is stored.
+    pub access: Access,
+    /// With `parts > 1`, a reduced result of part `p` is stored `p * part_stride` elements further.
+    pub part_stride: isize,
+}
+
+/// Element-wise work, movement and reductions over one index space.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Loop {
+    /// Extents, outermost first; never empty (a scalar is `[1]`).
+    pub space: Vec<usize>,
+    /// Per axis, whether results with a `reduce` combine over it.
+    pub reduced: Vec<bool>,
+    /// Number of pieces axis 0 is cut into if it is reduced; 1 otherwise.
+    pub parts: usize,
+    /// What is computed per element.
+    pub body: Body,
+    /// Results, at least one. An element-wise result may be stored where an input is loaded with the same access.
+    pub outs: Vec<LoopOut>,
+}
+
+/// A matrix product [batch, m, k] x [batch, k, n]; `ta`: the left operand is stored [batch, k, m]; `tb`: the
+/// right one [batch, n, k].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[expect(missing_docs, reason = "the fixed shape letters of the project")]
+pub struct DotDims {
+    pub batch: usize,
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    pub ta: bool,
+    pub tb: bool,
+}
+
+/// Which product a contraction is. Operands `a`, `b` and the result are dense, row-major f32.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Product {
+    /// Matrix product.
+    Dot(DotDims),
+    /// a = image NHWC, b = filter HWIO, result = output.
+    Conv(ConvDims),
+    /// a = output gradient, b = filter, result = image gradient.
+    ConvInputGrad(ConvDims),
+    /// a = image, b = output gradient, result = filter gradient; reduces over the batch.
+    ConvFilterGrad(ConvDims),
+}
+
+/// A pooling inside a convolution's epilogue: the convolution's own output is never stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PoolEpilogue {
+    /// Maximum pooling of the epilogue's values; windows disjoint, no padding.
+    pub dims: PoolDims,
+    /// Where the position of the maximum goes (u8, row-major in the window), if anyone needs it.
+    pub arg: Option<BufferId>,
+}
+
+/// What happens to each accumulated value before it is stored. Accesses are over the result's space.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Epilogue {
+    /// Expressions over [`super::Expr::Acc`] and loads. Space: the result's shape ([batch, m, n] for a dot).
+    pub body: Body,
+    /// The stored value.
+    pub value: ExprId,
+    /// Pooling of that value (only for `Conv`).
+    pub pool: Option<PoolEpilogue>,
+}
+
+/// A product, its epilogue, its result.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Contraction {
+    /// Which.
+    pub product: Product,
+    /// Left operand.
+    pub a: BufferId,
+    /// Right operand.
+    pub b: BufferId,
+    /// Result: the product's shape, or the pool's where the epilogue pools. With `parts > 1`, [parts, ...].
+    pub out: BufferId,
+    /// Pieces of the batch with their own partial result (`ConvFilterGrad` only; 1 otherwise).
+    pub parts: usize,
+    /// Elementwise continuation.
+    pub epilogue: Option<Epilogue>,
+}
+
+/// How a pooling combines; padding takes no part.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum PoolKind {
+    /// Maximum.
+    Max,
+    /// Sum.
+    Sum,
+}
+
+/// A pooling on its own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pool {
+    /// Combination.
+    pub kind: PoolKind,
+    /// Geometry.
+    pub dims: PoolDims,
+    /// Image, dense f32.
+    pub x: BufferId,
+    /// Values, if anyone needs them.
+    pub out: Option<BufferId>,
+    /// u8 positions of the first maximum, if anyone needs them (`Max` only).
+    pub arg: Option<BufferId>,
+}
+
+/// Puts gradients back at the positions of the maxima; zero elsewhere; adds where windows overlap.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unpool {
+    /// Geometry.
+    pub dims: PoolDims,
+    /// u8 positions.
+    pub arg: BufferId,
+    /// Values, of the pool's output shape.
+    pub dy: BufferId,
+    /// Image.
+    pub out: BufferId,
+}
+
+/// i32 index of the first maximum: [outer, n, inner] -> [outer, inner].
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(missing_docs, reason = "said above")]
+pub struct ArgMax {
+    pub outer: usize,
+    pub n: usize,
+    pub inner: usize,
+    pub x: BufferId,
+    pub out: BufferId,
+}
+
+/// A kernel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(missing_docs, reason = "see the types")]
+pub enum Kernel {
+    Loop(Loop),
+    Contraction(Contraction),
+    Pool(Pool),
+    Unpool(Unpool),
+    ArgMax(ArgMax),
+}
+
+impl Kernel {
+    /// Buffers read, possibly with repeats.
+    pub fn reads(&self) -> Vec<BufferId> {
+        match self {
+            Kernel::Loop(l) => l.body.loads().map(|a| a.buffer).collect(),
+            Kernel::Contraction(c) => {
+                let extra = c.epilogue.iter().flat_map(|e| e.body.loads().map(|a| a.buffer));
+                [c.a, c.b].into_iter().chain(extra).collect()
+            }
+            Kernel::Pool(p) => vec![p.x],
+            Kernel::Unpool(u) => vec![u.arg, u.dy],
+            Kernel::ArgMax(a) => vec![a.x],
+        }
+    }
+
+    /// Buffers written.
+    pub fn writes(&self) -> Vec<BufferId> {
+        match self {
+            Kernel::Loop(l) => l.outs.iter().map(|o| o.access.buffer).collect(),
+            Kernel::Contraction(c) => {
+                let arg = c.epilogue.as_ref().and_then(|e| e.pool).and_then(|p| p.arg);
+                std::iter::once(c.out).chain(arg).collect()
+            }
+            Kernel::Pool(p) => p.out.into_iter().chain(p.arg).collect(),
+            Kernel::Unpool(u) => vec![u.out],
+            Kernel::ArgMax(a) => vec![a.out],
+        }
+    }
+
+    /// Changes every buffer in place.
+    pub fn map_buffers(&mut self, mut f: impl FnMut(&mut BufferId)) {
+        match self {
+            Kernel::Loop(l) => {
+                l.body.map_loads(|a| f(&mut a.buffer));
+                l.outs.iter_mut().for_each(|o| f(&mut o.access.buffer));
+            }
+            Kernel::Contraction(c) => {
+                f(&mut c.a);
+                f(&mut c.b);
+                f(&mut c.out);
+                if let Some(e) = &mut c.epilogue {
+                    e.body.map_loads(|a| f(&mut a.buffer));
+                    if let Some(arg) = e.pool.as_mut().and_then(|p| p.arg.as_mut()) {
+                        f(arg);
+                    }
+                }
+            }
+            Kernel::Pool(p) => {
+                f(&mut p.x);
+                p.out.iter_mut().chain(&mut p.arg).for_each(f);
+            }
+            Kernel::Unpool(u) => [&mut u.arg, &mut u.dy, &mut u.out].into_iter().for_each(f),
+            Kernel::ArgMax(a) => [&mut a.x, &mut a.out].into_iter().for_each(f),
+        }
+    }
+
+    /// Extent of axis 0 of the iteration space: images for what works on images, rows for a plain loop.
+    pub fn extent(&self) -> usize {
+        match self {
+            Kernel::Loop(l) => l.space[0],
+            Kernel::Contraction(c) => match c.product {
+                Product::Dot(d) if d.batch == 1 => d.m,
+                Product::Dot(d) => d.batch,
+                Product::Conv(d) | Product::ConvInputGrad(d) | Product::ConvFilterGrad(d) => d.n,
+            },
+            Kernel::Pool(p) => p.dims.n,
+            Kernel::Unpool(u) => u.dims.n,
+            Kernel::ArgMax(a) => a.outer,
+        }
+    }
+}

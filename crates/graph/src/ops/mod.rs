@@ -1,0 +1,142 @@
+//! The primitives: each file holds type rule, gradient, f64 reference and test cases of one concept; the
+//! matches below are the registry.
+
+use crate::cases::Case;
+use crate::reference::Tensor;
+use crate::{Graph, GraphError, NodeId, Op, Type};
+
+mod argmax;
+mod concat;
+mod conv;
+mod dot;
+mod leaf;
+mod movement;
+mod pad;
+mod pool;
+mod reduce;
+mod scalar;
+mod slice;
+
+/// Gradients of an operation's operands, `None` where none is needed or none flows.
+pub type Grads = Vec<Option<NodeId>>;
+
+/// The operation's name in text forms and messages.
+pub fn name(op: &Op) -> &'static str {
+    match op {
+        Op::Input(_) => "input",
+        Op::State(_) => "state",
+        Op::Const(_) => "const",
+        Op::Iota { .. } => "iota",
+        Op::Random { .. } => "random",
+        Op::Scalar(s) => s.name(),
+        Op::Cast(_) => "cast",
+        Op::Reshape(_) => "reshape",
+        Op::Transpose(_) => "transpose",
+        Op::Broadcast(_) => "broadcast",
+        Op::Slice(_) => "slice",
+        Op::Pad { .. } => "pad",
+        Op::Concat(_) => "concat",
+        Op::Flip(_) => "flip",
+        Op::Reduce(crate::ReduceKind::Sum, _) => "reduce_sum",
+        Op::Reduce(crate::ReduceKind::Max, _) => "reduce_max",
+        Op::ArgMax(_) => "argmax",
+        Op::Dot { .. } => "dot",
+        Op::Conv(_) => "conv",
+        Op::ConvInputGrad(_) => "conv_input_grad",
+        Op::ConvFilterGrad(_) => "conv_filter_grad",
+        Op::Pool(crate::PoolKind::Max, _) => "pool_max",
+        Op::Pool(crate::PoolKind::Sum, _) => "pool_sum",
+        Op::ArgPool(_) => "argpool",
+        Op::Unpool(_) => "unpool",
+    }
+}
+
+/// The type of the result, or what does not fit.
+pub fn infer(op: &Op, inputs: &[&Type]) -> Result<Type, GraphError> {
+    match op {
+        Op::Input(_) | Op::State(_) => {
+            Err(GraphError::operands(name(op), inputs, "inputs and states are declared, not computed"))
+        }
+        Op::Const(_) | Op::Iota { .. } | Op::Random { .. } => leaf::infer(op, inputs),
+        Op::Scalar(s) => scalar::infer(*s, inputs),
+        Op::Cast(dtype) => scalar::infer_cast(*dtype, inputs),
+        Op::Reshape(_) | Op::Transpose(_) | Op::Broadcast(_) | Op::Flip(_) => movement::infer(op, inputs),
+        Op::Slice(spans) => slice::infer(spans, inputs),
+        Op::Pad { axes, value } => pad::infer(axes, *value, inputs),
+        Op::Concat(axis) => concat::infer(*axis, inputs),
+        Op::Reduce(_, axes) => reduce::infer(op, axes, inputs),
+        Op::ArgMax(axis) => argmax::infer(*axis, inputs),
+        Op::Dot { ta, tb } => dot::infer(*ta, *tb, inputs),
+        Op::Conv(d) | Op::ConvInputGrad(d) | Op::ConvFilterGrad(d) => conv::infer(op, d, inputs),
+        Op::Pool(_, d) | Op::ArgPool(d) | Op::Unpool(d) => pool::infer(op, d, inputs),
+    }
+}
+
+/// The operands' gradients, given the gradient of the result of node `id`. `needed` says which are wanted.
+pub fn gradient(g: &mut Graph, id: NodeId, dy: NodeId, needed: &[bool]) -> Result<Grads, GraphError> {
+    let node = g.node(id).clone();
+    let x = &node.inputs;
+    Ok(match &node.op {
+        Op::Input(_) | Op::State(_) | Op::Const(_) | Op::Iota { .. } | Op::Random { .. } => {
+            vec![None; x.len()]
+        }
+        Op::Scalar(s) => scalar::gradient(g, *s, id, x, dy, needed),
+        Op::Cast(_) => vec![None],
+        Op::Reshape(_) | Op::Transpose(_) | Op::Broadcast(_) | Op::Flip(_) => {
+            vec![Some(movement::gradient(g, &node.op, x[0], dy))]
+        }
+        Op::Slice(spans) => vec![Some(slice::gradient(g, spans, x[0], dy))],
+        Op::Pad { axes, .. } => vec![Some(pad::gradient(g, axes, x[0], dy))],
+        Op::Concat(axis) => concat::gradient(g, *axis, x, dy),
+        Op::Reduce(kind, axes) => vec![Some(reduce::gradient(g, *kind, axes, id, x[0], dy))],
+        Op::ArgMax(_) | Op::ArgPool(_) => vec![None],
+        Op::Dot { ta, tb } => dot::gradient(g, *ta, *tb, x, dy, needed),
+        Op::Conv(d) | Op::ConvInputGrad(d) | Op::ConvFilterGrad(d) => {
+            conv::gradient(g, &node.op, d, x, dy, needed)
+        }
+        Op::Pool(kind, d) => vec![Some(pool::gradient(g, *kind, d, x[0], dy))],
+        Op::Unpool(_) => {
+            let scope = g.scope_of(id).to_string();
+            return Err(GraphError::NoGradient { op: "unpool", node: id.index(), scope });
+        }
+    })
+}
+
+/// The value in f64.
+pub fn reference(op: &Op, ty: &Type, args: &[&Tensor]) -> Tensor {
+    match op {
+        Op::Input(_) | Op::State(_) => unreachable!("inputs and states are fed"),
+        Op::Const(_) | Op::Iota { .. } | Op::Random { .. } => leaf::reference(op, ty, args),
+        Op::Scalar(s) => scalar::reference(*s, ty, args),
+        Op::Cast(dtype) => crate::reference::round_all(*dtype, args[0].clone()),
+        Op::Reshape(_) | Op::Transpose(_) | Op::Broadcast(_) | Op::Flip(_) => {
+            movement::reference(op, ty, args[0])
+        }
+        Op::Slice(spans) => slice::reference(spans, ty, args[0]),
+        Op::Pad { axes, value } => pad::reference(axes, *value, ty, args[0]),
+        Op::Concat(axis) => concat::reference(*axis, ty, args),
+        Op::Reduce(kind, axes) => reduce::reference(*kind, axes, ty, args[0]),
+        Op::ArgMax(axis) => argmax::reference(*axis, ty, args[0]),
+        Op::Dot { ta, tb } => dot::reference(*ta, *tb, ty, args),
+        Op::Conv(d) | Op::ConvInputGrad(d) | Op::ConvFilterGrad(d) => conv::reference(op, d, args),
+        Op::Pool(_, d) | Op::ArgPool(d) | Op::Unpool(d) => pool::reference(op, d, args),
+    }
+}
+
+/// Every primitive's test cases.
+pub fn cases() -> Vec<Case> {
+    [
+        leaf::cases(),
+        scalar::cases(),
+        movement::cases(),
+        slice::cases(),
+        pad::cases(),
+        concat::cases(),
+        reduce::cases(),
+        argmax::cases(),
+        dot::cases(),
+        conv::cases(),
+        pool::cases(),
+    ]
+    .concat()
+}
