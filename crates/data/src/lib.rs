@@ -1,1 +1,27 @@
-//! data
+//! Data sets of Thalweg: sources, formats, decoding, batching and prefetch on the host.
+//!
+//! Input: files of known formats (CIFAR binary, MNIST idx, image folders), arrays in memory, or a name that
+//! can be downloaded. Output: a [`Dataset`] whose examples are raw little-endian bytes, and a [`Loader`] that
+//! turns an order of examples into batches. Invariant: what a loader yields depends on the data set and the
+//! order alone, never on the number of threads or their timing.
+
+mod arrays;
+pub mod cifar;
+mod dataset;
+pub mod decode;
+mod error;
+pub mod folder;
+mod loader;
+mod memory;
+pub mod mnist;
+mod named;
+mod order;
+mod subset;
+
+pub use arrays::{Arrays, ArraysBuilder, Values};
+pub use dataset::{Dataset, Field, Role, Split, class_counts};
+pub use error::{DataError, Result};
+pub use loader::{Batch, Loader, LoaderOptions};
+pub use named::{NAMES, default_root, dir_of, open_named};
+pub use order::epoch_order;
+pub use subset::Subset;

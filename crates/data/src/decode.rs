@@ -1,0 +1,139 @@
+//! One image: from JPEG, PNG or WebP bytes to U8 pixels of a given size.
+//!
+//! Input: a file or bytes. Output: `height x width x channels` bytes, NHWC without the batch: rows from the
+//! top, turned upright by the EXIF orientation, channels gray (1), RGB (3) or RGBA (4), stretched to the size
+//! with an antialiased bilinear filter. Invariant: nothing is decoded before the size in its header has been
+//! checked, so no file can make the program use more than a few times `max_pixels` bytes.
+
+use crate::error::{DataError, Result};
+use image::imageops::{self, FilterType};
+use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Pixel};
+use std::fs;
+use std::io::Cursor;
+use std::path::Path;
+
+/// How many pixels are decoded unless the caller says otherwise: 8192 x 8192.
+pub const MAX_PIXELS: u64 = 1 << 26;
+
+/// Extensions of the files that can be decoded, in lower case.
+pub const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
+
+/// Bytes beyond the pixels that a decoder may use: tables, rows, the compressed data.
+const DECODER_BYTES: u64 = 64 << 20;
+
+/// Deflate cannot shrink data more than this; a PNG that announces more pixels lies.
+const DEFLATE_RATIO: u64 = 1032;
+
+/// The size to which an image is brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// 1 = gray, 3 = RGB, 4 = RGBA.
+    pub channels: usize,
+}
+
+impl Size {
+    /// Bytes of the image.
+    pub fn bytes(self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    /// Whether images of this size can be made.
+    pub(crate) fn check(self) -> Result<()> {
+        let axis = 1..=1 << 16;
+        if axis.contains(&self.height) && axis.contains(&self.width) && [1, 3, 4].contains(&self.channels) {
+            return Ok(());
+        }
+        Err(DataError::argument(format!(
+            "images cannot be brought to {} x {} pixels of {} channels; use 1 to 65536 rows and columns, and \
+             1 (gray), 3 (RGB) or 4 (RGBA) channels",
+            self.height, self.width, self.channels
+        )))
+    }
+}
+
+/// Decodes an image file to `height x width x channels` bytes.
+pub fn image(path: &Path, height: usize, width: usize, channels: usize) -> Result<Vec<u8>> {
+    let size = Size { height, width, channels };
+    size.check()?;
+    let mut out = vec![0; size.bytes()];
+    file_into(path, size, MAX_PIXELS, &mut out)?;
+    Ok(out)
+}
+
+/// Decodes image bytes; `name` is what errors call them.
+pub fn image_bytes(bytes: &[u8], name: &str, size: Size) -> Result<Vec<u8>> {
+    size.check()?;
+    let mut out = vec![0; size.bytes()];
+    bytes_into(bytes, Path::new(name), size, MAX_PIXELS, &mut out)?;
+    Ok(out)
+}
+
+/// Decodes an image file into `out`, which holds exactly `size` bytes.
+pub(crate) fn file_into(path: &Path, size: Size, max_pixels: u64, out: &mut [u8]) -> Result<()> {
+    let bytes = fs::read(path).map_err(DataError::io("read", path))?;
+    bytes_into(&bytes, path, size, max_pixels, out)
+}
+
+fn bytes_into(bytes: &[u8], path: &Path, size: Size, max_pixels: u64, out: &mut [u8]) -> Result<()> {
+    let image = decode(bytes, path, max_pixels)?;
+    match size.channels {
+        1 => resize_into(image.into_luma8(), size, out),
+        3 => resize_into(image.into_rgb8(), size, out),
+        _ => resize_into(image.into_rgba8(), size, out),
+    }
+    Ok(())
+}
+
+/// Decodes to whatever the file holds, after its header has been checked.
+fn decode(bytes: &[u8], path: &Path, max_pixels: u64) -> Result<DynamicImage> {
+    let bad = |what: String| DataError::Image { path: path.to_path_buf(), what };
+    let wrong = |e: ImageError| bad(e.to_string());
+    if bytes.is_empty() {
+        return Err(bad("the file is empty".into()));
+    }
+    let mut reader =
+        ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(DataError::io("read", path))?;
+    let format = match reader.format() {
+        Some(f @ (ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP)) => f,
+        Some(other) => return Err(bad(format!("the format {other:?} is not supported"))),
+        None => return Err(bad("neither JPEG, PNG nor WebP by its first bytes".into())),
+    };
+    let mut limits = Limits::no_limits();
+    // 8 bytes a pixel: RGBA of 16 bits. The pixel limit itself is checked below, with a better message.
+    limits.max_alloc = Some(max_pixels.saturating_mul(8).saturating_add(DECODER_BYTES));
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(wrong)?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > max_pixels {
+        return Err(DataError::TooManyPixels { path: path.to_path_buf(), width, height, limit: max_pixels });
+    }
+    // Palettes and 1-bit images expand by at most 8 x 4 on top of what deflate does.
+    let ceiling = (bytes.len() as u64).saturating_mul(DEFLATE_RATIO * 32);
+    if format == ImageFormat::Png && decoder.total_bytes() > ceiling {
+        return Err(bad(format!(
+            "the header announces {width} x {height} pixels, but {} bytes cannot hold them",
+            bytes.len()
+        )));
+    }
+    let orientation = decoder.orientation().map_err(wrong)?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(wrong)?;
+    image.apply_orientation(orientation);
+    Ok(image)
+}
+
+/// Stretches to `size`; a copy when the size is right already.
+fn resize_into<P>(image: ImageBuffer<P, Vec<u8>>, size: Size, out: &mut [u8])
+where
+    P: Pixel<Subpixel = u8> + 'static,
+{
+    let (w, h) = (size.width as u32, size.height as u32);
+    if image.dimensions() == (w, h) {
+        out.copy_from_slice(image.as_raw());
+    } else {
+        out.copy_from_slice(imageops::resize(&image, w, h, FilterType::Triangle).as_raw());
+    }
+}
