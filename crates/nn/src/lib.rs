@@ -1,1 +1,1 @@
-//! nn
+//! What is computed: layers, networks, losses, metrics, optimizers and schedules, as data that builds graph.
