@@ -48,7 +48,9 @@ def main():
         keras.backend.clear_session()
         keras.utils.set_random_seed(seed)
         model = seed_model()
-        model.compile(keras.optimizers.Adam(), "sparse_categorical_crossentropy", ["accuracy"])
+        model.compile(
+            optimizer=keras.optimizers.Adam(), loss="sparse_categorical_crossentropy", metrics=["accuracy"]
+        )
         begin = time.time()
         history = model.fit(
             x, y, batch_size=args.batch_size, epochs=args.epochs, verbose=0,
