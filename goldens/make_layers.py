@@ -7,26 +7,15 @@ Invariant: inputs, weights and output weights g are float32-representable, so th
 device sees exactly the numbers that the float64 reference saw.
 """
 
-import argparse
-import json
 import math
-import os
-import subprocess
-import sys
-import tempfile
 import zlib
 
 import numpy as np
-from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
 
-from store import save_golden
+from two_backends import f32, make, use_float64
 
-TOLERANCE = 1e-12
 # On TensorFlow these have a constant rounded to float32 somewhere, or compute in float32 whatever the input is.
 FROM_TORCH = ("up_bilinear", "rescaling", "act_gelu", "act_leaky_relu")
-# So those are held to this against TensorFlow, everything else to TOLERANCE.
-FLOAT32_TOLERANCE = 1e-6
 
 
 def case(name, class_name, config, *inputs, training=False, scale=1.0):
@@ -169,11 +158,6 @@ def all_cases():
     return cases
 
 
-def f32(values):
-    """Rounded to float32, held in float64."""
-    return np.asarray(values, np.float32).astype(np.float64)
-
-
 def weight_values(rng, name, shape):
     values = rng.standard_normal(shape)
     if name == "gamma":
@@ -245,17 +229,7 @@ def torch_by_hand(c):
 
 def compute(backend):
     """All tensors of all cases on one backend, and the case list with the weights' names."""
-    os.environ["KERAS_BACKEND"] = backend
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    import keras
-
-    # Keras rounds float64 results to float32 on every backend but TensorFlow; not here.
-    from keras.src.backend.common import dtypes
-
-    dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    keras.config.set_image_data_format("channels_last")
+    keras = use_float64(backend)
     tensors, listed = {}, []
     for c in all_cases():
         name = c["name"]
@@ -321,44 +295,8 @@ def compute(backend):
             "output": list(out.shape), "training": c["training"], "weights": weights,
             "trainable": [v.name for v in trainable],
         })
-    return tensors, listed
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--backend", help="internal: compute on this backend only")
-    parser.add_argument("--raw", help="internal: write here")
-    args = parser.parse_args()
-    if args.backend:
-        tensors, cases = compute(args.backend)
-        save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, args.raw, {"cases": json.dumps(cases)})
-        return
-
-    with tempfile.TemporaryDirectory() as folder:
-        files = {b: os.path.join(folder, b) for b in ("tensorflow", "torch")}
-        for backend, path in files.items():
-            subprocess.run([sys.executable, __file__, "--backend", backend, "--raw", path], check=True)
-        result, other = load_file(files["tensorflow"]), load_file(files["torch"])
-        with safe_open(files["tensorflow"], "np") as file:
-            cases = file.metadata()["cases"]
-
-    assert result.keys() == other.keys()
-    worst, bad = 0.0, []
-    for key in sorted(result):
-        assert result[key].shape == other[key].shape, key
-        difference = float(np.max(np.abs(result[key] - other[key]) / (1 + np.abs(other[key]))))
-        loose = key.startswith(FROM_TORCH)
-        if loose:
-            result[key] = other[key]
-        else:
-            worst = max(worst, difference)
-        if difference > (FLOAT32_TOLERANCE if loose else TOLERANCE):
-            bad.append(f"{key}: {difference:.3g}")
-    print(f"{len(json.loads(cases))} cases, {len(result)} tensors; TensorFlow and PyTorch agree to {worst:.2g}")
-    if bad:
-        sys.exit("the backends disagree:\n" + "\n".join(bad))
-    save_golden("layers.safetensors", result, {"cases": cases})
+    return tensors, {"cases": listed}
 
 
 if __name__ == "__main__":
-    main()
+    make(__file__, "layers.safetensors", compute, FROM_TORCH)
