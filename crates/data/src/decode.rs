@@ -91,7 +91,12 @@ fn bytes_into(bytes: &[u8], path: &Path, size: Size, max_pixels: u64, out: &mut 
 /// Decodes to whatever the file holds, after its header has been checked.
 fn decode(bytes: &[u8], path: &Path, max_pixels: u64) -> Result<DynamicImage> {
     let bad = |what: String| DataError::Image { path: path.to_path_buf(), what };
-    let wrong = |e: ImageError| bad(e.to_string());
+    let wrong = |e: ImageError| match e {
+        ImageError::Limits(_) => {
+            bad(format!("its header asks for more memory than the limit of {max_pixels} pixels allows"))
+        }
+        other => bad(other.to_string()),
+    };
     if bytes.is_empty() {
         return Err(bad("the file is empty".into()));
     }
