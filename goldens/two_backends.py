@@ -31,6 +31,14 @@ def use_float64(backend):
 
     # Keras rounds float64 results to float32 on every backend but TensorFlow; not here.
     dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
+    core = keras.src.backend.core
+
+    def exactly(convert):
+        # TensorFlow would take a Python float to float32 first.
+        return lambda x, *args, **kw: convert(np.array(x) if isinstance(x, float) else x, *args, **kw)
+
+    core.cast = keras.src.backend.cast = exactly(core.cast)
+    core.convert_to_tensor = keras.src.backend.convert_to_tensor = exactly(core.convert_to_tensor)
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
     keras.config.set_image_data_format("channels_last")
