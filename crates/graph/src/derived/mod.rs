@@ -1,1 +1,15 @@
-//! Derived.
+//! Derived operations: composed of primitives, so that gradients, fusion and every device come free.
+//!
+//! One file per concept, all as [`Graph`](crate::Graph) methods or functions over one. Invariant: nothing here
+//! adds a case to the IR; the formulas (Keras') are the only meaning.
+
+mod activation;
+mod norm;
+mod pooling;
+mod resize;
+mod softmax;
+mod stop;
+mod window;
+
+pub use norm::{BatchNorm, Moments};
+pub use window::{Geometry, Padding};
