@@ -1,1 +1,8 @@
-//! train
+//! Models that train.
+
+mod error;
+pub mod files;
+mod tensor;
+
+pub use error::{Result, TrainError};
+pub use tensor::Tensor;
