@@ -6,8 +6,8 @@
 //! checked, so no file can make the program use more than a few times `max_pixels` bytes.
 
 use crate::error::{DataError, Result};
-use image::imageops::{self, FilterType};
-use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Pixel};
+use crate::resize::resize;
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 use std::fs;
 use std::io::Cursor;
 use std::path::Path;
@@ -80,10 +80,12 @@ pub(crate) fn file_into(path: &Path, size: Size, max_pixels: u64, out: &mut [u8]
 
 fn bytes_into(bytes: &[u8], path: &Path, size: Size, max_pixels: u64, out: &mut [u8]) -> Result<()> {
     let image = decode(bytes, path, max_pixels)?;
+    let from = (image.height() as usize, image.width() as usize);
+    let to = (size.height, size.width);
     match size.channels {
-        1 => resize_into(image.into_luma8(), size, out),
-        3 => resize_into(image.into_rgb8(), size, out),
-        _ => resize_into(image.into_rgba8(), size, out),
+        1 => resize::<1>(&image.into_luma8(), from, out, to),
+        3 => resize::<3>(&image.into_rgb8(), from, out, to),
+        _ => resize::<4>(&image.into_rgba8(), from, out, to),
     }
     Ok(())
 }
@@ -128,17 +130,4 @@ fn decode(bytes: &[u8], path: &Path, max_pixels: u64) -> Result<DynamicImage> {
     let mut image = DynamicImage::from_decoder(decoder).map_err(wrong)?;
     image.apply_orientation(orientation);
     Ok(image)
-}
-
-/// Stretches to `size`; a copy when the size is right already.
-fn resize_into<P>(image: ImageBuffer<P, Vec<u8>>, size: Size, out: &mut [u8])
-where
-    P: Pixel<Subpixel = u8> + 'static,
-{
-    let (w, h) = (size.width as u32, size.height as u32);
-    if image.dimensions() == (w, h) {
-        out.copy_from_slice(image.as_raw());
-    } else {
-        out.copy_from_slice(imageops::resize(&image, w, h, FilterType::Triangle).as_raw());
-    }
 }

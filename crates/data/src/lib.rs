@@ -17,6 +17,7 @@ mod memory;
 pub mod mnist;
 mod named;
 mod order;
+mod resize;
 mod subset;
 
 pub use arrays::{Arrays, ArraysBuilder, Values};
