@@ -24,6 +24,10 @@ const DECODER_BYTES: u64 = 64 << 20;
 /// Deflate cannot shrink data more than this; a PNG that announces more pixels lies.
 const DEFLATE_RATIO: u64 = 1032;
 
+/// A JPEG block of 64 pixels takes a bit at the very least, so a byte holds at most 512 pixels; twice that
+/// for safety.
+const JPEG_RATIO: u64 = 1024;
+
 /// The size to which an image is brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
@@ -118,16 +122,81 @@ fn decode(bytes: &[u8], path: &Path, max_pixels: u64) -> Result<DynamicImage> {
     if u64::from(width) * u64::from(height) > max_pixels {
         return Err(DataError::TooManyPixels { path: path.to_path_buf(), width, height, limit: max_pixels });
     }
-    // Palettes and 1-bit images expand by at most 8 x 4 on top of what deflate does.
-    let ceiling = (bytes.len() as u64).saturating_mul(DEFLATE_RATIO * 32);
-    if format == ImageFormat::Png && decoder.total_bytes() > ceiling {
+    let ceiling = match format {
+        // Palettes and 1-bit images expand by at most 8 x 4 on top of what deflate does.
+        ImageFormat::Png => DEFLATE_RATIO * 32,
+        ImageFormat::Jpeg => JPEG_RATIO * 3,
+        _ => u64::MAX,
+    };
+    if decoder.total_bytes() > ceiling.saturating_mul(bytes.len() as u64) {
         return Err(bad(format!(
             "the header announces {width} x {height} pixels, but {} bytes cannot hold them",
             bytes.len()
         )));
     }
+    if format == ImageFormat::Jpeg && !jpeg_ends(bytes) {
+        return Err(bad("the file is cut short: it has no end marker".into()));
+    }
     let orientation = decoder.orientation().map_err(wrong)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(wrong)?;
     image.apply_orientation(orientation);
     Ok(image)
+}
+
+/// Whether a JPEG goes on to its end marker. The decoder fills what is missing with gray and says nothing.
+fn jpeg_ends(bytes: &[u8]) -> bool {
+    const STANDALONE: [u8; 9] = [0x01, 0xD0, 0xD1, 0xD2, 0xD3, 0xD4, 0xD5, 0xD6, 0xD7];
+    const END: u8 = 0xD9;
+    let mut at = 2; // after the start marker
+    // Entropy-coded data has no length: markers are found by their 0xFF, which data follows with a zero.
+    while let Some(&[first, marker]) = bytes.get(at..at + 2) {
+        at += match (first, marker) {
+            (0xFF, END) => return true,
+            (0xFF, 0) => 2,
+            (0xFF, 0xFF) => 1, // fill byte
+            (0xFF, m) if STANDALONE.contains(&m) => 2,
+            // A segment: its length counts itself but not the marker. Thumbnails inside are jumped over.
+            (0xFF, _) => match bytes.get(at + 2..at + 4) {
+                Some(&[high, low]) => 2 + usize::from(u16::from_be_bytes([high, low])).max(2),
+                _ => return false,
+            },
+            _ => 1,
+        };
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::ExtendedColorType;
+    use thalweg_base::philox::Sequence;
+
+    /// Files with damaged bytes are errors or images, never panics.
+    #[test]
+    fn damaged_files_never_panic() {
+        let size = Size { height: 3, width: 3, channels: 3 };
+        let pixels: Vec<u8> = (0..20 * 20 * 3).map(|i| (i * 7 % 256) as u8).collect();
+        let mut random = Sequence::new(1, 0, 0);
+        let mut out = vec![0; size.bytes()];
+        for format in [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP] {
+            let mut file = Cursor::new(Vec::new());
+            image::write_buffer_with_format(&mut file, &pixels, 20, 20, ExtendedColorType::Rgb8, format)
+                .unwrap();
+            let file = file.into_inner();
+            bytes_into(&file, Path::new("whole"), size, 1 << 16, &mut out).unwrap();
+            for _ in 0..400 {
+                let mut damaged = file.clone();
+                for _ in 0..1 + random.below(4) {
+                    let at = random.below(file.len() as u32) as usize;
+                    damaged[at] = random.next_word() as u8;
+                }
+                damaged.truncate(
+                    file.len() - random.below(2) as usize * random.below(file.len() as u32) as usize,
+                );
+                // Either outcome is right.
+                let _ = bytes_into(&damaged, Path::new("damaged"), size, 1 << 16, &mut out);
+            }
+        }
+    }
 }

@@ -132,12 +132,16 @@ fn images_are_stretched_with_an_antialiased_filter() {
 fn unreadable_images_are_named() {
     let png = plain([1, 2, 3], 64, 64, ImageFormat::Png);
     let jpeg = plain([1, 2, 3], 64, 64, ImageFormat::Jpeg);
+    let webp = plain([1, 2, 3], 64, 64, ImageFormat::WebP);
     for bytes in [
         &b""[..],
         b"text",
         &png[..20],
         &png[..png.len() / 2],
         &jpeg[..100],
+        &jpeg[..jpeg.len() - 40],
+        &jpeg[..jpeg.len() - 2],
+        &webp[..webp.len() - 6],
         b"GIF89a\x01\x00\x01\x00\x00\x00\x00;",
     ] {
         let error = decode_error(bytes);
@@ -162,4 +166,28 @@ fn a_png_that_lies_about_its_size_is_refused_before_memory_is_taken() {
     let options = FolderOptions { max_pixels: 2499, ..FolderOptions::new(4, 4) };
     let error = read(&folder::open(dir.path(), options).unwrap(), 0).unwrap_err().to_string();
     assert!(error.contains("big.png: the header announces 50 x 50") && error.contains("2499"), "{error}");
+}
+
+/// Cameras store photographs as the sensor lay and say in the EXIF data how to turn them.
+#[test]
+fn photographs_are_turned_upright() {
+    // Left half dark, right half bright.
+    let pixels: Vec<u8> = (0..32 * 16).flat_map(|i| [if i % 32 < 16 { 10 } else { 240 }; 3]).collect();
+    let jpeg = encode(&pixels, 32, 16, ImageFormat::Jpeg);
+    // One entry, the orientation (0x0112, a short): 6, to be turned clockwise.
+    let exif = b"\xFF\xE1\x00\x22Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+    let turned = [&jpeg[..2], exif, &jpeg[2..]].concat();
+    let size = Size { height: 32, width: 16, channels: 1 };
+    let upright = decode::image_bytes(&turned, "photograph", size).unwrap();
+    assert!(upright[..16 * 12].iter().all(|&p| p < 60), "dark above");
+    assert!(upright[16 * 20..].iter().all(|&p| p > 190), "bright below");
+}
+
+#[test]
+fn a_jpeg_that_lies_about_its_size_is_refused() {
+    let mut jpeg = plain([1, 2, 3], 8, 8, ImageFormat::Jpeg);
+    let frame = jpeg.windows(2).position(|w| w == [0xFF, 0xC0]).unwrap();
+    jpeg[frame + 5..frame + 9].copy_from_slice(&[0x1F, 0x40, 0x1F, 0x40]);
+    let error = decode_error(&jpeg);
+    assert!(error.contains("8000 x 8000 pixels, but") && error.contains("cannot hold them"), "{error}");
 }

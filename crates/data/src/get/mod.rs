@@ -73,7 +73,8 @@ impl Recipe {
     }
 
     fn fetch_official(&self, work: &Path, staging: &Path, report: &mut dyn FnMut(Progress)) -> Result<()> {
-        let fix = format!("check the network, or put the files into {} by hand", self.folder);
+        let dir = work.with_file_name(&self.folder);
+        let fix = format!("check the network, or put the official files into {} by hand", dir.display());
         match &self.origin {
             Origin::Archive { url, md5 } => {
                 let archive = Download { url, md5, fix: &fix }.run(work, report)?;
