@@ -3,8 +3,23 @@
 //! In: a verified graph. Out: a [`Plan`](thalweg_device::Plan) whose bindings are the graph's states, inputs and
 //! outputs, in that order, by name.
 
+//!
+//! Each pass is pure, in one ordered list ([`compile`]), and printable (`thalweg explain`).
+
+mod cost;
+mod emit;
+mod fuse;
+mod index;
+mod inplace;
+mod lower;
+mod memory;
+mod partition;
+mod program;
+mod schedule;
+mod simplify;
+
 use thalweg_device::Plan;
-use thalweg_graph::Graph;
+use thalweg_graph::{Graph, verify::verify};
 
 /// What the compiler is asked for.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +40,28 @@ pub struct Compiled {
 }
 
 /// Compiles a graph.
+///
+/// The passes, in order: *simplify* on the graph, first because every rule after it sees fewer shapes; *lower*
+/// (partition, fuse, emit), which ends the graph; *inplace*, before stages exist, as it adds order between
+/// kernels; *schedule*; *memory*, last, because lives are counted in stages.
 pub fn compile(graph: &Graph, options: &Options) -> Compiled {
-    let _ = (graph, options);
-    Compiled { plan: Plan::default(), passes: Vec::new() }
+    let mut passes = Vec::new();
+    let mut note = |name: &'static str, text: &dyn Fn() -> String| {
+        if options.explain {
+            passes.push((name, text()));
+        }
+    };
+    verify(graph, "build");
+    note("build", &|| graph.to_string());
+    let simple = simplify::simplify(graph);
+    verify(&simple, "simplify");
+    note("simplify", &|| simple.to_string());
+    let mut program = lower::lower(&simple, &options.name);
+    note("lower", &|| program.preview().to_string());
+    inplace::inplace(&mut program);
+    note("inplace", &|| program.preview().to_string());
+    let stages = schedule::schedule(&program);
+    let plan = memory::plan(&program, stages);
+    note("memory", &|| plan.to_string());
+    Compiled { plan, passes }
 }

@@ -1,0 +1,36 @@
+//! What a kernel costs: floating-point operations, and bytes with each buffer counted once.
+
+use crate::program::Program;
+use std::collections::BTreeSet;
+use thalweg_device::plan::{BufferId, Kernel, Product};
+
+/// (FLOPs, bytes) of one run.
+pub fn of(kernel: &Kernel, program: &Program) -> (u64, u64) {
+    let buffers: BTreeSet<BufferId> = kernel.reads().into_iter().chain(kernel.writes()).collect();
+    let whole = |b: &BufferId| {
+        let b = &program.buffers[b.0 as usize];
+        (b.len * b.dtype.size()) as u64
+    };
+    let bytes = buffers.iter().map(whole).sum();
+    let flops = match kernel {
+        Kernel::Loop(l) => {
+            let reductions = l.outs.iter().filter(|o| o.reduce.is_some()).count() as u64;
+            l.space.iter().product::<usize>() as u64 * (l.body.flops() + reductions)
+        }
+        Kernel::Contraction(c) => {
+            let (product, results) = match c.product {
+                Product::Dot(d) => (2 * (d.batch * d.m * d.n * d.k) as u64, d.batch * d.m * d.n),
+                Product::Conv(d) => (d.flops(), d.output().iter().product()),
+                Product::ConvInputGrad(d) => (d.flops(), d.image().iter().product()),
+                Product::ConvFilterGrad(d) => (d.flops(), d.filter().iter().product()),
+            };
+            product + c.epilogue.as_ref().map_or(0, |e| e.body.flops() * results as u64)
+        }
+        Kernel::Pool(p) => {
+            (p.dims.output().iter().product::<usize>() * p.dims.rows.size * p.dims.cols.size) as u64
+        }
+        Kernel::Unpool(u) => u.dims.output().iter().product::<usize>() as u64,
+        Kernel::ArgMax(a) => (a.outer * a.n * a.inner) as u64,
+    };
+    (flops, bytes)
+}

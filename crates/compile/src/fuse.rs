@@ -1,0 +1,343 @@
+//! Fusion: which stored nodes one kernel computes.
+//!
+//! In: a graph and its partition. Out: [`Item`]s, each of which lowers to one kernel (or a few, for padding and
+//! concatenation). Loops over the same space that share operands or feed each other index by index are joined;
+//! a contraction takes the element-wise work behind it, and the max pooling behind that.
+
+use crate::emit::{Emitter, Homes, Obstacle};
+use crate::partition::{Partition, base};
+use std::collections::{BTreeMap, BTreeSet};
+use thalweg_device::plan::{Body, ExprId};
+use thalweg_graph::{Graph, NodeId, Op, PoolDims, PoolKind};
+
+/// Results one loop may have, and expressions in its body: beyond, registers and caches no longer hold it.
+const MAX_OUTS: usize = 8;
+const MAX_EXPRS: usize = 96;
+
+/// What becomes a kernel.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Item {
+    /// Element-wise results and reductions over one space.
+    Loop {
+        /// Its stored nodes; a reduction's space is its operand's shape.
+        members: Vec<NodeId>,
+        /// The space.
+        space: Vec<usize>,
+        /// Axes reduced by its reductions, if it has any.
+        axes: Option<Vec<usize>>,
+    },
+    /// A product; `result` is what it stores: itself, or the element-wise node behind it.
+    Contraction {
+        /// The dot or convolution.
+        product: NodeId,
+        /// The last node of the epilogue.
+        result: NodeId,
+        /// Pooling behind the result: (geometry, values, positions).
+        pool: Option<(PoolDims, NodeId, Option<NodeId>)>,
+    },
+    /// A pooling on its own: of the operand, (values, positions).
+    Pool {
+        /// Combination.
+        kind: PoolKind,
+        /// Geometry.
+        dims: PoolDims,
+        /// Image.
+        x: NodeId,
+        /// Values.
+        out: Option<NodeId>,
+        /// Positions.
+        arg: Option<NodeId>,
+    },
+    /// Any other node, one kernel kind each (or loops: padding, concatenation).
+    Single(NodeId),
+}
+
+impl Item {
+    /// Stored nodes it computes.
+    pub fn outputs(&self) -> Vec<NodeId> {
+        match self {
+            Item::Loop { members, .. } => members.clone(),
+            Item::Contraction { result, pool: None, .. } => vec![*result],
+            Item::Contraction { pool: Some((_, out, arg)), .. } => {
+                [Some(*out), *arg].into_iter().flatten().collect()
+            }
+            Item::Pool { out, arg, .. } => [*out, *arg].into_iter().flatten().collect(),
+            Item::Single(id) => vec![*id],
+        }
+    }
+}
+
+/// The space and reduced axes of a stored node that a loop can compute.
+fn loop_space(g: &Graph, id: NodeId) -> (Vec<usize>, Option<Vec<usize>>) {
+    let node = g.node(id);
+    let (shape, axes) = match &node.op {
+        Op::Reduce(_, axes) => (g.shape(node.inputs[0]), Some(axes.clone())),
+        _ => (&node.ty.shape[..], None),
+    };
+    (if shape.is_empty() { vec![1] } else { shape.to_vec() }, axes)
+}
+
+/// The body of a loop and the value of each member.
+pub fn loop_body(
+    g: &Graph,
+    homes: &Homes,
+    members: &[NodeId],
+    space: &[usize],
+) -> Result<(Body, Vec<ExprId>), Obstacle> {
+    let mut emitter = Emitter::new(g, homes, space, members);
+    let mut values = Vec::new();
+    for &m in members {
+        values.push(match g.node(m).op {
+            Op::Reduce(..) => emitter.operand(g.node(m).inputs[0])?,
+            _ => emitter.root(m)?,
+        });
+    }
+    Ok((emitter.finish(), values))
+}
+
+/// The epilogue of a contraction: expressions from its accumulated value to `result`.
+pub fn epilogue_body(
+    g: &Graph,
+    homes: &Homes,
+    product: NodeId,
+    result: NodeId,
+) -> Result<(Body, ExprId), Obstacle> {
+    let shape = g.shape(product);
+    let space = match shape.len() {
+        // A matrix product's epilogue runs over [batch, m, n].
+        2 => vec![1, shape[0], shape[1]],
+        3 | 4 => shape.to_vec(),
+        _ => return Err(Obstacle::Conflict),
+    };
+    if matches!(g.node(product).op, Op::Dot { .. }) && space.len() == 4 {
+        return Err(Obstacle::Conflict);
+    }
+    let mut emitter = Emitter::new(g, homes, &space, &[]).with_accumulated(product);
+    let value = emitter.root(result)?;
+    Ok((emitter.finish(), value))
+}
+
+/// Decides all items. `Err` names a node that must be stored first.
+pub fn items(g: &Graph, p: &Partition, homes: &Homes) -> Result<Vec<Item>, NodeId> {
+    let mut taken: BTreeSet<NodeId> = BTreeSet::new();
+    let mut items = Vec::new();
+    for &id in &p.stored {
+        if matches!(
+            g.node(id).op,
+            Op::Dot { .. } | Op::Conv(_) | Op::ConvInputGrad(_) | Op::ConvFilterGrad(_)
+        ) {
+            let item = contraction(g, p, homes, id);
+            taken.extend(item.outputs());
+            if let Item::Contraction { product, result, .. } = item {
+                taken.extend([product, result]);
+            }
+            items.push(item);
+        }
+    }
+    let mut loops = Vec::new();
+    for &id in p.stored.iter().filter(|id| !taken.contains(id)) {
+        let node = g.node(id);
+        match &node.op {
+            Op::Input(_) | Op::State(_) => {}
+            Op::ArgMax(_) | Op::Unpool(_) => items.push(Item::Single(id)),
+            Op::Concat(_) | Op::Pad { .. } => {
+                for &x in &node.inputs {
+                    if let Err(Obstacle::Store(x)) = Emitter::new(g, homes, g.shape(x), &[]).operand(x) {
+                        return Err(base(g, x));
+                    }
+                }
+                items.push(Item::Single(id));
+            }
+            Op::Pool(kind, d) => {
+                let twin = p.stored.iter().copied().find(|&o| {
+                    *kind == PoolKind::Max
+                        && g.node(o).op == Op::ArgPool(*d)
+                        && g.node(o).inputs == node.inputs
+                });
+                items.push(Item::Pool { kind: *kind, dims: *d, x: node.inputs[0], out: Some(id), arg: twin });
+            }
+            Op::ArgPool(d) => {
+                let pool = Op::Pool(PoolKind::Max, *d);
+                let twin = p.stored.iter().any(|&o| g.node(o).op == pool && g.node(o).inputs == node.inputs);
+                if !twin {
+                    items.push(Item::Pool {
+                        kind: PoolKind::Max,
+                        dims: *d,
+                        x: node.inputs[0],
+                        out: None,
+                        arg: Some(id),
+                    });
+                }
+            }
+            _ => {
+                let (space, axes) = loop_space(g, id);
+                if let Err(Obstacle::Store(x)) = loop_body(g, homes, &[id], &space) {
+                    return Err(base(g, x));
+                }
+                loops.push((vec![id], space, axes));
+            }
+        }
+    }
+    items.extend(join(g, p, homes, &items, loops));
+    Ok(items)
+}
+
+/// A product with what can be done behind it.
+fn contraction(g: &Graph, p: &Partition, homes: &Homes, id: NodeId) -> Item {
+    let only = |id: NodeId| -> Vec<NodeId> {
+        if p.root[id.index()] { Vec::new() } else { p.users[id.index()].iter().copied().collect() }
+    };
+    let mut result = id;
+    if let [next] = only(id)[..] {
+        let elementwise = matches!(g.node(next).op, Op::Scalar(_) | Op::Cast(_));
+        let plain = !matches!(g.node(id).op, Op::ConvFilterGrad(_));
+        if elementwise && plain && g.ty(next) == g.ty(id) && epilogue_body(g, homes, id, next).is_ok() {
+            result = next;
+        }
+    }
+    let mut pool = None;
+    let readers = only(result);
+    if let (Op::Conv(_), false) = (&g.node(id).op, readers.is_empty()) {
+        let of =
+            |op: &Op| readers.iter().copied().find(|&r| g.node(r).op == *op && g.node(r).inputs == [result]);
+        let dims = readers.iter().find_map(|&r| match g.node(r).op {
+            Op::Pool(PoolKind::Max, d)
+                if d.disjoint() && [d.rows, d.cols].iter().all(|w| w.lo + w.hi == 0) =>
+            {
+                Some(d)
+            }
+            _ => None,
+        });
+        if let Some(d) = dims {
+            let (out, arg) = (of(&Op::Pool(PoolKind::Max, d)), of(&Op::ArgPool(d)));
+            if let (Some(out), true) = (out, readers.len() == 1 + usize::from(arg.is_some())) {
+                pool = Some((d, out, arg));
+            }
+        }
+    }
+    Item::Contraction { product: id, result, pool }
+}
+
+type LoopParts = (Vec<NodeId>, Vec<usize>, Option<Vec<usize>>);
+
+/// Joins loops over one space.
+fn join(g: &Graph, p: &Partition, homes: &Homes, others: &[Item], loops: Vec<LoopParts>) -> Vec<Item> {
+    // Stored nodes that each stored node reads: the kernel-level dependencies.
+    let reads = dependencies(g, p);
+    // Group number of each stored node; kernels that are not loops are groups of their own.
+    let mut group: BTreeMap<NodeId, usize> = BTreeMap::new();
+    let mut groups: Vec<Option<LoopParts>> = Vec::new();
+    for item in others {
+        for o in item.outputs() {
+            group.insert(o, groups.len());
+        }
+        if let Item::Contraction { product, result, .. } = item {
+            group.insert(*product, groups.len());
+            group.insert(*result, groups.len());
+        }
+        groups.push(None);
+    }
+    let first_loop = groups.len();
+    for l in loops {
+        group.insert(l.0[0], groups.len());
+        groups.push(Some(l));
+    }
+    let mut by_space: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
+    for (i, l) in groups.iter().enumerate() {
+        if let Some(l) = l {
+            by_space.entry(l.1.clone()).or_default().push(i);
+        }
+    }
+    for (space, peers) in by_space {
+        for (n, &a) in peers.iter().enumerate() {
+            for &b in &peers[n + 1..] {
+                let (Some(la), Some(lb)) = (&groups[a], &groups[b]) else { continue };
+                let axes = match (&la.2, &lb.2) {
+                    (Some(x), Some(y)) if x != y => continue,
+                    (x, y) => x.clone().or_else(|| y.clone()),
+                };
+                let mut members: Vec<NodeId> = la.0.iter().chain(&lb.0).copied().collect();
+                members.sort_unstable();
+                let related = space == [1] || shares(&reads, &la.0, &lb.0);
+                if members.len() > MAX_OUTS || !related || between(&reads, &group, a, b) {
+                    continue;
+                }
+                match loop_body(g, homes, &members, &space) {
+                    Ok((body, _)) if body.len() <= MAX_EXPRS => {}
+                    _ => continue,
+                }
+                for m in &members {
+                    group.insert(*m, a);
+                }
+                groups[a] = Some((members, space.clone(), axes));
+                groups[b] = None;
+            }
+        }
+    }
+    groups
+        .into_iter()
+        .skip(first_loop)
+        .flatten()
+        .map(|(members, space, axes)| Item::Loop { members, space, axes })
+        .collect()
+}
+
+/// For each stored node, the stored nodes its computation reads.
+fn dependencies(g: &Graph, p: &Partition) -> BTreeMap<NodeId, BTreeSet<NodeId>> {
+    let mut reads: BTreeMap<NodeId, BTreeSet<NodeId>> = BTreeMap::new();
+    for x in g.ids() {
+        if p.stored.contains(&x) {
+            for &user in &p.users[x.index()] {
+                reads.entry(user).or_default().insert(x);
+            }
+        }
+    }
+    reads
+}
+
+type Reads = BTreeMap<NodeId, BTreeSet<NodeId>>;
+
+/// Whether two loops read a common operand of their own size, or one reads the other.
+fn shares(reads: &Reads, a: &[NodeId], b: &[NodeId]) -> bool {
+    let of = |members: &[NodeId]| -> BTreeSet<NodeId> {
+        members.iter().flat_map(|m| reads.get(m).into_iter().flatten().copied()).collect()
+    };
+    let (ra, rb) = (of(a), of(b));
+    !ra.is_disjoint(&rb) || a.iter().any(|m| rb.contains(m)) || b.iter().any(|m| ra.contains(m))
+}
+
+/// Whether a path leads from one group to the other through a third: joined, they would wait for themselves.
+fn between(reads: &Reads, group: &BTreeMap<NodeId, usize>, a: usize, b: usize) -> bool {
+    let members = |x: usize| group.iter().filter(move |&(_, &gr)| gr == x).map(|(&n, _)| n);
+    let mut group_members: BTreeMap<usize, Vec<NodeId>> = BTreeMap::new();
+    for (&n, &gr) in group {
+        group_members.entry(gr).or_default().push(n);
+    }
+    [(a, b), (b, a)].into_iter().any(|(from, to)| {
+        // Walk up from `to` through other groups; reaching `from` is a path through a third.
+        let mut seen: BTreeSet<usize> = BTreeSet::new();
+        let mut open: Vec<usize> = members(to)
+            .flat_map(|m| reads.get(&m).into_iter().flatten())
+            .filter_map(|r| group.get(r).copied())
+            .filter(|&gr| gr != from && gr != to)
+            .collect();
+        while let Some(x) = open.pop() {
+            if x == from {
+                return true;
+            }
+            if seen.insert(x) {
+                for m in group_members.get(&x).into_iter().flatten() {
+                    open.extend(
+                        reads
+                            .get(m)
+                            .into_iter()
+                            .flatten()
+                            .filter_map(|r| group.get(r).copied())
+                            .filter(|&gr| gr != to),
+                    );
+                }
+            }
+        }
+        false
+    })
+}

@@ -1,0 +1,145 @@
+//! Which nodes are stored, and which are computed where they are used.
+//!
+//! Stored: results of kernels that are not loops, their operands, outputs and updates; and what would be
+//! computed twice at a cost. Everything else is computed inside the loops that use it.
+
+use std::collections::BTreeSet;
+use thalweg_graph::{Graph, NodeId, Op, ScalarOp};
+
+/// Work that may be repeated rather than stored and loaded again, in simple operations.
+const REPEAT_LIMIT: u64 = 4;
+
+/// For one graph.
+#[derive(Clone, Debug)]
+pub struct Partition {
+    /// Nodes that have a buffer.
+    pub stored: BTreeSet<NodeId>,
+    /// Per node, the stored or opaque nodes that use it, directly or through nodes computed on the way; and
+    /// whether it is itself a root.
+    pub users: Vec<BTreeSet<NodeId>>,
+    /// Per node, whether an output or an update is exactly it (through reshapes).
+    pub root: Vec<bool>,
+}
+
+/// Whether the node is the result of a kernel of its own kind, not of a loop body.
+pub fn opaque(op: &Op) -> bool {
+    match op {
+        Op::Input(_)
+        | Op::State(_)
+        | Op::Pad { .. }
+        | Op::Concat(_)
+        | Op::Reduce(..)
+        | Op::ArgMax(_)
+        | Op::Dot { .. }
+        | Op::Conv(_)
+        | Op::ConvInputGrad(_)
+        | Op::ConvFilterGrad(_)
+        | Op::Pool(..)
+        | Op::ArgPool(_)
+        | Op::Unpool(_) => true,
+        Op::Const(_)
+        | Op::Iota { .. }
+        | Op::Random { .. }
+        | Op::Scalar(_)
+        | Op::Cast(_)
+        | Op::Reshape(_)
+        | Op::Transpose(_)
+        | Op::Broadcast(_)
+        | Op::Slice(_)
+        | Op::Flip(_) => false,
+    }
+}
+
+/// Whether the kernel reads its operands as dense buffers (loops read anything).
+fn needs_buffers(op: &Op) -> bool {
+    opaque(op) && !matches!(op, Op::Reduce(..) | Op::Concat(_) | Op::Pad { .. })
+}
+
+/// The node under reshapes: it has the same dense elements.
+pub fn base(g: &Graph, mut id: NodeId) -> NodeId {
+    while let Op::Reshape(_) = g.node(id).op {
+        id = g.node(id).inputs[0];
+    }
+    id
+}
+
+/// Cost of computing a node's element once, without its operands.
+fn own_cost(op: &Op) -> u64 {
+    match op {
+        Op::Scalar(
+            ScalarOp::Exp
+            | ScalarOp::Log
+            | ScalarOp::Tanh
+            | ScalarOp::Sigmoid
+            | ScalarOp::Erf
+            | ScalarOp::Cos,
+        ) => 8,
+        Op::Scalar(ScalarOp::Pow) => 16,
+        Op::Scalar(ScalarOp::Div | ScalarOp::Sqrt) => 3,
+        Op::Scalar(_) => 1,
+        Op::Random { .. } => 30,
+        _ => 0,
+    }
+}
+
+impl Partition {
+    /// Decides for a graph. `forced` are nodes that an earlier attempt found impossible to inline.
+    pub fn new(g: &Graph, forced: &BTreeSet<NodeId>) -> Self {
+        let live = g.live();
+        let mut root = vec![false; g.len()];
+        let mut stored = forced.clone();
+        for id in g.roots() {
+            root[base(g, id).index()] = true;
+            stored.insert(base(g, id));
+        }
+        let alive: Vec<NodeId> = g.ids().filter(|id| live[id.index()]).collect();
+        for &id in &alive {
+            let node = g.node(id);
+            if opaque(&node.op) {
+                stored.insert(id);
+            }
+            if needs_buffers(&node.op) {
+                stored.extend(node.inputs.iter().map(|&i| base(g, i)));
+            }
+        }
+        let cost = Self::costs(g, &alive, &stored);
+        // What a repeating axis would compute again and again.
+        for &id in &alive {
+            if let Op::Broadcast(_) = g.node(id).op {
+                let mut x = g.node(id).inputs[0];
+                while matches!(g.node(x).op, Op::Reshape(_) | Op::Broadcast(_) | Op::Transpose(_)) {
+                    x = g.node(x).inputs[0];
+                }
+                let grows = g.ty(id).len() > 4 * g.ty(x).len();
+                if cost[x.index()] > 0 && grows {
+                    stored.insert(x);
+                }
+            }
+        }
+        let cost = Self::costs(g, &alive, &stored);
+        let mut users: Vec<BTreeSet<NodeId>> = vec![BTreeSet::new(); g.len()];
+        for &id in alive.iter().rev() {
+            if users[id.index()].len() >= 2 && cost[id.index()] >= REPEAT_LIMIT {
+                stored.insert(id);
+            }
+            let through: BTreeSet<NodeId> =
+                if stored.contains(&id) { BTreeSet::from([id]) } else { users[id.index()].clone() };
+            for i in g.node(id).inputs.clone() {
+                users[i.index()].extend(&through);
+            }
+        }
+        Partition { stored, users, root }
+    }
+
+    /// Cost of one element of each node, operands included that are not stored.
+    fn costs(g: &Graph, alive: &[NodeId], stored: &BTreeSet<NodeId>) -> Vec<u64> {
+        let mut cost = vec![0u64; g.len()];
+        for &id in alive {
+            let node = g.node(id);
+            let operands =
+                node.inputs.iter().filter(|i| !stored.contains(i)).map(|i| cost[i.index()]).sum::<u64>();
+            cost[id.index()] = if opaque(&node.op) { 0 } else { own_cost(&node.op).saturating_add(operands) };
+        }
+        cost
+    }
+}

@@ -1,0 +1,30 @@
+//! A ReLU's mask before a max pooling's gradient, instead of behind it.
+
+use super::splat;
+use thalweg_graph::{Graph, NodeId, Op, PoolKind, ScalarOp};
+
+/// `select(0 < y, unpool(argpool(y), dy), 0)` is `unpool(argpool(y), select(0 < pool(y), dy, 0))`: only the
+/// maximum's position carries a gradient, and there y is the pooled value. Then nothing needs y itself, and
+/// the convolution that made it need not store it.
+pub fn mask_before_unpool(g: &mut Graph, op: ScalarOp, inputs: &[NodeId]) -> Option<NodeId> {
+    if op != ScalarOp::Select || splat(g, inputs[2])?.value() != 0.0 {
+        return None;
+    }
+    let condition = g.node(inputs[0]).clone();
+    let unpool = g.node(inputs[1]).clone();
+    let (Op::Scalar(ScalarOp::Lt), Op::Unpool(d)) = (&condition.op, &unpool.op) else { return None };
+    let zero = splat(g, condition.inputs[0])?.value() == 0.0;
+    let y = condition.inputs[1];
+    let position = g.node(unpool.inputs[0]).clone();
+    let of_y = matches!(position.op, Op::ArgPool(_)) && position.inputs[0] == y;
+    // A position that two windows share would be masked twice or not at all; it is the same y, so that is right.
+    if !zero || !of_y {
+        return None;
+    }
+    let d = *d;
+    let pooled = g.op(Op::Pool(PoolKind::Max, d), &[y]);
+    let zero = g.constant(0.0);
+    let alive = g.lt(zero, pooled);
+    let dy = g.select(alive, unpool.inputs[1], zero);
+    Some(g.op(Op::Unpool(d), &[unpool.inputs[0], dy]))
+}
