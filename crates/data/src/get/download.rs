@@ -12,6 +12,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use ureq::http::{Response, StatusCode};
+use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
 /// A host that does not answer in this time is unreachable.
@@ -74,7 +75,10 @@ impl Download<'_> {
     }
 
     fn agent(&self) -> Agent {
+        // The machine's own certificate authorities: where a company's proxy reads along, only they know its.
+        let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
         Agent::config_builder()
+            .tls_config(tls)
             .timeout_resolve(Some(CONNECT))
             .timeout_connect(Some(CONNECT))
             .timeout_recv_response(Some(RESPONSE))
