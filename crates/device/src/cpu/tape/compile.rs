@@ -1,0 +1,434 @@
+//! From a body's expressions to the steps of a tape.
+//!
+//! Every operand has a shape class, so that what does not change along an axis of the block is computed once
+//! along it: a learning rate once a block, a channel's scale once a column. Registers ("slots") are given out by
+//! liveness. Invariant: a step never writes the slot of one of its own arguments, so the loops over lanes have no
+//! overlap.
+
+use crate::plan::{Body, Expr, ExprId};
+use std::collections::BTreeMap;
+use thalweg_base::{DType, ScalarOp};
+
+/// How a value varies over a block of rows x cols lanes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
+pub enum Class {
+    /// One lane: the same everywhere.
+    Uniform,
+    /// `cols` lanes: the same in every row.
+    Col,
+    /// `rows` lanes: the same in every column.
+    Row,
+    /// rows x cols lanes.
+    Dense,
+}
+
+impl Class {
+    fn of(row_varies: bool, col_varies: bool, one_row: bool) -> Class {
+        match (row_varies && !one_row, col_varies) {
+            (false, false) => Class::Uniform,
+            (false, true) if one_row => Class::Dense,
+            (false, true) => Class::Col,
+            (true, false) => Class::Row,
+            (true, true) => Class::Dense,
+        }
+    }
+
+    fn join(self, other: Class) -> Class {
+        match (self, other) {
+            (a, b) if a == b => a,
+            (Class::Uniform, c) | (c, Class::Uniform) => c,
+            _ => Class::Dense,
+        }
+    }
+}
+
+/// An affine read over the block's space.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// Which buffer.
+    pub buffer: crate::plan::BufferId,
+    /// Element at index 0.
+    pub offset: isize,
+    /// Per axis of the space but the last two.
+    pub outer: Vec<isize>,
+    /// Of the second-last axis; 0 where it has one step.
+    pub row: isize,
+    /// Of the last axis; 0 where it has one step.
+    pub col: isize,
+    /// Whether it is stored as bytes.
+    pub narrow: bool,
+}
+
+/// An affine index, as [`Load`].
+#[derive(Clone, Debug)]
+pub struct Index {
+    pub offset: i32,
+    pub outer: Vec<i32>,
+    pub row: i32,
+    pub col: i32,
+}
+
+/// What a step does. `F`, `I`, `U`: on f32, i32, u32 lanes; bool and u8 are u32 lanes.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Code {
+    Load(u16),
+    Index(u16),
+    Acc,
+    Random {
+        seed: u64,
+        stream: u32,
+    },
+    /// To Dense from the argument's class.
+    Spread(Class),
+    F1(ScalarOp),
+    NegI,
+    AbsI,
+    F2(ScalarOp),
+    AddI,
+    SubI,
+    MulI,
+    MaxI,
+    MinI,
+    MaxU,
+    MinU,
+    LtF,
+    LtI,
+    LtU,
+    EqF,
+    EqI,
+    And,
+    Select,
+    /// a * b + c, from a product used once.
+    MulAdd,
+    FToI,
+    FToU,
+    FToU8,
+    FToBool,
+    IToF,
+    IToU,
+    IToU8,
+    UToF,
+    UToI,
+    UToU8,
+    ToBool,
+}
+
+/// One step over all lanes of its class.
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub code: Code,
+    pub class: Class,
+    pub dst: u16,
+    pub slot: u16,
+    pub args: [u16; 3],
+    /// Per argument, whether it is one lane for all.
+    pub uniform: [bool; 3],
+    /// Whether lanes may be rounded up to 16: no argument lies in a buffer.
+    pub padded: bool,
+}
+
+/// What [`super::Tape`] is made of.
+#[derive(Clone, Debug, Default)]
+pub struct Compiled {
+    pub consts: Vec<u32>,
+    pub loads: Vec<Load>,
+    pub indices: Vec<Index>,
+    pub steps: Vec<Step>,
+    pub slots: usize,
+    pub results: Vec<u16>,
+}
+
+/// An operand while compiling.
+#[derive(Clone, Copy)]
+struct Operand {
+    id: u16,
+    class: Class,
+    /// Whether it may point into a buffer, where reading past the end is not allowed.
+    direct: bool,
+}
+
+struct Compiler<'a> {
+    body: &'a Body,
+    space: &'a [usize],
+    out: Compiled,
+    /// Operands so far, constants included.
+    operands: u16,
+    made: BTreeMap<u32, Operand>,
+    dense: BTreeMap<u16, Operand>,
+    uses: Vec<u32>,
+}
+
+/// Compiles what `values` need.
+pub fn compile(body: &Body, values: &[ExprId], space: &[usize]) -> Compiled {
+    let mut uses = vec![0; body.len()];
+    let mut needed = vec![false; body.len()];
+    for v in values {
+        needed[v.0 as usize] = true;
+        uses[v.0 as usize] += 2; // A result is never folded away.
+    }
+    for (id, expr, _) in body.iter().rev() {
+        if needed[id.0 as usize] {
+            for a in arguments(expr) {
+                needed[a.0 as usize] = true;
+                uses[a.0 as usize] += 1;
+            }
+        }
+    }
+    // Constants come first in the operand table.
+    let mut c = Compiler {
+        body,
+        space,
+        out: Compiled::default(),
+        operands: 0,
+        made: BTreeMap::new(),
+        dense: BTreeMap::new(),
+        uses,
+    };
+    for (id, expr, _) in body.iter().filter(|(id, ..)| needed[id.0 as usize]) {
+        if let Expr::Const(s) = expr {
+            let operand = Operand { id: c.operands, class: Class::Uniform, direct: true };
+            c.operands += 1;
+            c.out.consts.push(s.bits());
+            c.made.insert(id.0, operand);
+        }
+    }
+    for (id, expr, dtype) in body.iter().filter(|(id, ..)| needed[id.0 as usize]) {
+        if !matches!(expr, Expr::Const(_)) && !c.folded(id, expr) {
+            let operand = c.expr(id, expr, dtype);
+            c.made.insert(id.0, operand);
+        }
+    }
+    c.out.results = values
+        .iter()
+        .map(|v| {
+            let operand = c.made[&v.0];
+            c.spread(operand).id
+        })
+        .collect();
+    c.assign_slots();
+    c.out
+}
+
+fn arguments(expr: &Expr) -> Vec<ExprId> {
+    match expr {
+        Expr::Const(_) | Expr::Load(_) | Expr::Acc | Expr::Index { .. } => Vec::new(),
+        Expr::Random { element, step, .. } => vec![*element, *step],
+        Expr::Op(_, args) => args.clone(),
+        Expr::Cast(x) => vec![*x],
+    }
+}
+
+impl Compiler<'_> {
+    /// Whether a product goes into the one sum that uses it.
+    fn folded(&self, id: ExprId, expr: &Expr) -> bool {
+        self.uses[id.0 as usize] == 1
+            && self.body.dtype(id) == DType::F32
+            && matches!(expr, Expr::Op(ScalarOp::Mul, _))
+            && self.body.iter().any(|(sum, e, _)| self.product_of(sum, e) == Some(id))
+    }
+
+    /// The product that a sum takes in, if any: its first argument that is one and is used once.
+    fn product_of(&self, sum: ExprId, expr: &Expr) -> Option<ExprId> {
+        let Expr::Op(ScalarOp::Add, args) = expr else { return None };
+        if self.body.dtype(sum) != DType::F32 || self.uses[sum.0 as usize] == 0 {
+            return None;
+        }
+        let product = |a: &&ExprId| {
+            self.uses[a.0 as usize] == 1 && matches!(self.body.expr(**a), Expr::Op(ScalarOp::Mul, _))
+        };
+        args.iter().find(product).copied()
+    }
+
+    fn expr(&mut self, id: ExprId, expr: &Expr, dtype: DType) -> Operand {
+        match expr {
+            Expr::Const(_) => unreachable!("constants are operands already"),
+            Expr::Load(a) => {
+                let (outer, row, col) = self.split(&a.strides, 0);
+                let narrow = dtype.size() == 1;
+                let class = Class::of(row != 0, col != 0, self.one_row());
+                let load = Load { buffer: a.buffer, offset: a.offset, outer, row, col, narrow };
+                self.out.loads.push(load);
+                let code = Code::Load((self.out.loads.len() - 1) as u16);
+                Operand { direct: !narrow, ..self.step(code, class, &[]) }
+            }
+            Expr::Acc => Operand { direct: true, ..self.step(Code::Acc, Class::Dense, &[]) },
+            Expr::Index { offset, strides } => {
+                let (outer, row, col) = self.split(strides, 0);
+                let class = Class::of(row != 0, col != 0, self.one_row());
+                self.out.indices.push(Index { offset: *offset, outer, row, col });
+                self.step(Code::Index((self.out.indices.len() - 1) as u16), class, &[])
+            }
+            Expr::Random { seed, stream, element, step } => {
+                let args = [self.made[&element.0], self.made[&step.0]];
+                self.joined(Code::Random { seed: *seed, stream: *stream }, &args)
+            }
+            Expr::Cast(x) => {
+                let arg = self.made[&x.0];
+                match cast(self.body.dtype(*x), dtype) {
+                    Some(code) => self.joined(code, &[arg]),
+                    None => arg,
+                }
+            }
+            Expr::Op(op, args) => self.op(id, expr, *op, args),
+        }
+    }
+
+    fn op(&mut self, id: ExprId, expr: &Expr, op: ScalarOp, args: &[ExprId]) -> Operand {
+        if let Some(product) = self.product_of(id, expr) {
+            let Expr::Op(_, factors) = self.body.expr(product) else { unreachable!("a product") };
+            let at = args.iter().position(|a| *a == product).unwrap_or(0);
+            let operands = [factors[0], factors[1], args[1 - at]].map(|a| self.made[&a.0]);
+            return self.joined(Code::MulAdd, &operands);
+        }
+        let dtype = self.body.dtype(*args.last().unwrap_or(&ExprId(0)));
+        let code = code(op, dtype);
+        let operands: Vec<Operand> = args.iter().map(|a| self.made[&a.0]).collect();
+        self.joined(code, &operands)
+    }
+
+    /// A step whose class is the join of its arguments', which are spread where theirs is another.
+    fn joined(&mut self, code: Code, args: &[Operand]) -> Operand {
+        let class = args.iter().fold(Class::Uniform, |c, a| c.join(a.class));
+        // One condition or element for all lanes is rare; the loops want it per lane.
+        let per_lane = |i: usize| i == 0 && matches!(code, Code::Select | Code::Random { .. });
+        let args: Vec<Operand> = args
+            .iter()
+            .enumerate()
+            .map(|(i, &a)| match () {
+                () if a.class == class => a,
+                () if a.class == Class::Uniform && !per_lane(i) => a,
+                () if a.class == Class::Uniform && class != Class::Dense => self.spread_to(a, class),
+                () => self.spread(a),
+            })
+            .collect();
+        self.step(code, class, &args)
+    }
+
+    fn spread(&mut self, a: Operand) -> Operand {
+        if a.class == Class::Dense {
+            return a;
+        }
+        if let Some(&d) = self.dense.get(&a.id) {
+            return d;
+        }
+        let d = self.spread_to(a, Class::Dense);
+        self.dense.insert(a.id, d);
+        d
+    }
+
+    fn spread_to(&mut self, a: Operand, class: Class) -> Operand {
+        // With one row or column the spread value is the argument itself, which may lie in a buffer.
+        Operand { direct: a.direct, ..self.step(Code::Spread(a.class), class, &[a]) }
+    }
+
+    fn step(&mut self, code: Code, class: Class, args: &[Operand]) -> Operand {
+        let dst = self.operands;
+        self.operands += 1;
+        let mut step = Step {
+            code,
+            class,
+            dst,
+            slot: 0,
+            args: [0; 3],
+            uniform: [true; 3],
+            padded: class != Class::Uniform,
+        };
+        for (i, a) in args.iter().enumerate() {
+            step.args[i] = a.id;
+            step.uniform[i] = a.class == Class::Uniform;
+            step.padded &= a.class == Class::Uniform || !a.direct;
+        }
+        self.out.steps.push(step);
+        Operand { id: dst, class, direct: false }
+    }
+
+    fn one_row(&self) -> bool {
+        let rank = self.space.len();
+        rank < 2 || self.space[rank - 2] == 1
+    }
+
+    /// Strides as (outer, row, col), `zero` where an axis has one step.
+    fn split<T: Copy>(&self, strides: &[T], zero: T) -> (Vec<T>, T, T) {
+        let rank = self.space.len();
+        let of = |axis: usize| if self.space[axis] == 1 { zero } else { strides[axis] };
+        let outer = (0..rank.saturating_sub(2)).map(of).collect();
+        (outer, if rank >= 2 { of(rank - 2) } else { zero }, of(rank - 1))
+    }
+
+    /// Gives every step a slot that is free from its making to its last use.
+    fn assign_slots(&mut self) {
+        let mut last = vec![0_usize; self.operands as usize];
+        for (at, step) in self.out.steps.iter().enumerate() {
+            for a in step.args {
+                last[a as usize] = last[a as usize].max(at);
+            }
+            last[step.dst as usize] = last[step.dst as usize].max(at);
+        }
+        for r in &self.out.results {
+            last[*r as usize] = usize::MAX;
+        }
+        // A spread value may be its argument: that one lives as long.
+        for step in self.out.steps.iter().rev() {
+            if matches!(step.code, Code::Spread(_)) {
+                let a = step.args[0] as usize;
+                last[a] = last[a].max(last[step.dst as usize]);
+            }
+        }
+        let mut busy_until: Vec<usize> = Vec::new();
+        for (at, step) in self.out.steps.iter_mut().enumerate() {
+            let free = busy_until.iter().position(|&until| until < at);
+            let slot = free.unwrap_or_else(|| {
+                busy_until.push(0);
+                busy_until.len() - 1
+            });
+            busy_until[slot] = last[step.dst as usize];
+            step.slot = slot as u16;
+        }
+        self.out.slots = busy_until.len();
+    }
+}
+
+/// The step of an operation on that type of argument (the last one's).
+fn code(op: ScalarOp, dtype: DType) -> Code {
+    use ScalarOp as S;
+    let by = |f: Code, i: Code, u: Code| match dtype {
+        DType::F32 => f,
+        DType::I32 => i,
+        DType::U32 | DType::U8 | DType::Bool => u,
+    };
+    match op {
+        S::Neg => by(Code::F1(op), Code::NegI, Code::NegI),
+        S::Abs => by(Code::F1(op), Code::AbsI, Code::AbsI),
+        S::Exp | S::Log | S::Sqrt | S::Floor | S::Cos | S::Tanh | S::Sigmoid | S::Erf => Code::F1(op),
+        S::Add => by(Code::F2(op), Code::AddI, Code::AddI),
+        S::Sub => by(Code::F2(op), Code::SubI, Code::SubI),
+        S::Mul => by(Code::F2(op), Code::MulI, Code::MulI),
+        S::Max => by(Code::F2(op), Code::MaxI, Code::MaxU),
+        S::Min => by(Code::F2(op), Code::MinI, Code::MinU),
+        S::Div | S::Pow => Code::F2(op),
+        S::Lt => by(Code::LtF, Code::LtI, Code::LtU),
+        S::Eq => by(Code::EqF, Code::EqI, Code::EqI),
+        S::And => Code::And,
+        S::Select => Code::Select,
+    }
+}
+
+/// The step of a conversion; `None` where the lane stays as it is.
+fn cast(from: DType, to: DType) -> Option<Code> {
+    use DType::{Bool, F32, I32, U8, U32};
+    match (from, to) {
+        (F32, F32) | (I32, I32) | (U32 | U8 | Bool, U32) | (U8 | Bool, I32) => None,
+        (U8 | Bool, U8) | (Bool, Bool) => None,
+        (F32, I32) => Some(Code::FToI),
+        (F32, U32) => Some(Code::FToU),
+        (F32, U8) => Some(Code::FToU8),
+        (F32, Bool) => Some(Code::FToBool),
+        (I32, F32) => Some(Code::IToF),
+        (I32, U32) => Some(Code::IToU),
+        (I32, U8) => Some(Code::IToU8),
+        (U32 | U8 | Bool, F32) => Some(Code::UToF),
+        (U32, I32) => Some(Code::UToI),
+        (U32, U8) => Some(Code::UToU8),
+        (I32 | U32 | U8, Bool) => Some(Code::ToBool),
+    }
+}

@@ -1,0 +1,142 @@
+//! A compiled [`Body`]: its expressions evaluated block by block.
+//!
+//! A block is rows x cols lanes of 32 bits (f32, i32, u32; bool and u8 as u32), at most [`MAX_LANES`]; each step
+//! runs over the whole block, so that its cost is that of its vector loop and not that of choosing it. Values
+//! between steps stay in scratch, a few KiB that live in the first-level cache.
+//!
+//! Invariant: what a lane gets does not depend on how the space is cut into blocks.
+
+mod arith;
+mod compile;
+mod exec;
+mod math;
+mod moves;
+mod random;
+#[cfg(test)]
+mod tests;
+
+use super::{Bases, Isa};
+use crate::plan::{Body, ExprId};
+use compile::Compiled;
+use exec::Frame;
+use thalweg_base::DType;
+
+/// Most lanes of a block.
+pub const MAX_LANES: usize = 1024;
+/// Lanes between the end of one slot and the start of the next, so that slots do not fall on the same cache sets.
+const SLOT_GAP: usize = 16;
+
+/// The compiled expressions of a kernel.
+#[derive(Clone, Debug)]
+pub struct Tape {
+    code: Compiled,
+    dtypes: Vec<DType>,
+    isa: Isa,
+    table_bytes: usize,
+    rank: usize,
+}
+
+impl Tape {
+    /// Compiles the expressions that `values` need, over a space of that shape.
+    pub fn new(body: &Body, values: &[ExprId], space: &[usize], isa: Isa) -> Tape {
+        let code = compile::compile(body, values, space);
+        let operands = code.consts.len() + code.steps.len();
+        Tape {
+            dtypes: values.iter().map(|&v| body.dtype(v)).collect(),
+            isa,
+            table_bytes: (operands * size_of::<*const u32>()).next_multiple_of(64),
+            rank: space.len(),
+            code,
+        }
+    }
+
+    /// f32-lane scratch one evaluation needs, in bytes, 64-aligned.
+    pub fn scratch_bytes(&self) -> usize {
+        self.table_bytes + self.slots() * (MAX_LANES + SLOT_GAP) * 4
+    }
+
+    /// Registers of a block: what a good block size depends on.
+    pub fn slots(&self) -> usize {
+        self.code.slots
+    }
+
+    /// The type of a value.
+    pub fn dtype(&self, value: usize) -> DType {
+        self.dtypes[value]
+    }
+
+    /// Evaluates a block: axes before the last two are fixed at `origin`, the block covers `rows` steps of the
+    /// second-last axis from `origin[rank - 2]` and `cols` steps of the last axis from `origin[rank - 1]` (a space
+    /// of rank 1 has one row); `rows * cols` is at most [`MAX_LANES`]. For [`crate::plan::Expr::Acc`], row r is at
+    /// `acc + r * acc_stride` f32s. The values are then at [`Tape::result`].
+    ///
+    /// # Safety
+    /// Every access of the body must stay in its buffer for the whole block; `scratch` is
+    /// [`Tape::scratch_bytes`] long, 64-aligned and this worker's own.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the micro-kernels call it once a tile; a struct would be built each time"
+    )]
+    #[inline]
+    pub unsafe fn eval(
+        &self,
+        bases: &Bases,
+        origin: &[usize],
+        rows: usize,
+        cols: usize,
+        acc: *const f32,
+        acc_stride: usize,
+        scratch: *mut u8,
+    ) {
+        debug_assert!(rows * cols <= MAX_LANES && origin.len() == self.rank);
+        let table = scratch.cast::<*const u32>();
+        // SAFETY: the scratch holds the table, then the slots.
+        let slots = unsafe { scratch.add(self.table_bytes).cast::<u32>() };
+        let stride = (rows * cols).next_multiple_of(16) + SLOT_GAP;
+        let frame = Frame { table, slots, stride, rows, cols, bases, origin, acc: acc.cast(), acc_stride };
+        // SAFETY: the caller vouches for the accesses; the instruction set is one this processor has.
+        unsafe { exec::run(self.isa, &self.code, &frame) }
+    }
+
+    /// Where a value of the last block is: dense rows * cols lanes, in scratch or where it was loaded from.
+    ///
+    /// # Safety
+    /// After [`Tape::eval`] with that scratch.
+    #[inline]
+    pub unsafe fn result(&self, value: usize, scratch: *const u8) -> *const f32 {
+        let operand = self.code.results[value] as usize;
+        // SAFETY: the table has an address for every operand.
+        unsafe { scratch.cast::<*const f32>().add(operand).read() }
+    }
+
+    /// Stores a value of the last block: element (r, c) at `r * row_stride + c * col_stride` elements from
+    /// `out_ptr`.
+    ///
+    /// # Safety
+    /// After [`Tape::eval`] with that scratch, rows and cols; the elements are valid to write.
+    #[expect(clippy::too_many_arguments, reason = "as eval")]
+    #[inline]
+    pub unsafe fn store(
+        &self,
+        value: usize,
+        out_ptr: *mut u8,
+        row_stride: isize,
+        col_stride: isize,
+        rows: usize,
+        cols: usize,
+        scratch: *mut u8,
+        dtype: DType,
+    ) {
+        // SAFETY: as the caller vouches.
+        unsafe {
+            let lanes = self.result(value, scratch).cast::<u32>();
+            if dtype.size() == 1 {
+                moves::store(lanes, out_ptr, [row_stride, col_stride], [rows, cols], |lane| lane as u8);
+            } else {
+                moves::store(lanes, out_ptr.cast::<u32>(), [row_stride, col_stride], [rows, cols], |lane| {
+                    lane
+                });
+            }
+        }
+    }
+}
