@@ -1,0 +1,174 @@
+//! Builders of configurations: [`Sequential`] for a chain of layers, [`Functional`] for any graph of them.
+//!
+//! In: layers with typed arguments. Out: a [`ModelConfig`]. Invariant: both only write data down; what is wrong
+//! is found by [`crate::Network::new`], with the same words as for a file.
+
+use crate::NnError;
+use crate::config::{LayerConfig, ModelConfig, TensorRef};
+use crate::layers::{AnyLayer, InputLayer};
+use crate::naming::Names;
+
+/// A chain of layers (<https://keras.io/guides/sequential_model/>).
+///
+/// ```
+/// use thalweg_nn::{Network, Sequential, layers::{Conv2D, Dense, Flatten}};
+/// let config = Sequential::new()
+///     .input(&[32, 32, 3])
+///     .add(Conv2D::new(32, 3).activation("relu"))
+///     .add(Flatten::new())
+///     .add(Dense::new(10).activation("softmax"))
+///     .build()?;
+/// assert_eq!(Network::new(config)?.outputs()[0].shape, [10]);
+/// # Ok::<(), thalweg_nn::NnError>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Sequential {
+    name: Option<String>,
+    layers: Vec<AnyLayer>,
+}
+
+impl Sequential {
+    /// An empty chain.
+    pub fn new() -> Self {
+        Sequential::default()
+    }
+
+    /// Names the model; default `sequential`.
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = Some(name.to_string());
+        self
+    }
+
+    /// The shape of one example, `[32, 32, 3]`. Use `add(InputLayer::new(..).dtype("uint8"))` for raw images.
+    pub fn input(self, shape: &[usize]) -> Self {
+        self.add(InputLayer::new(shape))
+    }
+
+    /// Appends a layer.
+    #[expect(clippy::should_implement_trait, reason = "Keras' word")]
+    pub fn add(mut self, layer: impl Into<AnyLayer>) -> Self {
+        self.layers.push(layer.into());
+        self
+    }
+
+    /// The configuration; fails without an input, or on a name used twice.
+    pub fn build(self) -> Result<ModelConfig, NnError> {
+        let mut b = Functional::new().name(self.name.as_deref().unwrap_or("sequential"));
+        let mut layers = self.layers.into_iter();
+        let Some(first @ AnyLayer::InputLayer(_)) = layers.next() else {
+            let problem = "the first layer must be an input; call .input(&[rows, columns, channels]) first";
+            return Err(b.wrong(problem));
+        };
+        let input = b.layer(first, &[]);
+        let mut x = input.clone();
+        for layer in layers {
+            x = b.layer(layer, &[x]);
+        }
+        b.build(&[input], &[x])
+    }
+}
+
+/// The output of a layer's call, while a model is being built.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tensor(TensorRef);
+
+/// A layer that several calls share.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Shared(usize);
+
+/// Any graph of layers (<https://keras.io/guides/functional_api/>): several inputs and outputs, shared layers,
+/// residual joins.
+///
+/// ```
+/// use thalweg_nn::{Functional, layers::{Conv2D, Dense}};
+/// let mut b = Functional::new();
+/// let x = b.input("image", &[8, 8, 3]);
+/// let y = b.layer(Conv2D::new(3, 3).padding("same").activation("relu"), &[x.clone()]);
+/// let shared = b.define(Conv2D::new(4, 1));
+/// let (p, q) = (b.call(&shared, &[x.clone()]), b.call(&shared, &[y]));
+/// let config = b.build(&[x], &[p, q])?;
+/// assert_eq!(config.outputs[1].to_string(), "conv2d_1:1");
+/// # Ok::<(), thalweg_nn::NnError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Functional {
+    name: String,
+    layers: Vec<LayerConfig>,
+    names: Names,
+    twice: Option<String>,
+}
+
+impl Default for Functional {
+    fn default() -> Self {
+        Functional { name: "functional".into(), layers: Vec::new(), names: Names::default(), twice: None }
+    }
+}
+
+impl Functional {
+    /// An empty model.
+    pub fn new() -> Self {
+        Functional::default()
+    }
+
+    /// Names the model; default `functional`.
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = name.to_string();
+        self
+    }
+
+    /// An f32 input of that per-example shape.
+    pub fn input(&mut self, name: &str, shape: &[usize]) -> Tensor {
+        self.layer(InputLayer::new(shape).name(name), &[])
+    }
+
+    /// Adds a layer and calls it.
+    pub fn layer(&mut self, layer: impl Into<AnyLayer>, inputs: &[Tensor]) -> Tensor {
+        let shared = self.define(layer);
+        if self.layers[shared.0].is_input() {
+            return Tensor(TensorRef::first(&self.layers[shared.0].name));
+        }
+        self.call(&shared, inputs)
+    }
+
+    /// Adds a layer without calling it.
+    pub fn define(&mut self, layer: impl Into<AnyLayer>) -> Shared {
+        let layer = layer.into();
+        let layer = layer.get();
+        let name = match layer.given_name() {
+            Some(given) => {
+                if !self.names.reserve(given) {
+                    self.twice.get_or_insert(given.to_string());
+                }
+                given.to_string()
+            }
+            None => self.names.next(layer.class_name()),
+        };
+        let class_name = layer.class_name().to_string();
+        self.layers.push(LayerConfig { class_name, name, config: layer.config(), inbound: Vec::new() });
+        Shared(self.layers.len() - 1)
+    }
+
+    /// Calls a layer once more, with the same weights.
+    pub fn call(&mut self, layer: &Shared, inputs: &[Tensor]) -> Tensor {
+        let layer = &mut self.layers[layer.0];
+        layer.inbound.push(inputs.iter().map(|t| t.0.clone()).collect());
+        Tensor(TensorRef { layer: layer.name.clone(), call: layer.inbound.len() - 1 })
+    }
+
+    /// The configuration from `inputs` to `outputs`; fails on a name used twice.
+    pub fn build(self, inputs: &[Tensor], outputs: &[Tensor]) -> Result<ModelConfig, NnError> {
+        if let Some(name) = &self.twice {
+            return Err(self.wrong(&format!("two layers are called '{name}'; names must be unique")));
+        }
+        Ok(ModelConfig {
+            name: self.name,
+            layers: self.layers,
+            inputs: inputs.iter().map(|t| t.0.layer.clone()).collect(),
+            outputs: outputs.iter().map(|t| t.0.clone()).collect(),
+        })
+    }
+
+    fn wrong(&self, problem: &str) -> NnError {
+        NnError::Model { model: self.name.clone(), problem: problem.to_string() }
+    }
+}
