@@ -1,8 +1,7 @@
 //! Crossentropy of independent yes-or-no predictions.
 
 use super::logits::sigmoid_crossentropy;
-use super::sparse_categorical_crossentropy::clip;
-use super::{Cost, Logits, Target, like, target};
+use super::{Cost, EPSILON, Logits, Target, like, target};
 use crate::table::{Config, fraction};
 use serde::{Deserialize, Serialize};
 use thalweg_graph::{Graph, NodeId};
@@ -53,7 +52,8 @@ impl Cost for BinaryCrossentropy {
 fn of_probability(g: &mut Graph, t: NodeId, p: NodeId) -> NodeId {
     let one = g.constant(1.0);
     let q = g.sub(one, p);
-    let (p, q) = (clip(g, p), clip(g, q));
+    let p = g.clip(p, EPSILON, 1.0 - EPSILON);
+    let q = g.clip(q, EPSILON, 1.0 - EPSILON);
     let (log_p, log_q) = (g.log(p), g.log(q));
     let rest = g.sub(one, t);
     let (yes, no) = (g.mul(t, log_p), g.mul(rest, log_q));

@@ -1,8 +1,6 @@
 //! Crossentropy between target and predicted distributions.
 
-use super::logits::shifted_logsumexp;
-use super::sparse_categorical_crossentropy::clip;
-use super::{Cost, Logits, Target, like};
+use super::{Cost, EPSILON, Logits, Target, like};
 use crate::table::{Config, fraction};
 use serde::{Deserialize, Serialize};
 use thalweg_graph::{Graph, NodeId, ReduceKind};
@@ -37,18 +35,17 @@ impl Cost for CategoricalCrossentropy {
             t = g.scale(t, 1.0 - self.label_smoothing);
             t = g.offset(t, self.label_smoothing / classes);
         }
-        let minus_log = if from_logits {
-            let (shifted, logsumexp) = shifted_logsumexp(g, y_pred);
-            g.sub(logsumexp, shifted)
+        let log_p = if from_logits {
+            g.log_softmax(y_pred, last)
         } else {
             let sum = g.reduce_keep(ReduceKind::Sum, y_pred, &[last]);
             let p = g.div(y_pred, sum);
-            let p = clip(g, p);
-            let l = g.log(p);
-            g.negate(l)
+            let p = g.clip(p, EPSILON, 1.0 - EPSILON);
+            g.log(p)
         };
-        let terms = g.mul(t, minus_log);
-        g.reduce(ReduceKind::Sum, terms, &[last])
+        let terms = g.mul(t, log_p);
+        let sum = g.reduce(ReduceKind::Sum, terms, &[last]);
+        g.negate(sum)
     }
 
     fn target(&self) -> Target {

@@ -1,25 +1,12 @@
-//! Logits: what a softmax or sigmoid is taken of, and the stable functions of them that losses use.
+//! Crossentropy of a sigmoid's logits, and advice on last activations that do not suit a loss.
 
 use crate::activations::Logits;
-use thalweg_graph::{Graph, NodeId, ReduceKind};
-
-/// (x, log sum exp x), both less the same shift near the maximum over the last axis, so that nothing
-/// overflows: [.., c] and [.., 1]. Their difference is -log softmax(x).
-pub(crate) fn shifted_logsumexp(g: &mut Graph, x: NodeId) -> (NodeId, NodeId) {
-    let last = g.shape(x).len() - 1;
-    let top = g.reduce_keep(ReduceKind::Max, x, &[last]);
-    // The shift cancels, whatever it is: the floor of the maximum does as well, and has no gradient.
-    let shift = g.floor(top);
-    let shifted = g.sub(x, shift);
-    let e = g.exp(shifted);
-    let sum = g.reduce_keep(ReduceKind::Sum, e, &[last]);
-    (shifted, g.log(sum))
-}
+use thalweg_graph::{Graph, NodeId};
 
 /// `-z log s(x) - (1 - z) log(1 - s(x))` with s the sigmoid: `max(x, 0) - x z + log(1 + e^-|x|)`.
 ///
 /// Source: tf.nn.sigmoid_cross_entropy_with_logits, whose branches give the gradient s(x) - z at x = 0 too.
-pub(crate) fn sigmoid_crossentropy(g: &mut Graph, z: NodeId, x: NodeId) -> NodeId {
+pub(super) fn sigmoid_crossentropy(g: &mut Graph, z: NodeId, x: NodeId) -> NodeId {
     let zero = g.constant(0.0);
     let negative = g.lt(x, zero);
     let minus = g.negate(x);
@@ -33,7 +20,8 @@ pub(crate) fn sigmoid_crossentropy(g: &mut Graph, z: NodeId, x: NodeId) -> NodeI
     g.add(linear, l)
 }
 
-pub(crate) fn advice(
+/// A line where the last activation does not give what the loss expects.
+pub(super) fn advice(
     loss: &str,
     expected: Logits,
     from_logits: bool,

@@ -1,6 +1,5 @@
 //! Crossentropy between class indices and predicted distributions.
 
-use super::logits::shifted_logsumexp;
 use super::{Cost, EPSILON, Logits, Target, class_labels};
 use crate::table::Config;
 use serde::{Deserialize, Serialize};
@@ -32,18 +31,18 @@ impl Cost for SparseCategoricalCrossentropy {
         let scores = if from_logits {
             y_pred
         } else {
-            let p = clip(g, y_pred);
+            let p = g.clip(y_pred, EPSILON, 1.0 - EPSILON);
             g.log(p)
         };
-        let (shifted, logsumexp) = shifted_logsumexp(g, scores);
-        let costs = g.sub(logsumexp, shifted);
+        let log_p = g.log_softmax(scores, last);
         let classes = g.op(Op::Iota { axis: last, shape: shape.clone() }, &[]);
         let column = g.shape(labels).iter().copied().chain([1]).collect::<Vec<_>>();
         let labels_column = g.reshape(labels, &column);
-        let hit = g.scalar(thalweg_graph::ScalarOp::Eq, &[classes, labels_column]);
+        let hit = g.eq(classes, labels_column);
         let zero = g.constant(0.0);
-        let picked = g.select(hit, costs, zero);
-        let costs = g.reduce(ReduceKind::Sum, picked, &[last]);
+        let picked = g.select(hit, log_p, zero);
+        let picked = g.reduce(ReduceKind::Sum, picked, &[last]);
+        let costs = g.negate(picked);
         match self.ignore_class {
             None => costs,
             Some(class) => mean_over_valid(g, costs, labels, class),
@@ -73,11 +72,4 @@ fn mean_over_valid(g: &mut Graph, costs: NodeId, labels: NodeId, class: i32) -> 
     let scale = g.div(all, count);
     let scaled = g.mul(costs, scale);
     g.select(void, zero, scaled)
-}
-
-/// Into [1e-7, 1 - 1e-7].
-pub(super) fn clip(g: &mut Graph, p: NodeId) -> NodeId {
-    let (low, high) = (g.constant(EPSILON), g.constant(1.0 - EPSILON));
-    let p = g.max(p, low);
-    g.min(p, high)
 }

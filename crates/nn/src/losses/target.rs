@@ -69,7 +69,8 @@ impl Target {
                 Type::f32(pred)
             ));
         }
-        if target == pred || pred == with_column(target) && self != Target::Distribution {
+        let column = pred == with_column(target) || target == with_column(pred);
+        if target == pred || column && self != Target::Distribution {
             return Ok(());
         }
         let wanted = Type::f32(pred);

@@ -23,14 +23,7 @@ pub(super) fn clipped(g: &mut Graph, optimizer: &Optimizer, vars: &[Var]) -> Vec
         return grads.into_iter().map(|grad| g.mul(grad, factor)).collect();
     }
     if let Some(limit) = optimizer.clipvalue {
-        let (low, high) = (g.constant(-limit), g.constant(limit));
-        return grads
-            .into_iter()
-            .map(|grad| {
-                let above = g.max(grad, low);
-                g.min(above, high)
-            })
-            .collect();
+        return grads.into_iter().map(|grad| g.clip(grad, -limit, limit)).collect();
     }
     grads
 }
