@@ -1,0 +1,302 @@
+//! A slow interpreter of plans over real bytes at the planned offsets: separates faults of the compiler from
+//! faults of a device. Arithmetic in f64, rounded when stored.
+
+use thalweg_base::{ConvDims, DType, philox};
+use thalweg_device::Plan;
+use thalweg_device::plan::{
+    Access, Body, BufferId, Contraction, Expr, Kernel, KernelId, Loop, Place, PoolKind, Product, Reduce,
+    Stage,
+};
+
+/// Memory of one program.
+pub struct Machine {
+    pub bindings: Vec<Vec<u8>>,
+    arena: Vec<u8>,
+}
+
+impl Machine {
+    pub fn new(plan: &Plan) -> Self {
+        // Garbage in the arena: nothing may depend on what was there.
+        Machine {
+            bindings: plan.bindings.iter().map(|b| vec![0; b.bytes()]).collect(),
+            arena: (0..plan.arena).map(|i| (i * 37 + 11) as u8).collect(),
+        }
+    }
+
+    pub fn run(&mut self, plan: &Plan) {
+        for stage in &plan.stages {
+            let kernels: &[KernelId] = match stage {
+                Stage::Launch(k) | Stage::Region { kernels: k, .. } => k,
+            };
+            for &k in kernels {
+                self.kernel(plan, &plan.kernel(k).kernel);
+            }
+        }
+    }
+
+    fn bytes(&mut self, plan: &Plan, b: BufferId) -> (&mut Vec<u8>, usize, DType, usize) {
+        let buffer = plan.buffer(b);
+        match buffer.place {
+            Place::Binding(n) => (&mut self.bindings[n as usize], 0, buffer.dtype, buffer.len),
+            Place::Arena { offset } => (&mut self.arena, offset, buffer.dtype, buffer.len),
+            Place::Slab { .. } => panic!("the interpreter has no slabs"),
+        }
+    }
+
+    fn get(&mut self, plan: &Plan, b: BufferId, i: isize) -> f64 {
+        let (bytes, at, dtype, len) = self.bytes(plan, b);
+        assert!(i >= 0 && (i as usize) < len, "read of element {i} of {len}");
+        get(&bytes[at + i as usize * dtype.size()..], dtype)
+    }
+
+    fn set(&mut self, plan: &Plan, b: BufferId, i: isize, v: f64) {
+        let (bytes, at, dtype, len) = self.bytes(plan, b);
+        assert!(i >= 0 && (i as usize) < len, "write of element {i} of {len}");
+        set(&mut bytes[at + i as usize * dtype.size()..], dtype, v);
+    }
+
+    fn whole(&mut self, plan: &Plan, b: BufferId) -> Vec<f64> {
+        (0..plan.buffer(b).len as isize).map(|i| self.get(plan, b, i)).collect()
+    }
+
+    fn kernel(&mut self, plan: &Plan, kernel: &Kernel) {
+        match kernel {
+            Kernel::Loop(l) => self.looped(plan, l),
+            Kernel::Contraction(c) => self.contraction(plan, c),
+            Kernel::Pool(p) => {
+                let x = self.whole(plan, p.x);
+                let d = p.dims;
+                let (values, positions) = pool(&x, d, p.kind);
+                for i in 0..values.len() {
+                    p.out.inspect(|&o| self.set(plan, o, i as isize, values[i]));
+                    p.arg.inspect(|&o| self.set(plan, o, i as isize, positions[i]));
+                }
+            }
+            Kernel::Unpool(u) => {
+                let (arg, dy, d) = (self.whole(plan, u.arg), self.whole(plan, u.dy), u.dims);
+                let mut out = vec![0.0; d.n * d.h * d.w * d.c];
+                each_window(d, |i, o, p| {
+                    if arg[o] == p as f64 {
+                        out[i] += dy[o];
+                    }
+                });
+                out.iter().enumerate().for_each(|(i, &v)| self.set(plan, u.out, i as isize, v));
+            }
+            Kernel::ArgMax(a) => {
+                for o in 0..a.outer {
+                    for i in 0..a.inner {
+                        let at = |k: usize| ((o * a.n + k) * a.inner + i) as isize;
+                        let values: Vec<f64> = (0..a.n).map(|k| self.get(plan, a.x, at(k))).collect();
+                        let best = (0..a.n).rev().max_by(|&p, &q| values[p].total_cmp(&values[q])).unwrap();
+                        self.set(plan, a.out, (o * a.inner + i) as isize, best as f64);
+                    }
+                }
+            }
+        }
+    }
+
+    fn eval(&mut self, plan: &Plan, body: &Body, index: &[usize], acc: f64) -> Vec<f64> {
+        let at =
+            |a: &Access| a.offset + a.strides.iter().zip(index).map(|(s, &i)| s * i as isize).sum::<isize>();
+        let mut values: Vec<f64> = Vec::new();
+        for (_, e, dtype) in body.iter() {
+            let v = match e {
+                Expr::Const(c) => c.value(),
+                Expr::Load(a) => self.get(plan, a.buffer, at(a)),
+                Expr::Acc => acc,
+                Expr::Index { offset, strides } => {
+                    f64::from(offset + strides.iter().zip(index).map(|(s, &i)| s * i as i32).sum::<i32>())
+                }
+                Expr::Random { seed, stream, element, step } => f64::from(philox::unit(philox::word(
+                    *seed,
+                    *stream,
+                    values[step.0 as usize] as i32 as u32,
+                    values[element.0 as usize] as i32 as u32,
+                ))),
+                Expr::Op(op, args) => op.eval(&args.iter().map(|a| values[a.0 as usize]).collect::<Vec<_>>()),
+                Expr::Cast(x) => values[x.0 as usize],
+            };
+            values.push(dtype.round(v));
+        }
+        values
+    }
+
+    fn looped(&mut self, plan: &Plan, l: &Loop) {
+        assert!(!l.space.is_empty() && l.space.len() == l.reduced.len());
+        let total: usize = l.space.iter().product();
+        let start = |r| if r == Reduce::Sum { 0.0 } else { f64::NEG_INFINITY };
+        let mut sums: Vec<std::collections::BTreeMap<isize, f64>> = vec![Default::default(); l.outs.len()];
+        let mut stores: Vec<(BufferId, isize, f64)> = Vec::new();
+        for linear in 0..total {
+            let mut index = vec![0; l.space.len()];
+            let mut rest = linear;
+            for d in (0..l.space.len()).rev() {
+                index[d] = rest % l.space[d];
+                rest /= l.space[d];
+            }
+            let values = self.eval(plan, &l.body, &index, 0.0);
+            // Part p holds p*n/parts .. (p+1)*n/parts of axis 0.
+            let part = (0..l.parts).find(|p| index[0] < (p + 1) * l.space[0] / l.parts).unwrap();
+            for (o, out) in l.outs.iter().enumerate() {
+                let a = &out.access;
+                let mut at =
+                    a.offset + a.strides.iter().zip(&index).map(|(s, &i)| s * i as isize).sum::<isize>();
+                let v = values[out.value.0 as usize];
+                match out.reduce {
+                    None => stores.push((a.buffer, at, v)),
+                    Some(r) => {
+                        at += part as isize * if l.parts > 1 { out.part_stride } else { 0 };
+                        let e = sums[o].entry(at).or_insert(start(r));
+                        *e = match r {
+                            Reduce::Sum => *e + v,
+                            Reduce::Max => e.max(v),
+                        };
+                    }
+                }
+            }
+            // Element-wise results may overwrite operands only at their own element: store at once.
+            for (b, at, v) in stores.drain(..) {
+                self.set(plan, b, at, v);
+            }
+        }
+        for (o, out) in l.outs.iter().enumerate() {
+            for (&at, &v) in &sums[o] {
+                self.set(plan, out.access.buffer, at, v);
+            }
+        }
+    }
+
+    fn contraction(&mut self, plan: &Plan, c: &Contraction) {
+        let (a, b) = (self.whole(plan, c.a), self.whole(plan, c.b));
+        let (shape, mut out): (Vec<usize>, Vec<f64>) = match c.product {
+            Product::Dot(d) => {
+                let mut out = Vec::new();
+                for (p, (i, j)) in (0..d.batch)
+                    .flat_map(|p| (0..d.m).map(move |i| (p, i)))
+                    .flat_map(|(p, i)| (0..d.n).map(move |j| (p, (i, j))))
+                {
+                    let term = |k: usize| {
+                        let x = if d.ta { k * d.m + i } else { i * d.k + k };
+                        let y = if d.tb { j * d.k + k } else { k * d.n + j };
+                        a[p * d.m * d.k + x] * b[p * d.k * d.n + y]
+                    };
+                    out.push((0..d.k).map(term).sum());
+                }
+                (vec![d.batch, d.m, d.n], out)
+            }
+            Product::Conv(d) => {
+                let mut out = vec![0.0; d.output().iter().product()];
+                each_product(d, |i, f, o| out[o] += a[i] * b[f]);
+                (d.output().to_vec(), out)
+            }
+            Product::ConvInputGrad(d) => {
+                let mut out = vec![0.0; d.image().iter().product()];
+                each_product(d, |i, f, o| out[i] += a[o] * b[f]);
+                (d.image().to_vec(), out)
+            }
+            Product::ConvFilterGrad(d) => {
+                let size: usize = d.filter().iter().product();
+                let image = d.oh * d.ow * d.k;
+                let mut out = vec![0.0; size * c.parts];
+                each_product(d, |i, f, o| {
+                    let part = (0..c.parts).find(|p| o / image < (p + 1) * d.n / c.parts).unwrap();
+                    out[part * size + f] += a[i] * b[o];
+                });
+                (vec![out.len()], out)
+            }
+        };
+        let mut pooled = None;
+        if let Some(e) = &c.epilogue {
+            for linear in 0..out.len() {
+                let mut index = vec![0; shape.len()];
+                let mut rest = linear;
+                for d in (0..shape.len()).rev() {
+                    index[d] = rest % shape[d];
+                    rest /= shape[d];
+                }
+                let acc = DType::F32.round(out[linear]);
+                out[linear] = self.eval(plan, &e.body, &index, acc)[e.value.0 as usize];
+            }
+            if let Some(p) = e.pool {
+                pooled = Some((pool(&out, p.dims, PoolKind::Max), p.arg));
+            }
+        }
+        if let Some(((values, positions), arg)) = pooled {
+            out = values;
+            if let Some(arg) = arg {
+                positions.iter().enumerate().for_each(|(i, &v)| self.set(plan, arg, i as isize, v));
+            }
+        }
+        assert_eq!(out.len(), plan.buffer(c.out).len);
+        out.iter().enumerate().for_each(|(i, &v)| self.set(plan, c.out, i as isize, v));
+    }
+}
+
+fn each_product(d: ConvDims, mut f: impl FnMut(usize, usize, usize)) {
+    let (cg, kg) = (d.c / d.groups, d.k / d.groups);
+    for n in 0..d.n {
+        for (oy, ox) in (0..d.oh).flat_map(|y| (0..d.ow).map(move |x| (y, x))) {
+            for (r, s) in (0..d.rows.size).flat_map(|r| (0..d.cols.size).map(move |s| (r, s))) {
+                let (Some(y), Some(x)) = (d.rows.source(oy, r, d.h), d.cols.source(ox, s, d.w)) else {
+                    continue;
+                };
+                for k in 0..d.k {
+                    for c in 0..cg {
+                        let image = ((n * d.h + y) * d.w + x) * d.c + k / kg * cg + c;
+                        let filter = ((r * d.cols.size + s) * cg + c) * d.k + k;
+                        f(image, filter, ((n * d.oh + oy) * d.ow + ox) * d.k + k);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn each_window(d: thalweg_base::PoolDims, mut f: impl FnMut(usize, usize, usize)) {
+    for n in 0..d.n {
+        for (oy, ox) in (0..d.oh).flat_map(|y| (0..d.ow).map(move |x| (y, x))) {
+            for (r, s) in (0..d.rows.size).flat_map(|r| (0..d.cols.size).map(move |s| (r, s))) {
+                let (Some(y), Some(x)) = (d.rows.source(oy, r, d.h), d.cols.source(ox, s, d.w)) else {
+                    continue;
+                };
+                for c in 0..d.c {
+                    let out = ((n * d.oh + oy) * d.ow + ox) * d.c + c;
+                    f(((n * d.h + y) * d.w + x) * d.c + c, out, r * d.cols.size + s);
+                }
+            }
+        }
+    }
+}
+
+fn pool(x: &[f64], d: thalweg_base::PoolDims, kind: PoolKind) -> (Vec<f64>, Vec<f64>) {
+    let count = d.n * d.oh * d.ow * d.c;
+    let mut values = vec![if kind == PoolKind::Max { f64::NEG_INFINITY } else { 0.0 }; count];
+    let mut positions = vec![0.0; count];
+    each_window(d, |i, o, p| match kind {
+        PoolKind::Sum => values[o] += x[i],
+        PoolKind::Max if x[i] > values[o] => (values[o], positions[o]) = (x[i], p as f64),
+        PoolKind::Max => {}
+    });
+    (values, positions)
+}
+
+/// One element from bytes.
+pub fn get(bytes: &[u8], dtype: DType) -> f64 {
+    match dtype {
+        DType::Bool | DType::U8 => f64::from(bytes[0]),
+        DType::U32 => f64::from(u32::from_le_bytes(bytes[..4].try_into().unwrap())),
+        DType::I32 => f64::from(i32::from_le_bytes(bytes[..4].try_into().unwrap())),
+        DType::F32 => f64::from(f32::from_le_bytes(bytes[..4].try_into().unwrap())),
+    }
+}
+
+/// One element to bytes.
+pub fn set(bytes: &mut [u8], dtype: DType, v: f64) {
+    match dtype {
+        DType::Bool => bytes[0] = u8::from(v != 0.0),
+        DType::U8 => bytes[0] = v as u8,
+        DType::U32 => bytes[..4].copy_from_slice(&(v as u32).to_le_bytes()),
+        DType::I32 => bytes[..4].copy_from_slice(&(v as i32).to_le_bytes()),
+        DType::F32 => bytes[..4].copy_from_slice(&(v as f32).to_le_bytes()),
+    }
+}

@@ -1,0 +1,197 @@
+//! Compiled plans compute what the graph means: every primitive's cases, and hand-written graphs for fusion.
+
+mod interpreter;
+
+use interpreter::{Machine, get, set};
+use thalweg_compile::{Options, compile};
+use thalweg_device::plan::{Kernel, Stage};
+use thalweg_graph::reference::{Feeds, Tensor, step};
+use thalweg_graph::{DType, Graph, Type, gradients, ops, philox};
+
+/// Random operands of a type, in a range.
+fn random(ty: &Type, low: f64, high: f64, stream: u32) -> Tensor {
+    let mut s = philox::Sequence::new(42, stream, 0);
+    let data = (0..ty.len())
+        .map(|_| {
+            let v = low + (high - low) * f64::from(s.next_unit());
+            let v = if ty.dtype == DType::Bool { f64::from(s.below(2)) } else { ty.dtype.round(v) };
+            if ty.dtype == DType::F32 { f64::from(v as f32) } else { v }
+        })
+        .collect();
+    Tensor::new(&ty.shape, data)
+}
+
+/// Compiles, interprets, compares outputs and states with the reference.
+fn check(g: &Graph, feeds: &Feeds, what: &str) {
+    let plan = compile(g, &Options { name: what.into(), explain: false }).plan;
+    let mut m = Machine::new(&plan);
+    let fed = feeds.states.iter().chain(&feeds.inputs);
+    for ((t, binding), bytes) in fed.zip(&plan.bindings).zip(&mut m.bindings) {
+        for (i, &v) in t.data.iter().enumerate() {
+            set(&mut bytes[i * binding.dtype.size()..], binding.dtype, v);
+        }
+    }
+    m.run(&plan);
+    let (outputs, states) = step(g, feeds);
+    let after = states.iter().chain(&feeds.inputs).chain(&outputs);
+    for ((want, binding), bytes) in after.zip(&plan.bindings).zip(&m.bindings) {
+        for (i, &w) in want.data.iter().enumerate() {
+            let got = get(&bytes[i * binding.dtype.size()..], binding.dtype);
+            let close = (got - w).abs() <= 1e-5 * (1.0 + w.abs());
+            assert!(close, "{what}: {} [{i}]: {got} instead of {w}\n{plan}", binding.name);
+        }
+    }
+}
+
+#[test]
+fn every_case_of_every_primitive() {
+    for case in ops::cases() {
+        let (g, _, _) = case.graph();
+        let inputs: Vec<Tensor> =
+            case.inputs.iter().enumerate().map(|(i, ty)| random(ty, case.low, case.high, i as u32)).collect();
+        check(&g, &Feeds { inputs, states: vec![] }, &format!("{:?}", case.op));
+    }
+}
+
+#[test]
+fn every_gradient_of_every_primitive() {
+    for case in ops::cases().into_iter().filter(|c| c.differentiable) {
+        let (mut g, x, y) = case.graph();
+        let x: Vec<_> = x.into_iter().filter(|&x| g.ty(x).dtype == DType::F32).collect();
+        let ty = g.ty(y).clone();
+        let weight = g.input("g", ty);
+        let weighted = g.mul(y, weight);
+        for (i, d) in gradients(&mut g, weighted, &x).unwrap().into_iter().enumerate() {
+            g.output(&format!("d{i}"), d);
+        }
+        let types: Vec<Type> = g.inputs.iter().map(|i| i.ty.clone()).collect();
+        let inputs =
+            types.iter().enumerate().map(|(i, ty)| random(ty, case.low, case.high, i as u32)).collect();
+        check(&g, &Feeds { inputs, states: vec![] }, &format!("gradient of {:?}", case.op));
+    }
+}
+
+fn window(size: usize, stride: usize) -> thalweg_graph::Window {
+    thalweg_graph::Window::valid(size, stride, 1)
+}
+
+/// conv + bias + relu + pool, then a dense layer, a squared loss and SGD with momentum: a whole small step.
+fn small_step() -> (Graph, Feeds) {
+    let mut g = Graph::new();
+    let (n, h) = (3, 7);
+    let x = g.input("x", Type::new(DType::U8, &[n, h, h, 2]));
+    let t = g.input("t", Type::f32(&[n, 4]));
+    let shapes: [(&str, &[usize]); 4] = [("k", &[3, 3, 2, 5]), ("b", &[5]), ("w", &[20, 4]), ("c", &[4])];
+    let params: Vec<_> = shapes.iter().map(|(name, s)| g.state(name, Type::f32(s))).collect();
+    let slots: Vec<_> = shapes.iter().map(|(name, s)| g.state(&format!("m/{name}"), Type::f32(s))).collect();
+    let iteration = g.state("iteration", Type::new(DType::I32, &[]));
+    let x = g.cast(x, DType::F32);
+    let x = g.scale(x, 1.0 / 255.0);
+    let d = thalweg_graph::ConvDims {
+        n,
+        h,
+        w: h,
+        c: 2,
+        k: 5,
+        oh: 5,
+        ow: 5,
+        rows: window(3, 1),
+        cols: window(3, 1),
+        groups: 1,
+    };
+    let y = g.op(thalweg_graph::Op::Conv(d), &[x, params[0]]);
+    let y = g.add(y, params[1]);
+    let y = g.relu(y);
+    let p =
+        thalweg_graph::PoolDims { n, h: 5, w: 5, c: 5, oh: 2, ow: 2, rows: window(2, 2), cols: window(2, 2) };
+    let y = g.op(thalweg_graph::Op::Pool(thalweg_graph::PoolKind::Max, p), &[y]);
+    let y = g.reshape(y, &[n, 20]);
+    let y = g.dot(y, params[2], false, false);
+    let y = g.add(y, params[3]);
+    let e = g.sub(y, t);
+    let e = g.mul(e, e);
+    let loss = g.sum_all(e);
+    g.output("loss", loss);
+    g.output("prediction", y);
+    let grads = gradients(&mut g, loss, &params).unwrap();
+    for ((&p, &m), &d) in params.iter().zip(&slots).zip(&grads) {
+        let kept = g.scale(m, 0.9);
+        let step = g.scale(d, 0.01);
+        let m2 = g.sub(kept, step);
+        let p2 = g.add(p, m2);
+        g.update(m, m2);
+        g.update(p, p2);
+    }
+    let one = g.constant_of(DType::I32, 1.0);
+    let next = g.add(iteration, one);
+    g.update(iteration, next);
+    let inputs = vec![random(&g.inputs[0].ty, 0.0, 255.0, 1), random(&g.inputs[1].ty, -1.0, 1.0, 2)];
+    let states = g.states.iter().enumerate().map(|(i, s)| random(&s.ty, -0.5, 0.5, 10 + i as u32)).collect();
+    (g, Feeds { inputs, states })
+}
+
+#[test]
+fn a_whole_training_step() {
+    let (g, feeds) = small_step();
+    check(&g, &feeds, "small step");
+}
+
+#[test]
+fn conv_bias_relu_pool_is_one_kernel_and_updates_are_in_place() {
+    let (g, _) = small_step();
+    let compiled = compile(&g, &Options { name: "step".into(), explain: true });
+    let plan = compiled.plan;
+    let pooled = plan.kernels.iter().filter(|k| match &k.kernel {
+        Kernel::Contraction(c) => c.epilogue.as_ref().and_then(|e| e.pool).is_some_and(|p| p.arg.is_some()),
+        _ => false,
+    });
+    assert_eq!(pooled.count(), 1, "{plan}");
+    assert!(!plan.kernels.iter().any(|k| matches!(k.kernel, Kernel::Pool(_))), "{plan}");
+    assert!(!plan.kernels.iter().any(|k| k.label.starts_with("store")), "{plan}");
+    assert!(plan.stages.iter().all(|s| matches!(s, Stage::Launch(k) if !k.is_empty())));
+    assert_eq!(
+        compiled.passes.iter().map(|p| p.0).collect::<Vec<_>>(),
+        ["build", "simplify", "lower", "inplace", "memory"]
+    );
+}
+
+#[test]
+fn states_can_swap() {
+    let mut g = Graph::new();
+    let a = g.state("a", Type::f32(&[5]));
+    let b = g.state("b", Type::f32(&[5]));
+    let s = g.sub(a, b);
+    g.update(a, b);
+    g.update(b, a);
+    g.output("difference", s);
+    let states = vec![random(&Type::f32(&[5]), -1.0, 1.0, 1), random(&Type::f32(&[5]), -1.0, 1.0, 2)];
+    check(&g, &Feeds { inputs: vec![], states }, "swap");
+}
+
+#[test]
+fn a_state_read_by_later_kernels_keeps_its_old_value_for_them() {
+    let mut g = Graph::new();
+    let a = g.state("a", Type::f32(&[4, 4]));
+    let doubled = g.scale(a, 2.0);
+    g.update(a, doubled);
+    let product = g.dot(a, doubled, false, true);
+    let again = g.dot(product, a, false, false);
+    g.output("y", again);
+    check(
+        &g,
+        &Feeds { inputs: vec![], states: vec![random(&Type::f32(&[4, 4]), -1.0, 1.0, 1)] },
+        "old value",
+    );
+}
+
+#[test]
+fn outputs_may_be_inputs_and_each_other() {
+    let mut g = Graph::new();
+    let x = g.input("x", Type::f32(&[3, 2]));
+    let y = g.negate(x);
+    let z = g.reshape(y, &[6]);
+    g.output("x again", x);
+    g.output("y", y);
+    g.output("y again", z);
+    check(&g, &Feeds { inputs: vec![random(&Type::f32(&[3, 2]), -1.0, 1.0, 1)], states: vec![] }, "outputs");
+}
