@@ -1,8 +1,11 @@
 //! The CPU device.
 
 mod bases;
+mod denormals;
 mod isa;
+mod pin;
 mod tape;
+mod workers;
 
 pub use bases::Bases;
 pub use isa::Isa;
