@@ -21,6 +21,9 @@ pub fn infer(op: &Op, d: &ConvDims, inputs: &[&Type]) -> Result<Type, GraphError
     if d.groups == 0 || d.c % d.groups != 0 || d.k % d.groups != 0 {
         return bad(format!("{} input and {} output channels in {} groups", d.c, d.k, d.groups));
     }
+    if [d.rows, d.cols].iter().any(|w| w.size == 0 || w.stride == 0 || w.dilation == 0) {
+        return bad("a window's size, stride and dilation are at least 1".into());
+    }
     if d.rows.outputs(d.h) != Some(d.oh) || d.cols.outputs(d.w) != Some(d.ow) {
         return bad(format!(
             "window {} x {} on {} x {} does not give {} x {}",

@@ -39,7 +39,7 @@ pub fn reference(ta: bool, tb: bool, ty: &Type, args: &[&Tensor]) -> Tensor {
     let (m, n) = (ty.shape[r - 2], ty.shape[r - 1]);
     let k = if ta { a.shape[r - 2] } else { a.shape[r - 1] };
     let mut out = Vec::with_capacity(ty.len());
-    for batch in 0..ty.len() / (m * n) {
+    for batch in 0..ty.len() / (m * n).max(1) {
         let (a, b) = (&a.data[batch * m * k..], &b.data[batch * k * n..]);
         for i in 0..m {
             for j in 0..n {

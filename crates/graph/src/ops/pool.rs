@@ -7,6 +7,9 @@ use thalweg_base::Scalar;
 
 pub fn infer(op: &Op, d: &PoolDims, inputs: &[&Type]) -> Result<Type, GraphError> {
     let bad = |problem: String| Err(GraphError::operands(ops::name(op), inputs, problem));
+    if [d.rows, d.cols].iter().any(|w| w.size == 0 || w.stride == 0 || w.dilation == 0) {
+        return bad("a window's size, stride and dilation are at least 1".into());
+    }
     if d.rows.outputs(d.h) != Some(d.oh) || d.cols.outputs(d.w) != Some(d.ow) {
         return bad(format!(
             "window {} x {} on {} x {} does not give {} x {}",
@@ -106,7 +109,7 @@ pub fn reference(op: &Op, d: &PoolDims, args: &[&Tensor]) -> Tensor {
             let mut position = vec![0.0; count];
             each(d, |i, o, p| {
                 let v = args[0].data[i];
-                if v > best[o] || v.is_nan() {
+                if v > best[o] || v.is_nan() && !best[o].is_nan() {
                     best[o] = v;
                     position[o] = p as f64;
                 }
