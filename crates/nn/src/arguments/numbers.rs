@@ -35,6 +35,14 @@ pub struct Axes(pub Option<Vec<i64>>);
 #[derive(Clone, PartialEq, Debug)]
 pub struct Values(pub Option<Vec<f64>>);
 
+/// A number, or none.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Bound(pub Option<f64>);
+
+/// A key of random numbers, or none: the model's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Seed(pub Option<u64>);
+
 fn positive(v: &Value) -> Option<usize> {
     v.as_u64().filter(|&n| n > 0 && n <= u64::from(u32::MAX)).map(|n| n as usize)
 }
@@ -165,6 +173,26 @@ impl Arg for Values {
     }
 }
 
+impl Arg for Bound {
+    const WANTS: &'static str = "a number or null";
+    fn parse(v: &Value) -> Option<Self> {
+        if v.is_null() { Some(Bound(None)) } else { v.as_f64().map(|x| Bound(Some(x))) }
+    }
+    fn write(&self) -> Value {
+        json!(self.0)
+    }
+}
+
+impl Arg for Seed {
+    const WANTS: &'static str = "a non-negative integer or null";
+    fn parse(v: &Value) -> Option<Self> {
+        if v.is_null() { Some(Seed(None)) } else { v.as_u64().map(|x| Seed(Some(x))) }
+    }
+    fn write(&self) -> Value {
+        json!(self.0)
+    }
+}
+
 impl Arg for bool {
     const WANTS: &'static str = "true or false";
     fn parse(v: &Value) -> Option<Self> {
@@ -217,6 +245,8 @@ from! {
     Vec<i64> => Dims, |d| Dims(d);
     &[usize] => BatchShape, |d| BatchShape(d.to_vec());
     Vec<usize> => BatchShape, |d| BatchShape(d);
+    f64 => Bound, |x| Bound(Some(x));
+    u64 => Seed, |s| Seed(Some(s));
     i64 => Axes, |a| Axes(Some(vec![a]));
     Vec<i64> => Axes, |a| Axes(Some(a));
     f64 => Values, |v| Values(Some(vec![v]));

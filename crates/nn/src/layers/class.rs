@@ -1,11 +1,11 @@
 //! What a layer is: the trait, what it is called with, and the macro that makes its arguments.
 
 use crate::activations::Logits;
-use crate::arguments::{ArgumentDoc, Map};
+use crate::arguments::{ArgumentDoc, Map, Seed};
 use crate::initializers::Initializer;
 use crate::{LayerError, Shape};
 use std::fmt::Debug;
-use thalweg_graph::{Graph, NodeId};
+use thalweg_graph::{Graph, NodeId, Op};
 
 /// The part of a layer that its argument list determines; made by the `layer!` macro.
 pub trait Class: Debug {
@@ -120,6 +120,14 @@ pub struct Call<'a> {
     pub updates: Vec<(usize, NodeId)>,
     /// What the last step was applied to, where that was a softmax or a sigmoid.
     pub logits: Option<(Logits, NodeId)>,
+}
+
+impl Call<'_> {
+    /// Uniform numbers in 0..1 of this call and step, keyed by the layer's own seed if it has one.
+    pub fn random(&mut self, seed: Seed, shape: &[usize]) -> NodeId {
+        let op = Op::Random { seed: seed.0.unwrap_or(self.seed), stream: self.stream, shape: shape.to_vec() };
+        self.graph.op(op, &[self.step])
+    }
 }
 
 /// A class whose arguments are named by another trait.

@@ -74,7 +74,27 @@ table! {
     DepthwiseConv2D
     Dense
     MaxPooling2D
+    AveragePooling2D
+    GlobalAveragePooling2D
+    GlobalMaxPooling2D
+    BatchNormalization
+    Dropout
     Flatten
     Reshape
     Activation
+    ReLU
+    LeakyReLU
+    Softmax
+    Add
+    Subtract
+    Multiply
+    Average
+    Maximum
+    Minimum
+    Concatenate
+    ZeroPadding2D
+    UpSampling2D
+    Rescaling
+    Normalization
+    RandomFlip
 }
