@@ -1,0 +1,153 @@
+//! Matrix products and convolutions.
+//!
+//! [`Prepared`] turns a [`Contraction`] into tables and sizes once, when a plan is loaded; `pack` and `run` then
+//! only follow them. Work is cut into independent units. Invariants: nothing here allocates after `new`, and a
+//! result does not depend on how units are cut or on how many workers run them.
+
+mod conv;
+mod depthwise;
+mod dot;
+mod filter;
+mod finish;
+mod product;
+mod tile;
+mod vector;
+
+use super::{Bases, Isa};
+use crate::plan::{Contraction, Product};
+use conv::{Conv, Direction};
+use dot::Dot;
+use filter::Filter;
+use finish::Finish;
+use std::ops::Range;
+
+/// A contraction, ready to run.
+pub struct Prepared {
+    kind: Kind,
+}
+
+enum Kind {
+    Dot(Dot),
+    Conv(Conv),
+    Filter(Filter),
+}
+
+impl Prepared {
+    /// Lays out the work for an instruction set that this processor has.
+    pub fn new(c: &Contraction, isa: Isa) -> Prepared {
+        let buffers = [c.a, c.b, c.out];
+        let space = match c.product {
+            Product::Dot(d) => vec![d.batch, d.m, d.n],
+            Product::Conv(d) => d.output().to_vec(),
+            Product::ConvInputGrad(d) => d.image().to_vec(),
+            Product::ConvFilterGrad(d) => d.filter().to_vec(),
+        };
+        let finish = Finish::new(c.epilogue.as_ref(), &space, isa);
+        let kind = match &c.product {
+            Product::Dot(d) => Kind::Dot(Dot::new(*d, buffers, finish, isa)),
+            Product::Conv(d) => Kind::Conv(Conv::new(d, Direction::Forward, buffers, finish, isa)),
+            Product::ConvInputGrad(d) => Kind::Conv(Conv::new(d, Direction::InputGrad, buffers, finish, isa)),
+            Product::ConvFilterGrad(d) => Kind::Filter(Filter::new(d, buffers, c.parts, finish, isa)),
+        };
+        Prepared { kind }
+    }
+
+    /// Bytes of packed operands: one copy per program, filled by [`Prepared::pack`] before a run.
+    pub fn shared_bytes(&self) -> usize {
+        match &self.kind {
+            Kind::Dot(x) => x.shared_bytes(),
+            Kind::Conv(x) => x.shared_bytes(),
+            Kind::Filter(_) => 0,
+        }
+    }
+
+    /// Bytes of scratch each worker needs, aligned to 64.
+    pub fn worker_bytes(&self) -> usize {
+        match &self.kind {
+            Kind::Dot(x) => x.worker_bytes(),
+            Kind::Conv(x) => x.worker_bytes(),
+            Kind::Filter(x) => x.worker_bytes(),
+        }
+    }
+
+    /// Independent pieces of packing; 0 where operands are used in place.
+    pub fn pack_units(&self) -> usize {
+        match &self.kind {
+            Kind::Dot(x) => x.pack_units(),
+            Kind::Conv(x) => x.pack_units(),
+            Kind::Filter(_) => 0,
+        }
+    }
+
+    /// Packs some pieces of the right operand.
+    ///
+    /// # Safety
+    /// The right operand's buffer is complete and not written meanwhile; `shared` has
+    /// [`Prepared::shared_bytes`]; no two workers pack the same unit at once.
+    pub unsafe fn pack(&self, units: Range<usize>, bases: &Bases, shared: *mut u8) {
+        // SAFETY: as for this function.
+        unsafe {
+            match &self.kind {
+                Kind::Dot(x) => x.pack(units, bases, shared),
+                Kind::Conv(x) => x.pack(units, bases, shared),
+                Kind::Filter(_) => {}
+            }
+        }
+    }
+
+    /// Number of independent units. Image-major where [`Prepared::units_per_image`] is not 0.
+    pub fn units(&self) -> usize {
+        match &self.kind {
+            Kind::Dot(x) => x.units(),
+            Kind::Conv(x) => x.units(),
+            Kind::Filter(x) => x.units(),
+        }
+    }
+
+    /// Units of one step of the kernel's axis 0 (an image; a row of a plain matrix product); 0 where units are
+    /// not aligned to it.
+    pub fn units_per_image(&self) -> usize {
+        match &self.kind {
+            Kind::Dot(x) => x.units_per_image(),
+            Kind::Conv(x) => x.units_per_image(),
+            Kind::Filter(_) => 0,
+        }
+    }
+
+    /// Runs some units. Longer ranges are a little faster: they share panels.
+    ///
+    /// # Safety
+    /// The processor has the instruction set; the kernel's buffers are valid for these units, operands are
+    /// complete, nobody else writes these units; `shared` was packed; `worker` is this worker's own
+    /// [`Prepared::worker_bytes`], 64-aligned.
+    pub unsafe fn run(&self, units: Range<usize>, bases: &Bases, shared: *const u8, worker: *mut u8) {
+        // SAFETY: as for this function.
+        unsafe {
+            match &self.kind {
+                Kind::Dot(x) => x.run(units, bases, shared, worker),
+                Kind::Conv(x) => x.run(units, bases, shared, worker),
+                Kind::Filter(x) => x.run(units, bases, worker),
+            }
+        }
+    }
+
+    /// For a filter gradient in parts: writes partial result `part`, the sum over `images`.
+    ///
+    /// # Safety
+    /// As for [`Prepared::run`], of these images and this part.
+    ///
+    /// # Panics
+    /// For any other contraction.
+    pub unsafe fn run_part(
+        &self,
+        part: usize,
+        images: Range<usize>,
+        bases: &Bases,
+        _shared: *const u8,
+        _worker: *mut u8,
+    ) {
+        let Kind::Filter(x) = &self.kind else { panic!("only a filter gradient has partial results") };
+        // SAFETY: as for this function.
+        unsafe { x.run_part(part, images, bases) }
+    }
+}

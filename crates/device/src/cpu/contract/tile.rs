@@ -1,0 +1,207 @@
+//! The register-tiled micro-kernel of every dense product, and its table of instances.
+//!
+//! A tile computes `rows` x `vectors` of the result:
+//! `acc[m][v] += sum over segments s, j < s.len of a[row[m].a + s.a + j * a_j] * b[(s.b + j) * b_j + v * lanes ..]`.
+//! The accumulators stay in registers. Invariant: each result is summed in the order of the segments, whatever
+//! the tile's size, so results do not depend on how rows are cut into tiles.
+
+use super::vector::Vector;
+use crate::cpu::Isa;
+
+/// A row of the result: where its left operand starts and where it is stored, in elements.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Row {
+    pub a: isize,
+    pub c: usize,
+}
+
+/// A run of the reduction: `len` elements of the left operand from `a`, rows `b..b + len` of the right one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Seg {
+    pub a: isize,
+    pub b: usize,
+    pub len: usize,
+}
+
+/// What happens at the store.
+#[derive(Clone, Copy)]
+pub(super) struct Store {
+    /// Add to what is there (a later block of the reduction).
+    pub accumulate: bool,
+    /// Per column, added; null for none.
+    pub bias: *const f32,
+    /// max(0, x) last.
+    pub relu: bool,
+}
+
+impl Store {
+    /// Overwrite or accumulate, nothing else.
+    pub fn plain(accumulate: bool) -> Self {
+        Store { accumulate, bias: std::ptr::null(), relu: false }
+    }
+}
+
+/// Operands of one tile.
+pub(super) struct Tile {
+    pub a: *const f32,
+    /// As many as the instance's rows.
+    pub rows: *const Row,
+    pub segs: *const Seg,
+    pub seg_count: usize,
+    pub a_j: isize,
+    pub b: *const f32,
+    pub b_j: usize,
+    pub c: *mut f32,
+    /// Columns of the result, at most vectors * lanes and more than (vectors - 1) * lanes.
+    pub cols: usize,
+    pub store: Store,
+}
+
+/// An instance: needs the features of its instruction set, and every element that the tile describes.
+pub(super) type TileFn = unsafe fn(&Tile);
+
+/// `PART`: the last vector of the right operand's rows is loaded partially (it is not padded).
+#[expect(clippy::needless_range_loop, reason = "constant bounds, as in the formula, so that all unrolls")]
+#[inline(always)]
+unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const PART: bool>(t: &Tile) {
+    // SAFETY: the caller vouches for features and operands.
+    unsafe {
+        let last = t.cols - (NV - 1) * V::LANES;
+        let mut acc = [[V::zero(); NV]; MR];
+        let mut base = [t.a; MR];
+        for m in 0..MR {
+            base[m] = t.a.wrapping_offset((*t.rows.add(m)).a);
+        }
+        for s in 0..t.seg_count {
+            let seg = *t.segs.add(s);
+            let mut at = seg.a;
+            let mut b = t.b.wrapping_add(seg.b * t.b_j);
+            for _ in 0..seg.len {
+                let mut bv = [V::zero(); NV];
+                for v in 0..NV {
+                    let from = b.wrapping_add(v * V::LANES);
+                    bv[v] = if PART && v == NV - 1 { V::load_part(from, last) } else { V::load(from) };
+                }
+                for m in 0..MR {
+                    let x = V::splat(*base[m].wrapping_offset(at));
+                    for v in 0..NV {
+                        acc[m][v] = V::fma(x, bv[v], acc[m][v]);
+                    }
+                }
+                at += t.a_j;
+                b = b.wrapping_add(t.b_j);
+            }
+        }
+        finish::<V, MR, NV>(t, &mut acc, last);
+    }
+}
+
+#[expect(clippy::needless_range_loop, reason = "constant bounds, as in the formula, so that all unrolls")]
+#[inline(always)]
+unsafe fn finish<V: Vector, const MR: usize, const NV: usize>(
+    t: &Tile,
+    acc: &mut [[V; NV]; MR],
+    last: usize,
+) {
+    // SAFETY: as in `tile`.
+    unsafe {
+        let full = last == V::LANES;
+        if t.store.accumulate {
+            for m in 0..MR {
+                let c = t.c.add((*t.rows.add(m)).c);
+                for v in 0..NV {
+                    let from = c.add(v * V::LANES);
+                    let old = if v < NV - 1 || full { V::load(from) } else { V::load_part(from, last) };
+                    acc[m][v] = V::add(old, acc[m][v]);
+                }
+            }
+        }
+        if !t.store.bias.is_null() {
+            for v in 0..NV {
+                let from = t.store.bias.add(v * V::LANES);
+                let bias = if v < NV - 1 || full { V::load(from) } else { V::load_part(from, last) };
+                for m in 0..MR {
+                    acc[m][v] = V::add(acc[m][v], bias);
+                }
+            }
+        }
+        if t.store.relu {
+            for m in 0..MR {
+                for v in 0..NV {
+                    acc[m][v] = V::relu(acc[m][v]);
+                }
+            }
+        }
+        for m in 0..MR {
+            let c = t.c.add((*t.rows.add(m)).c);
+            for v in 0..NV {
+                let to = c.add(v * V::LANES);
+                if v < NV - 1 || full {
+                    V::store(acc[m][v], to);
+                } else {
+                    V::store_part(acc[m][v], to, last);
+                }
+            }
+        }
+    }
+}
+
+/// Entry points per instruction set: the functions that enable its features.
+macro_rules! entry {
+    ($name:ident, $vector:ty $(, $feature:literal)?) => {
+        $(#[target_feature(enable = $feature)])?
+        unsafe fn $name<const MR: usize, const NV: usize, const PART: bool>(t: &Tile) {
+            // SAFETY: the caller vouches for features and operands.
+            unsafe { tile::<$vector, MR, NV, PART>(t) }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+entry!(avx512, super::vector::Avx512, "avx512f");
+#[cfg(target_arch = "x86_64")]
+entry!(avx2, super::vector::Avx2, "avx2,fma");
+#[cfg(target_arch = "aarch64")]
+entry!(neon, super::vector::Neon);
+entry!(portable, super::vector::Portable);
+
+/// Instances by vectors, then rows: `TABLE[vectors - 1][rows - 1]`.
+pub(super) type Table = &'static [&'static [TileFn]];
+
+macro_rules! table {
+    ($entry:ident, $part:expr, $($nv:literal: $($mr:literal)*;)*) => {
+        if $part {
+            const T: Table = &[$(&[$($entry::<$mr, $nv, true>),*]),*];
+            T
+        } else {
+            const T: Table = &[$(&[$($entry::<$mr, $nv, false>),*]),*];
+            T
+        }
+    };
+}
+
+/// The instances of an instruction set; the longest row of each fills its registers.
+pub(super) fn table(isa: Isa, part: bool) -> Table {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => table!(avx512, part,
+            1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
+            2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
+            3: 1 2 3 4 5 6 7 8 9;
+            4: 1 2 3 4 5 6;),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => table!(avx2, part,
+            1: 1 2 3 4 5 6 7 8 9 10;
+            2: 1 2 3 4 5 6;
+            3: 1 2 3 4;),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => table!(neon, part,
+            1: 1 2 3 4 5 6 7 8 9 10 11 12;
+            2: 1 2 3 4 5 6 7 8 9 10 11 12;
+            3: 1 2 3 4 5 6 7 8;
+            4: 1 2 3 4 5 6;),
+        _ => table!(portable, part,
+            1: 1 2 3 4 5;
+            2: 1 2;),
+    }
+}

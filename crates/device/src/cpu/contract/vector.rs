@@ -1,0 +1,272 @@
+//! The vector registers that the kernels of contractions are written over: one trait, one type per instruction
+//! set, and [`dispatch`], which runs a generic job with the features of that set enabled.
+//!
+//! Invariant: every method and every `Job::run` is `#[inline(always)]`, so that it is compiled inside the
+//! `#[target_feature]` function that `dispatch` (or a tile's entry) enters.
+
+use crate::cpu::Isa;
+
+/// A register of f32 lanes. All methods need the features of the type's instruction set; pointers need
+/// `LANES` (or `n`) readable or writable elements, of any alignment.
+pub(super) trait Vector: Copy {
+    /// Lanes.
+    const LANES: usize;
+    /// All zero.
+    unsafe fn zero() -> Self;
+    /// All lanes the same.
+    unsafe fn splat(x: f32) -> Self;
+    /// All lanes.
+    unsafe fn load(from: *const f32) -> Self;
+    /// The first `n` lanes (`n <= LANES`), zero behind.
+    unsafe fn load_part(from: *const f32, n: usize) -> Self;
+    /// All lanes.
+    unsafe fn store(v: Self, to: *mut f32);
+    /// The first `n` lanes (`n <= LANES`).
+    unsafe fn store_part(v: Self, to: *mut f32, n: usize);
+    /// a * b + c.
+    unsafe fn fma(a: Self, b: Self, c: Self) -> Self;
+    /// a + b.
+    unsafe fn add(a: Self, b: Self) -> Self;
+    /// max(0, v); NaN stays NaN.
+    unsafe fn relu(v: Self) -> Self;
+    /// Where `v > best` or `v` is NaN: (v, pos); elsewhere (best, at).
+    unsafe fn better(best: Self, at: Self, v: Self, pos: Self) -> (Self, Self);
+    /// The first `n` lanes, whole numbers below 256, as bytes.
+    #[inline(always)]
+    unsafe fn store_bytes(v: Self, to: *mut u8, n: usize) {
+        let mut lanes = [0.0f32; 16];
+        // SAFETY: a register has at most 16 lanes; the caller vouches for the rest.
+        unsafe {
+            Self::store(v, lanes.as_mut_ptr());
+            for (i, &x) in lanes[..n].iter().enumerate() {
+                *to.add(i) = x as u8;
+            }
+        }
+    }
+}
+
+/// Lanes of the instruction set's registers.
+pub(super) fn lanes(isa: Isa) -> usize {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => Avx512::LANES,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => Avx2::LANES,
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => Neon::LANES,
+        _ => Portable::LANES,
+    }
+}
+
+/// Work generic over the registers.
+pub(super) trait Job {
+    /// Does it. Needs the features of `V`'s instruction set.
+    unsafe fn run<V: Vector>(self);
+}
+
+/// Runs a job with the registers of an instruction set.
+///
+/// # Safety
+/// The processor has `isa`; what the job itself needs.
+pub(super) unsafe fn dispatch<J: Job>(isa: Isa, job: J) {
+    // SAFETY: the caller vouches for the instruction set and the job.
+    unsafe {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => avx512(job),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => avx2(job),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => job.run::<Neon>(),
+            _ => job.run::<Portable>(),
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn avx512<J: Job>(job: J) {
+    // SAFETY: the features are on here; the caller vouches for the rest.
+    unsafe { job.run::<Avx512>() }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn avx2<J: Job>(job: J) {
+    // SAFETY: the features are on here; the caller vouches for the rest.
+    unsafe { job.run::<Avx2>() }
+}
+
+/// The methods of a vector, each body in an unsafe block.
+macro_rules! methods {
+    ($(fn $name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)? $body:block)*) => {
+        $(
+            #[inline(always)]
+            unsafe fn $name($($arg: $ty),*) $(-> $ret)? {
+                // SAFETY: the caller vouches for the features and the pointers (see the trait).
+                unsafe { $body }
+            }
+        )*
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86::{Avx2, Avx512};
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::Vector;
+    use std::arch::x86_64::*;
+
+    /// 16 lanes, 32 registers.
+    #[derive(Clone, Copy)]
+    pub(in super::super) struct Avx512(__m512);
+
+    impl Vector for Avx512 {
+        const LANES: usize = 16;
+        methods! {
+            fn zero() -> Self { Avx512(_mm512_setzero_ps()) }
+            fn splat(x: f32) -> Self { Avx512(_mm512_set1_ps(x)) }
+            fn load(from: *const f32) -> Self { Avx512(_mm512_loadu_ps(from)) }
+            fn load_part(from: *const f32, n: usize) -> Self {
+                Avx512(_mm512_maskz_loadu_ps(((1u32 << n) - 1) as u16, from))
+            }
+            fn store(v: Self, to: *mut f32) { _mm512_storeu_ps(to, v.0) }
+            fn store_part(v: Self, to: *mut f32, n: usize) {
+                _mm512_mask_storeu_ps(to, ((1u32 << n) - 1) as u16, v.0)
+            }
+            fn fma(a: Self, b: Self, c: Self) -> Self { Avx512(_mm512_fmadd_ps(a.0, b.0, c.0)) }
+            fn add(a: Self, b: Self) -> Self { Avx512(_mm512_add_ps(a.0, b.0)) }
+            // The second operand is what maxps returns if one is NaN.
+            fn relu(v: Self) -> Self { Avx512(_mm512_max_ps(_mm512_setzero_ps(), v.0)) }
+            fn better(best: Self, at: Self, v: Self, pos: Self) -> (Self, Self) {
+                let m = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(v.0, best.0)
+                    | _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v.0, v.0);
+                (
+                    Avx512(_mm512_mask_blend_ps(m, best.0, v.0)),
+                    Avx512(_mm512_mask_blend_ps(m, at.0, pos.0)),
+                )
+            }
+            fn store_bytes(v: Self, to: *mut u8, n: usize) {
+                let bytes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v.0));
+                if n == 16 {
+                    _mm_storeu_si128(to.cast(), bytes)
+                } else {
+                    let mut lanes = [0u8; 16];
+                    _mm_storeu_si128(lanes.as_mut_ptr().cast(), bytes);
+                    std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, n)
+                }
+            }
+        }
+    }
+
+    /// 8 lanes, 16 registers.
+    #[derive(Clone, Copy)]
+    pub(in super::super) struct Avx2(__m256);
+
+    /// Eight ones, then eight zeros: a window of it is a mask of the first lanes.
+    static MASKS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+
+    impl Vector for Avx2 {
+        const LANES: usize = 8;
+        methods! {
+            fn zero() -> Self { Avx2(_mm256_setzero_ps()) }
+            fn splat(x: f32) -> Self { Avx2(_mm256_set1_ps(x)) }
+            fn load(from: *const f32) -> Self { Avx2(_mm256_loadu_ps(from)) }
+            fn load_part(from: *const f32, n: usize) -> Self {
+                let mask = _mm256_loadu_si256(MASKS.as_ptr().add(8 - n).cast());
+                Avx2(_mm256_maskload_ps(from, mask))
+            }
+            fn store(v: Self, to: *mut f32) { _mm256_storeu_ps(to, v.0) }
+            fn store_part(v: Self, to: *mut f32, n: usize) {
+                let mask = _mm256_loadu_si256(MASKS.as_ptr().add(8 - n).cast());
+                _mm256_maskstore_ps(to, mask, v.0)
+            }
+            fn fma(a: Self, b: Self, c: Self) -> Self { Avx2(_mm256_fmadd_ps(a.0, b.0, c.0)) }
+            fn add(a: Self, b: Self) -> Self { Avx2(_mm256_add_ps(a.0, b.0)) }
+            fn relu(v: Self) -> Self { Avx2(_mm256_max_ps(_mm256_setzero_ps(), v.0)) }
+            fn better(best: Self, at: Self, v: Self, pos: Self) -> (Self, Self) {
+                let m = _mm256_or_ps(
+                    _mm256_cmp_ps::<_CMP_GT_OQ>(v.0, best.0),
+                    _mm256_cmp_ps::<_CMP_UNORD_Q>(v.0, v.0),
+                );
+                (Avx2(_mm256_blendv_ps(best.0, v.0, m)), Avx2(_mm256_blendv_ps(at.0, pos.0, m)))
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+pub(super) use arm::Neon;
+
+#[cfg(target_arch = "aarch64")]
+mod arm {
+    use super::Vector;
+    use std::arch::aarch64::*;
+
+    /// 4 lanes, 32 registers.
+    #[derive(Clone, Copy)]
+    pub(in super::super) struct Neon(float32x4_t);
+
+    impl Vector for Neon {
+        const LANES: usize = 4;
+        methods! {
+            fn zero() -> Self { Neon(vdupq_n_f32(0.0)) }
+            fn splat(x: f32) -> Self { Neon(vdupq_n_f32(x)) }
+            fn load(from: *const f32) -> Self { Neon(vld1q_f32(from)) }
+            fn load_part(from: *const f32, n: usize) -> Self {
+                let mut lanes = [0.0f32; 4];
+                std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), n);
+                Neon(vld1q_f32(lanes.as_ptr()))
+            }
+            fn store(v: Self, to: *mut f32) { vst1q_f32(to, v.0) }
+            fn store_part(v: Self, to: *mut f32, n: usize) {
+                let mut lanes = [0.0f32; 4];
+                vst1q_f32(lanes.as_mut_ptr(), v.0);
+                std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, n)
+            }
+            fn fma(a: Self, b: Self, c: Self) -> Self { Neon(vfmaq_f32(c.0, a.0, b.0)) }
+            fn add(a: Self, b: Self) -> Self { Neon(vaddq_f32(a.0, b.0)) }
+            fn relu(v: Self) -> Self { Neon(vmaxq_f32(vdupq_n_f32(0.0), v.0)) }
+            fn better(best: Self, at: Self, v: Self, pos: Self) -> (Self, Self) {
+                let m = vorrq_u32(vcgtq_f32(v.0, best.0), vmvnq_u32(vceqq_f32(v.0, v.0)));
+                (Neon(vbslq_f32(m, v.0, best.0)), Neon(vbslq_f32(m, pos.0, at.0)))
+            }
+        }
+    }
+}
+
+/// 8 lanes that the compiler maps to whatever the target has. Multiplies and adds with two roundings.
+#[derive(Clone, Copy)]
+pub(super) struct Portable([f32; 8]);
+
+#[expect(unused_unsafe, reason = "the macro is for intrinsics; some of these bodies are safe")]
+impl Vector for Portable {
+    const LANES: usize = 8;
+    methods! {
+        fn zero() -> Self { Portable([0.0; 8]) }
+        fn splat(x: f32) -> Self { Portable([x; 8]) }
+        fn load(from: *const f32) -> Self { Portable(from.cast::<[f32; 8]>().read_unaligned()) }
+        fn load_part(from: *const f32, n: usize) -> Self {
+            let mut lanes = [0.0f32; 8];
+            std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), n);
+            Portable(lanes)
+        }
+        fn store(v: Self, to: *mut f32) { to.cast::<[f32; 8]>().write_unaligned(v.0) }
+        fn store_part(v: Self, to: *mut f32, n: usize) {
+            std::ptr::copy_nonoverlapping(v.0.as_ptr(), to, n)
+        }
+        fn fma(a: Self, b: Self, c: Self) -> Self {
+            Portable(std::array::from_fn(|i| a.0[i] * b.0[i] + c.0[i]))
+        }
+        fn add(a: Self, b: Self) -> Self { Portable(std::array::from_fn(|i| a.0[i] + b.0[i])) }
+        fn relu(v: Self) -> Self { Portable(v.0.map(|x| if x < 0.0 { 0.0 } else { x })) }
+        fn better(best: Self, at: Self, v: Self, pos: Self) -> (Self, Self) {
+            let m: [bool; 8] = std::array::from_fn(|i| v.0[i] > best.0[i] || v.0[i].is_nan());
+            (
+                Portable(std::array::from_fn(|i| if m[i] { v.0[i] } else { best.0[i] })),
+                Portable(std::array::from_fn(|i| if m[i] { pos.0[i] } else { at.0[i] })),
+            )
+        }
+    }
+}

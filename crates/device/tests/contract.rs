@@ -1,0 +1,400 @@
+//! Contractions against loops in f64, for every instruction set of this processor, with units cut at random.
+//!
+//! Operands are small whole numbers, so every order of summation gives the same f32 and results are compared
+//! exactly, ties of a maximum included. Results start as NaN, as does all scratch.
+
+use std::ops::Range;
+use thalweg_base::{ConvDims, DType, PoolDims, Scalar, ScalarOp, Window};
+use thalweg_device::cpu::contract::Prepared;
+use thalweg_device::cpu::{Bases, Isa};
+use thalweg_device::plan::{
+    Access, Body, BufferId, Contraction, DotDims, Epilogue, Expr, PoolEpilogue, Product,
+};
+
+const A: BufferId = BufferId(0);
+const B: BufferId = BufferId(1);
+const OUT: BufferId = BufferId(2);
+const BIAS: BufferId = BufferId(3);
+const RESIDUAL: BufferId = BufferId(4);
+const ARG: BufferId = BufferId(5);
+
+/// A small generator of test data.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 33) as usize % n
+    }
+
+    fn whole(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.below(5) as f32 - 2.0).collect()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Then {
+    Nothing,
+    Bias,
+    BiasRelu,
+    BiasResidualRelu,
+}
+
+const ALL: [Then; 4] = [Then::Nothing, Then::Bias, Then::BiasRelu, Then::BiasResidualRelu];
+
+fn epilogue(then: Then, space: &[usize], pool: Option<PoolEpilogue>) -> Option<Epilogue> {
+    if then == Then::Nothing && pool.is_none() {
+        return None;
+    }
+    let mut body = Body::new();
+    let mut value = body.push(Expr::Acc, DType::F32);
+    let mut strides = vec![0; space.len()];
+    if then != Then::Nothing {
+        strides[space.len() - 1] = 1;
+        let access = Access { buffer: BIAS, offset: 1, strides: strides.clone() };
+        let bias = body.push(Expr::Load(access), DType::F32);
+        value = body.push(Expr::Op(ScalarOp::Add, vec![value, bias]), DType::F32);
+    }
+    if then == Then::BiasResidualRelu {
+        let mut step = 1;
+        for (s, &n) in strides.iter_mut().zip(space).rev() {
+            *s = step;
+            step *= n as isize;
+        }
+        let residual = body.push(Expr::Load(Access { buffer: RESIDUAL, offset: 0, strides }), DType::F32);
+        value = body.push(Expr::Op(ScalarOp::Add, vec![residual, value]), DType::F32);
+    }
+    if matches!(then, Then::BiasRelu | Then::BiasResidualRelu) {
+        let zero = body.push(Expr::Const(Scalar::f32(0.0)), DType::F32);
+        value = body.push(Expr::Op(ScalarOp::Max, vec![zero, value]), DType::F32);
+    }
+    Some(Epilogue { body, value, pool })
+}
+
+/// Lengths of a, b and the result.
+fn lengths(p: &Product) -> [usize; 3] {
+    let of = |s: [usize; 4]| s.iter().product();
+    match p {
+        Product::Dot(d) => [d.batch * d.m * d.k, d.batch * d.k * d.n, d.batch * d.m * d.n],
+        Product::Conv(d) => [of(d.image()), of(d.filter()), of(d.output())],
+        Product::ConvInputGrad(d) => [of(d.output()), of(d.filter()), of(d.image())],
+        Product::ConvFilterGrad(d) => [of(d.image()), of(d.output()), of(d.filter())],
+    }
+}
+
+fn space(p: &Product) -> Vec<usize> {
+    match p {
+        Product::Dot(d) => vec![d.batch, d.m, d.n],
+        Product::Conv(d) => d.output().to_vec(),
+        Product::ConvInputGrad(d) => d.image().to_vec(),
+        Product::ConvFilterGrad(d) => d.filter().to_vec(),
+    }
+}
+
+/// Calls `f(image, filter, output)` for every multiplication of these images.
+fn each(d: &ConvDims, images: Range<usize>, mut f: impl FnMut(usize, usize, usize)) {
+    let (cg, kg) = (d.c / d.groups, d.k / d.groups);
+    for (n, oy, ox) in images.flat_map(|n| (0..d.oh).flat_map(move |y| (0..d.ow).map(move |x| (n, y, x)))) {
+        for r in 0..d.rows.size {
+            let Some(y) = d.rows.source(oy, r, d.h) else { continue };
+            for s in 0..d.cols.size {
+                let Some(x) = d.cols.source(ox, s, d.w) else { continue };
+                for k in 0..d.k {
+                    for c in 0..cg {
+                        let image = ((n * d.h + y) * d.w + x) * d.c + k / kg * cg + c;
+                        let filter = ((r * d.cols.size + s) * cg + c) * d.k + k;
+                        f(image, filter, ((n * d.oh + oy) * d.ow + ox) * d.k + k);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn naive(p: &Product, images: Range<usize>, a: &[f32], b: &[f32]) -> Vec<f64> {
+    let mut out = vec![0.0; lengths(p)[2]];
+    let mut add = |o: usize, i: usize, j: usize| out[o] += f64::from(a[i]) * f64::from(b[j]);
+    match p {
+        Product::Conv(d) => each(d, images, |i, f, o| add(o, i, f)),
+        Product::ConvInputGrad(d) => each(d, images, |i, f, o| add(i, o, f)),
+        Product::ConvFilterGrad(d) => each(d, images, |i, f, o| add(f, i, o)),
+        Product::Dot(d) => {
+            for (n, i, j) in
+                (0..d.batch).flat_map(|n| (0..d.m).flat_map(move |i| (0..d.n).map(move |j| (n, i, j))))
+            {
+                for l in 0..d.k {
+                    let at_a = if d.ta { l * d.m + i } else { i * d.k + l };
+                    let at_b = if d.tb { j * d.k + l } else { l * d.n + j };
+                    add((n * d.m + i) * d.n + j, n * d.m * d.k + at_a, n * d.k * d.n + at_b);
+                }
+            }
+        }
+    }
+    out
+}
+
+/// The naive epilogue; then the pool's values and positions.
+fn finish(values: &mut [f64], then: Then, cols: usize, bias: &[f32], residual: &[f32]) {
+    for (i, v) in values.iter_mut().enumerate() {
+        if then != Then::Nothing {
+            *v += f64::from(bias[1 + i % cols]);
+        }
+        if then == Then::BiasResidualRelu {
+            *v += f64::from(residual[i]);
+        }
+        if matches!(then, Then::BiasRelu | Then::BiasResidualRelu) {
+            *v = v.max(0.0);
+        }
+    }
+}
+
+fn pooled(d: &PoolDims, x: &[f64]) -> (Vec<f64>, Vec<u8>) {
+    let len = d.n * d.oh * d.ow * d.c;
+    let (mut best, mut at) = (vec![f64::NEG_INFINITY; len], vec![0; len]);
+    for o in 0..len {
+        let (c, ox, oy, n) = (o % d.c, o / d.c % d.ow, o / d.c / d.ow % d.oh, o / d.c / d.ow / d.oh);
+        for r in 0..d.rows.size {
+            for s in 0..d.cols.size {
+                let (y, xx) = (oy * d.rows.stride + r, ox * d.cols.stride + s);
+                let v = x[((n * d.h + y) * d.w + xx) * d.c + c];
+                if v > best[o] {
+                    (best[o], at[o]) = (v, (r * d.cols.size + s) as u8);
+                }
+            }
+        }
+    }
+    (best, at)
+}
+
+/// 64-byte aligned scratch full of NaN.
+fn scratch(bytes: usize) -> (Vec<u8>, usize) {
+    let v = vec![0xff; bytes + 64];
+    let at = v.as_ptr().align_offset(64);
+    (v, at)
+}
+
+/// Packs and runs everything, in random pieces and order.
+fn run(p: &Prepared, bases: &Bases, random: &mut Random) {
+    let mut pieces = |n: usize| {
+        let mut pieces = Vec::new();
+        let mut at = 0;
+        while at < n {
+            let to = (at + 1 + random.below(n)).min(n);
+            pieces.insert(random.below(pieces.len() + 1), at..to);
+            at = to;
+        }
+        pieces
+    };
+    let (mut shared, at) = scratch(p.shared_bytes());
+    let shared = shared[at..].as_mut_ptr();
+    for units in pieces(p.pack_units()) {
+        // SAFETY: the buffers of a case have their lengths.
+        unsafe { p.pack(units, bases, shared) };
+    }
+    for units in pieces(p.units()) {
+        let (mut worker, at) = scratch(p.worker_bytes());
+        // SAFETY: as above.
+        unsafe { p.run(units, bases, shared, worker[at..].as_mut_ptr()) };
+    }
+}
+
+fn check(product: Product, then: Then, pool: Option<PoolDims>, parts: usize) {
+    let mut random = Random(product_seed(&product));
+    let [la, lb, lo] = lengths(&product);
+    let (mut a, mut b) = (random.whole(la), random.whole(lb));
+    let space = space(&product);
+    let cols = space[space.len() - 1];
+    let (mut bias, mut residual) = (random.whole(cols + 1), random.whole(lo));
+    let n = if space.len() == 3 { 0 } else { dims(&product).n };
+    let mut want = Vec::new();
+    for part in 0..parts {
+        want.extend(naive(&product, part * n / parts..(part + 1) * n / parts, &a, &b));
+    }
+    finish(&mut want, then, cols, &bias, &residual);
+    let mut want_arg = Vec::new();
+    if let Some(d) = &pool {
+        (want, want_arg) = pooled(d, &want);
+    }
+    for isa in Isa::available() {
+        let pool = pool.map(|dims| PoolEpilogue { dims, arg: Some(ARG) });
+        let contraction =
+            Contraction { product, a: A, b: B, out: OUT, parts, epilogue: epilogue(then, &space, pool) };
+        let prepared = Prepared::new(&contraction, isa);
+        let per_image = prepared.units_per_image();
+        if per_image > 0 && n > 0 {
+            assert_eq!(per_image * n, prepared.units());
+        }
+        for _ in 0..2 {
+            let mut out = vec![f32::NAN; want.len() + 32];
+            let mut arg = vec![99_u8; want_arg.len() + 32];
+            let ptrs = [&mut a, &mut b, &mut out, &mut bias, &mut residual].map(|v| v.as_mut_ptr().cast());
+            let bases = Bases::new(ptrs.into_iter().chain([arg.as_mut_ptr()]).collect());
+            run(&prepared, &bases, &mut random);
+            let what = format!("{isa} {product:?} {then:?} {pool:?} in {parts}");
+            for (i, (&got, &want)) in out.iter().zip(&want).enumerate() {
+                assert!(f64::from(got) == want, "{what}: at {i} {got}, not {want}");
+            }
+            assert!(out[want.len()..].iter().all(|x| x.is_nan()), "{what}: wrote past the end");
+            assert_eq!(arg[..want_arg.len()], want_arg, "{what}: positions");
+            assert!(arg[want_arg.len()..].iter().all(|&x| x == 99), "{what}: wrote past the positions");
+        }
+    }
+}
+
+fn dims(p: &Product) -> ConvDims {
+    match p {
+        Product::Conv(d) | Product::ConvInputGrad(d) | Product::ConvFilterGrad(d) => *d,
+        Product::Dot(_) => panic!("not a convolution"),
+    }
+}
+
+fn product_seed(p: &Product) -> u64 {
+    format!("{p:?}").bytes().fold(7, |h, b| h * 31 % 1_000_003 + u64::from(b))
+}
+
+fn conv(
+    n: usize,
+    hw: (usize, usize),
+    ck: (usize, usize),
+    rows: Window,
+    cols: Window,
+    groups: usize,
+) -> ConvDims {
+    let (oh, ow) = (rows.outputs(hw.0).expect("fits"), cols.outputs(hw.1).expect("fits"));
+    ConvDims { n, h: hw.0, w: hw.1, c: ck.0, k: ck.1, oh, ow, rows, cols, groups }
+}
+
+fn geometries() -> Vec<ConvDims> {
+    let w = |size, stride, dilation, lo, hi| Window { size, stride, dilation, lo, hi };
+    let mut all = Vec::new();
+    for ck in [(3, 5), (1, 1), (5, 17), (17, 33), (33, 3), (16, 64), (8, 80)] {
+        all.push(conv(2, (6, 7), ck, w(3, 1, 1, 0, 0), w(3, 1, 1, 0, 0), 1));
+        all.push(conv(3, (5, 9), ck, w(3, 1, 1, 1, 1), w(3, 1, 1, 1, 1), 1));
+        all.push(conv(1, (7, 8), ck, w(3, 2, 1, 0, 1), w(3, 2, 1, 1, 0), 1));
+        all.push(conv(2, (5, 4), ck, w(1, 1, 1, 0, 0), w(1, 1, 1, 0, 0), 1));
+    }
+    for (k, s, d, lo, hi) in [
+        (1, 2, 1, 0, 0),
+        (2, 2, 1, 0, 0),
+        (5, 2, 1, 2, 2),
+        (3, 1, 2, 2, 2),
+        (3, 3, 2, 0, 3),
+        (4, 3, 1, 3, 0),
+        (2, 5, 1, 1, 0),
+        (3, 2, 3, 4, 5),
+        (1, 1, 1, 2, 1),
+    ] {
+        all.push(conv(2, (9, 7), (4, 6), w(k, s, d, lo, hi), w(k, s, d, lo, hi), 1));
+        all.push(conv(2, (9, 8), (6, 4), w(k, s, d, lo, hi), w(2, 1, 1, 0, 1), 2));
+        all.push(conv(2, (8, 9), (19, 19), w(k, s, d, lo, hi), w(3, 2, 1, 1, 1), 19));
+        all.push(conv(2, (8, 9), (3, 6), w(3, 1, 1, 1, 1), w(k, s, d, lo, hi), 3));
+    }
+    all.push(conv(5, (4, 4), (40, 36), w(3, 1, 1, 1, 1), w(3, 1, 1, 1, 1), 1));
+    all.push(conv(9, (2, 2), (130, 20), w(3, 1, 1, 1, 1), w(3, 1, 1, 1, 1), 1));
+    all.push(conv(1, (40, 41), (2, 70), w(3, 1, 1, 1, 1), w(3, 1, 1, 1, 1), 1));
+    all.push(conv(1, (41, 37), (64, 64), w(3, 2, 1, 1, 1), w(3, 2, 1, 1, 1), 64));
+    all.push(conv(2, (6, 6), (70, 70), w(3, 1, 1, 1, 1), w(3, 1, 1, 1, 1), 70));
+    all
+}
+
+#[test]
+fn convolutions() {
+    for d in geometries() {
+        check(Product::Conv(d), Then::Nothing, None, 1);
+    }
+}
+
+#[test]
+fn input_gradients() {
+    for d in geometries() {
+        check(Product::ConvInputGrad(d), Then::Nothing, None, 1);
+    }
+}
+
+#[test]
+fn filter_gradients() {
+    for d in geometries() {
+        for parts in [1, 2, 5] {
+            check(Product::ConvFilterGrad(d), Then::Nothing, None, parts);
+        }
+    }
+}
+
+#[test]
+fn epilogues() {
+    for d in geometries().into_iter().step_by(3) {
+        for then in ALL {
+            check(Product::Conv(d), then, None, 1);
+            check(Product::ConvInputGrad(d), then, None, 1);
+            check(Product::ConvFilterGrad(d), then, None, 1);
+        }
+    }
+}
+
+#[test]
+fn pools() {
+    let w = |size, stride, lo, hi| Window { size, stride, dilation: 1, lo, hi };
+    for (n, hw, ck) in [
+        (2, (8, 8), (3, 8)),
+        (3, (9, 7), (2, 17)),
+        (1, (15, 16), (4, 33)),
+        (2, (40, 31), (1, 48)),
+        (5, (6, 5), (20, 3)),
+    ] {
+        for (lo, hi) in [(0, 0), (1, 1)] {
+            let d = conv(n, hw, ck, w(3, 1, lo, hi), w(3, 1, lo, hi), 1);
+            for (r, s) in [((2, 2), (2, 2)), ((3, 3), (2, 3)), ((1, 1), (2, 2))] {
+                let (rows, cols) = (Window::valid(r.0, r.1, 1), Window::valid(s.0, s.1, 1));
+                let (Some(oh), Some(ow)) = (rows.outputs(d.oh), cols.outputs(d.ow)) else { continue };
+                let pool = PoolDims { n, h: d.oh, w: d.ow, c: d.k, oh, ow, rows, cols };
+                for then in ALL {
+                    check(Product::Conv(d), then, Some(pool), 1);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn products() {
+    for (batch, m, n, k) in [
+        (1, 13, 35, 21),
+        (3, 4, 7, 5),
+        (1, 1, 3, 50),
+        (1, 1, 700, 33),
+        (1, 3, 1000, 17),
+        (1, 32, 64, 300),
+        (1, 230, 65, 129),
+        (2, 70, 70, 70),
+        (1, 64, 10, 32),
+        (1, 500, 1, 9),
+        (1, 5, 16, 1),
+        (4, 1, 130, 8),
+    ] {
+        for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
+            for then in ALL {
+                check(Product::Dot(DotDims { batch, m, n, k, ta, tb }), then, None, 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn long_sums_are_accurate() {
+    let (m, n, k) = (3, 20, 100_000);
+    let product = Product::Dot(DotDims { batch: 1, m, n, k, ta: false, tb: false });
+    let mut random = Random(3);
+    let mut value = |n: usize| (0..n).map(|_| random.below(1 << 20) as f32 / (1 << 20) as f32).collect();
+    let (mut a, mut b): (Vec<f32>, Vec<f32>) = (value(m * k), value(n * k));
+    let want = naive(&product, 0..0, &a, &b);
+    for isa in Isa::available() {
+        let prepared =
+            Prepared::new(&Contraction { product, a: A, b: B, out: OUT, parts: 1, epilogue: None }, isa);
+        let mut out = vec![f32::NAN; m * n];
+        let bases = Bases::new([&mut a, &mut b, &mut out].map(|v| v.as_mut_ptr().cast()).to_vec());
+        run(&prepared, &bases, &mut Random(1));
+        for (got, want) in out.iter().zip(&want) {
+            assert!((f64::from(*got) - want).abs() < 2e-6 * want, "{isa}: {got}, not {want}");
+        }
+    }
+}
