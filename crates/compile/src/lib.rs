@@ -15,6 +15,7 @@ mod lower;
 mod memory;
 mod partition;
 mod program;
+mod region;
 mod schedule;
 mod simplify;
 
@@ -43,7 +44,7 @@ pub struct Compiled {
 ///
 /// The passes, in order: *simplify* on the graph, first because every rule after it sees fewer shapes; *lower*
 /// (partition, fuse, emit), which ends the graph; *inplace*, before stages exist, as it adds order between
-/// kernels; *schedule*; *memory*, last, because lives are counted in stages.
+/// kernels; *regions*, which need that order; *schedule*, in which a region is one stage; *memory*, last, because lives are counted in stages.
 pub fn compile(graph: &Graph, options: &Options) -> Compiled {
     let mut passes = Vec::new();
     let mut note = |name: &'static str, text: &dyn Fn() -> String| {
@@ -60,7 +61,8 @@ pub fn compile(graph: &Graph, options: &Options) -> Compiled {
     note("lower", &|| program.preview().to_string());
     inplace::inplace(&mut program);
     note("inplace", &|| program.preview().to_string());
-    let stages = schedule::schedule(&program);
+    let regions = region::regions(&program);
+    let stages = schedule::schedule(&program, &regions);
     let plan = memory::plan(&program, stages);
     note("memory", &|| plan.to_string());
     Compiled { plan, passes }

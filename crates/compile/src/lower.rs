@@ -5,6 +5,7 @@ use crate::emit::Homes;
 use crate::fuse::{self, Item};
 use crate::partition::{Partition, base};
 use crate::program::{Node, Program};
+use crate::region::slices;
 use std::collections::{BTreeMap, BTreeSet};
 use thalweg_device::plan::{
     self, Access, ArgMax, Binding, Body, BufferId, Contraction, DotDims, Entry, Epilogue, Expr, Kernel, Loop,
@@ -14,8 +15,6 @@ use thalweg_graph::{DType, Graph, NodeId, Op, PoolKind, ReduceKind, Type};
 
 /// A reduction over axis 0 of at least this many elements is cut into parts, so that workers share it.
 const SPLIT_ELEMENTS: usize = 32 * 1024;
-/// Parts of a cut reduction; fixed, so that results do not depend on the number of workers.
-const PARTS: usize = 8;
 /// Bytes that all partial filter gradients of one kernel may take; beyond, workers share output tiles instead.
 const PARTIAL_BYTES: usize = 4 << 20;
 
@@ -107,7 +106,7 @@ impl<'a> Lowering<'a> {
         let mut reduced = vec![false; space.len()];
         axes.iter().flatten().for_each(|&a| reduced[a] = true);
         let big = space.iter().product::<usize>() >= SPLIT_ELEMENTS;
-        let parts = if reduced[0] && big { PARTS.min(space[0]) } else { 1 };
+        let parts = if reduced[0] && big { slices(space[0]).1 } else { 1 };
         let mut outs = Vec::new();
         let mut finals = Vec::new();
         for (&m, &value) in members.iter().zip(&values) {
@@ -187,7 +186,7 @@ impl<'a> Lowering<'a> {
         let out = self.homes[&pool.map_or(result, |p| p.1)];
         let len = node.ty.len();
         let parts = match which {
-            Product::ConvFilterGrad(d) if len * 4 * PARTS.min(d.n) <= PARTIAL_BYTES => PARTS.min(d.n),
+            Product::ConvFilterGrad(d) if len * 4 * slices(d.n).1 <= PARTIAL_BYTES => slices(d.n).1,
             _ => 1,
         };
         let epilogue = (result != product || pool.is_some()).then(|| {

@@ -5,7 +5,7 @@
 //! dies there and is read at the same elements.
 
 use crate::program::Program;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use thalweg_device::plan::{ALIGN, Buffer, BufferId, Kernel, KernelId, Place, Plan, Stage};
 
 /// Life of a buffer in stages.
@@ -18,11 +18,12 @@ struct Life {
 /// Gives every buffer a place and makes the plan. Buffers that nothing uses disappear.
 pub fn plan(program: &Program, stages: Vec<Stage>) -> Plan {
     let lives = lives(program, &stages);
+    let (slabs, slab) = slabs(program, &stages);
     let hosts = hosts(program, &stages, &lives);
     // Lives of joined buffers become one.
     let mut joined: BTreeMap<BufferId, (Life, usize)> = BTreeMap::new();
     for (&b, &life) in &lives {
-        if program.buffers[b.0 as usize].binding.is_none() {
+        if program.buffers[b.0 as usize].binding.is_none() && !slabs.contains_key(&b) {
             let v = &program.buffers[b.0 as usize];
             let bytes = (v.len * v.dtype.size()).next_multiple_of(ALIGN);
             let e = joined.entry(root(&hosts, b)).or_insert((life, 0));
@@ -35,13 +36,19 @@ pub fn plan(program: &Program, stages: Vec<Stage>) -> Plan {
     let mut buffers = Vec::new();
     for (i, v) in program.buffers.iter().enumerate() {
         let id = BufferId(i as u32);
+        let mut len = v.len;
         let place = match v.binding {
             Some(n) => Place::Binding(n),
+            None if slabs.contains_key(&id) => {
+                let (offset, elements) = slabs[&id];
+                len = elements;
+                Place::Slab { offset }
+            }
             None if lives.contains_key(&id) => Place::Arena { offset: offsets[&root(&hosts, id)] },
             None => continue,
         };
         numbers.insert(id, BufferId(buffers.len() as u32));
-        buffers.push(Buffer { name: v.name.clone(), dtype: v.dtype, len: v.len, place });
+        buffers.push(Buffer { name: v.name.clone(), dtype: v.dtype, len, place });
     }
     let mut kernels: Vec<_> = program.kernels.iter().map(|k| k.entry.clone()).collect();
     for k in &mut kernels {
@@ -56,6 +63,41 @@ pub fn plan(program: &Program, stages: Vec<Stage>) -> Plan {
         arena,
         slab: 0,
     }
+}
+
+/// Buffers that one region alone uses: (offset in the slab, elements of one slice), and the slab's size.
+fn slabs(program: &Program, stages: &[Stage]) -> (BTreeMap<BufferId, (usize, usize)>, usize) {
+    let mut out = BTreeMap::new();
+    let mut slab = 0;
+    for (s, stage) in stages.iter().enumerate() {
+        let Stage::Region { kernels, batch, slice } = stage else { continue };
+        let elsewhere: BTreeSet<BufferId> = (0..stages.len())
+            .filter(|&o| o != s)
+            .flat_map(|o| kernels_of(&stages[o]))
+            .flat_map(|k| uses(program, *k))
+            .collect();
+        let mut items: BTreeMap<BufferId, (Life, usize)> = BTreeMap::new();
+        for (at, k) in kernels.iter().enumerate() {
+            for b in uses(program, *k) {
+                let v = &program.buffers[b.0 as usize];
+                if v.binding.is_none() && !elsewhere.contains(&b) {
+                    let bytes = (v.len / batch * slice * v.dtype.size()).next_multiple_of(ALIGN);
+                    items.entry(b).or_insert((Life { first: at, last: at }, bytes)).0.last = at;
+                }
+            }
+        }
+        let (offsets, size) = pack(&items);
+        slab = slab.max(size);
+        out.extend(
+            offsets.into_iter().map(|(b, o)| (b, (o, program.buffers[b.0 as usize].len / batch * slice))),
+        );
+    }
+    (out, slab)
+}
+
+fn uses(program: &Program, k: KernelId) -> Vec<BufferId> {
+    let kernel = &program.kernels[k.0 as usize].entry.kernel;
+    kernel.reads().into_iter().chain(kernel.writes()).collect()
 }
 
 fn kernels_of(stage: &Stage) -> &[KernelId] {
@@ -86,7 +128,7 @@ fn hosts(
 ) -> BTreeMap<BufferId, BufferId> {
     let mut hosts: BTreeMap<BufferId, BufferId> = BTreeMap::new();
     for (s, stage) in stages.iter().enumerate() {
-        let kernels = kernels_of(stage);
+        let Stage::Launch(kernels) = stage else { continue };
         let readers = |b: BufferId| {
             kernels.iter().filter(|k| program.kernels[k.0 as usize].entry.kernel.reads().contains(&b)).count()
         };

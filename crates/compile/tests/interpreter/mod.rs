@@ -12,6 +12,8 @@ use thalweg_device::plan::{
 pub struct Machine {
     pub bindings: Vec<Vec<u8>>,
     arena: Vec<u8>,
+    /// Slab buffers hold one slice each; here regions run whole, so each gets room for its whole batch.
+    slabs: Vec<Vec<u8>>,
 }
 
 impl Machine {
@@ -20,6 +22,7 @@ impl Machine {
         Machine {
             bindings: plan.bindings.iter().map(|b| vec![0; b.bytes()]).collect(),
             arena: (0..plan.arena).map(|i| (i * 37 + 11) as u8).collect(),
+            slabs: plan.buffers.iter().map(|b| vec![0xA5; b.bytes() * 64]).collect(),
         }
     }
 
@@ -39,7 +42,7 @@ impl Machine {
         match buffer.place {
             Place::Binding(n) => (&mut self.bindings[n as usize], 0, buffer.dtype, buffer.len),
             Place::Arena { offset } => (&mut self.arena, offset, buffer.dtype, buffer.len),
-            Place::Slab { .. } => panic!("the interpreter has no slabs"),
+            Place::Slab { .. } => (&mut self.slabs[b.0 as usize], 0, buffer.dtype, usize::MAX),
         }
     }
 
@@ -55,8 +58,8 @@ impl Machine {
         set(&mut bytes[at + i as usize * dtype.size()..], dtype, v);
     }
 
-    fn whole(&mut self, plan: &Plan, b: BufferId) -> Vec<f64> {
-        (0..plan.buffer(b).len as isize).map(|i| self.get(plan, b, i)).collect()
+    fn whole(&mut self, plan: &Plan, b: BufferId, len: usize) -> Vec<f64> {
+        (0..len as isize).map(|i| self.get(plan, b, i)).collect()
     }
 
     fn kernel(&mut self, plan: &Plan, kernel: &Kernel) {
@@ -64,7 +67,7 @@ impl Machine {
             Kernel::Loop(l) => self.looped(plan, l),
             Kernel::Contraction(c) => self.contraction(plan, c),
             Kernel::Pool(p) => {
-                let x = self.whole(plan, p.x);
+                let x = self.whole(plan, p.x, p.dims.image().iter().product());
                 let d = p.dims;
                 let (values, positions) = pool(&x, d, p.kind);
                 for i in 0..values.len() {
@@ -73,7 +76,9 @@ impl Machine {
                 }
             }
             Kernel::Unpool(u) => {
-                let (arg, dy, d) = (self.whole(plan, u.arg), self.whole(plan, u.dy), u.dims);
+                let d = u.dims;
+                let count = d.output().iter().product();
+                let (arg, dy) = (self.whole(plan, u.arg, count), self.whole(plan, u.dy, count));
                 let mut out = vec![0.0; d.n * d.h * d.w * d.c];
                 each_window(d, |i, o, p| {
                     if arg[o] == p as f64 {
@@ -167,7 +172,8 @@ impl Machine {
     }
 
     fn contraction(&mut self, plan: &Plan, c: &Contraction) {
-        let (a, b) = (self.whole(plan, c.a), self.whole(plan, c.b));
+        let (na, nb) = operand_lengths(c.product);
+        let (a, b) = (self.whole(plan, c.a, na), self.whole(plan, c.b, nb));
         let (shape, mut out): (Vec<usize>, Vec<f64>) = match c.product {
             Product::Dot(d) => {
                 let mut out = Vec::new();
@@ -227,8 +233,17 @@ impl Machine {
                 positions.iter().enumerate().for_each(|(i, &v)| self.set(plan, arg, i as isize, v));
             }
         }
-        assert_eq!(out.len(), plan.buffer(c.out).len);
         out.iter().enumerate().for_each(|(i, &v)| self.set(plan, c.out, i as isize, v));
+    }
+}
+
+fn operand_lengths(product: Product) -> (usize, usize) {
+    let all = |s: [usize; 4]| s.iter().product::<usize>();
+    match product {
+        Product::Dot(d) => (d.batch * d.m * d.k, d.batch * d.k * d.n),
+        Product::Conv(d) => (all(d.image()), all(d.filter())),
+        Product::ConvInputGrad(d) => (all(d.output()), all(d.filter())),
+        Product::ConvFilterGrad(d) => (all(d.image()), all(d.output())),
     }
 }
 
