@@ -1,2 +1,52 @@
-//! main
-fn main() {}
+//! `cargo xtask <command>`: what developers and CI run. In: a command; out: its exit code.
+
+mod bench;
+mod check;
+mod golden;
+mod run;
+mod source;
+mod tidy;
+
+use run::Failure;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask check [--doc]      format, lints, tidy, tests (and documentation): what CI runs
+cargo xtask tidy               only the project's own rules
+cargo xtask golden [NAME]...   makes goldens/*.safetensors with real Keras and PyTorch (needs python3)
+cargo xtask bench [ARGUMENT].. runs bench/compare.py";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (command, rest) = match arguments.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("help", &[][..]),
+    };
+    let root = root();
+    let result = match command {
+        "check" => check::check(&root, rest),
+        "tidy" => check::tidy_only(&root),
+        "golden" => golden::golden(&root, rest),
+        "bench" => bench::bench(&root, rest),
+        "help" | "--help" | "-h" => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        other => Err(Failure::Usage(format!("'{other}' is not a command\n{USAGE}"))),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The workspace's root.
+fn root() -> PathBuf {
+    let mut root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    root.pop();
+    root
+}
