@@ -145,9 +145,10 @@ fn check(ok: bool, argument: &str, rule: &str, value: f64) -> Result<(), String>
 }
 
 /// Declares the enum of a table: `Variant "keras_name" ["alias", ..];` a line; each variant holds the config
-/// struct of the same name.
+/// struct of the same name. Also declares `each!(value, config => expression)`, which applies an expression
+/// to the config of whichever variant it is. (`$`: the dollar sign, which the inner macro needs.)
 macro_rules! keras_table {
-    ($(#[$doc:meta])* $table:ident $what:literal: $($variant:ident $name:literal [$($alias:literal),*];)*) => {
+    (($d:tt) $(#[$doc:meta])* $table:ident $what:literal: $($variant:ident $name:literal [$($alias:literal),*];)*) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Debug)]
         pub enum $table {
@@ -202,6 +203,14 @@ macro_rules! keras_table {
                     $(Self::$variant(c) => serde_json::to_value(c).unwrap_or_default(),)*
                 }
             }
+        }
+
+        macro_rules! each {
+            ($d value:expr, $d config:ident => $d body:expr) => {
+                match $d value {
+                    $($table::$variant($d config) => $d body,)*
+                }
+            };
         }
 
         $(impl From<$variant> for $table {

@@ -43,7 +43,7 @@ impl Cost for BinaryCrossentropy {
         Target::Binary
     }
 
-    fn from_logits(&self) -> bool {
+    fn given_logits(&self) -> bool {
         self.from_logits
     }
 }

@@ -52,7 +52,7 @@ impl Cost for CategoricalCrossentropy {
         Target::Distribution
     }
 
-    fn from_logits(&self) -> bool {
+    fn given_logits(&self) -> bool {
         self.from_logits
     }
 }

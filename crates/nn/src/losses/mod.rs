@@ -46,12 +46,13 @@ pub(crate) trait Cost: Config {
     fn target(&self) -> Target;
 
     /// Whether the user says that predictions are logits.
-    fn from_logits(&self) -> bool {
+    fn given_logits(&self) -> bool {
         false
     }
 }
 
 keras_table! {
+    ($)
     /// A loss. Source: keras.io/api/losses, Keras 3.
     Loss "loss":
     SparseCategoricalCrossentropy "sparse_categorical_crossentropy" [];
@@ -62,20 +63,6 @@ keras_table! {
     Huber "huber" ["huber_loss"];
 }
 keras_serde!(Loss "loss");
-
-/// Applies an expression to the config of whichever loss it is.
-macro_rules! each {
-    ($loss:expr, $c:ident => $body:expr) => {
-        match $loss {
-            Loss::SparseCategoricalCrossentropy($c) => $body,
-            Loss::CategoricalCrossentropy($c) => $body,
-            Loss::BinaryCrossentropy($c) => $body,
-            Loss::MeanSquaredError($c) => $body,
-            Loss::MeanAbsoluteError($c) => $body,
-            Loss::Huber($c) => $body,
-        }
-    };
-}
 
 fn logits_of<C: Cost>(_: &C) -> Option<Logits> {
     C::LOGITS
@@ -95,7 +82,7 @@ impl Loss {
     ) -> NodeId {
         each!(self, c => match logits {
             Some((kind, node)) if logits_of(c) == Some(kind) => c.costs(g, y_true, node, true),
-            _ => c.costs(g, y_true, y_pred, c.from_logits()),
+            _ => c.costs(g, y_true, y_pred, c.given_logits()),
         })
     }
 
@@ -129,7 +116,7 @@ impl Loss {
     /// A line of advice where the last activation does not suit the loss, which trains, but badly.
     /// `last`: the activation that gives the prediction, where it is a softmax or a sigmoid.
     pub fn advice(&self, last: Option<Logits>) -> Option<String> {
-        let (expected, from_logits) = each!(self, c => (logits_of(c)?, c.from_logits()));
+        let (expected, from_logits) = each!(self, c => (logits_of(c)?, c.given_logits()));
         logits::advice(self.name(), expected, from_logits, last)
     }
 }

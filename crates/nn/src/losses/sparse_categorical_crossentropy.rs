@@ -53,7 +53,7 @@ impl Cost for SparseCategoricalCrossentropy {
         Target::Classes
     }
 
-    fn from_logits(&self) -> bool {
+    fn given_logits(&self) -> bool {
         self.from_logits
     }
 }

@@ -40,7 +40,7 @@ pub(crate) trait Measure: Config {
 /// Every loss is a metric.
 impl<C: Cost> Measure for C {
     fn values(&self, g: &mut Graph, y_true: NodeId, y_pred: NodeId) -> NodeId {
-        self.costs(g, y_true, y_pred, self.from_logits())
+        self.costs(g, y_true, y_pred, self.given_logits())
     }
 
     fn target(&self) -> Target {
@@ -53,6 +53,7 @@ impl<C: Cost> Measure for C {
 }
 
 keras_table! {
+    ($)
     /// A metric. Source: keras.io/api/metrics, Keras 3.
     Metric "metric":
     Accuracy "accuracy" ["acc"];
@@ -69,26 +70,6 @@ keras_table! {
     BinaryCrossentropy "binary_crossentropy" ["bce"];
 }
 keras_serde!(Metric "metric");
-
-/// Applies an expression to the config of whichever metric it is.
-macro_rules! each {
-    ($metric:expr, $m:ident => $body:expr) => {
-        match $metric {
-            Metric::Accuracy($m) => $body,
-            Metric::SparseCategoricalAccuracy($m) => $body,
-            Metric::CategoricalAccuracy($m) => $body,
-            Metric::BinaryAccuracy($m) => $body,
-            Metric::TopKCategoricalAccuracy($m) => $body,
-            Metric::SparseTopKCategoricalAccuracy($m) => $body,
-            Metric::MeanSquaredError($m) => $body,
-            Metric::MeanAbsoluteError($m) => $body,
-            Metric::Huber($m) => $body,
-            Metric::SparseCategoricalCrossentropy($m) => $body,
-            Metric::CategoricalCrossentropy($m) => $body,
-            Metric::BinaryCrossentropy($m) => $body,
-        }
-    };
-}
 
 impl Metric {
     /// "accuracy" as the accuracy that suits these shapes, as Keras chooses it; others as they are.

@@ -4,7 +4,7 @@
 //! values. Everything is element-wise f32 (and two scalars), part of the compiled step. Formulas and defaults
 //! are Keras 3's (keras.io/api/optimizers): clip, then decay weights, then the rule. Invariant: bias
 //! corrections follow from the iteration alone, exact to f32 rounding at every step.
-//! To add a rule: its file, its line in the table, its arm in `each!`.
+//! To add a rule: its file, its line in the table.
 
 mod adagrad;
 mod adam;
@@ -97,6 +97,7 @@ pub(crate) trait UpdateRule: Config {
 }
 
 keras_table! {
+    ($)
     /// An optimizer's rule with its own arguments; [`Optimizer`] adds what all have.
     Rule "optimizer":
     SGD "sgd" [];
@@ -107,19 +108,6 @@ keras_table! {
     Nadam "nadam" [];
 }
 
-/// Applies an expression to the config of whichever rule it is.
-macro_rules! each {
-    ($rule:expr, $r:ident => $body:expr) => {
-        match $rule {
-            $crate::optimizers::Rule::SGD($r) => $body,
-            $crate::optimizers::Rule::Adam($r) => $body,
-            $crate::optimizers::Rule::AdamW($r) => $body,
-            $crate::optimizers::Rule::RMSprop($r) => $body,
-            $crate::optimizers::Rule::Adagrad($r) => $body,
-            $crate::optimizers::Rule::Nadam($r) => $body,
-        }
-    };
-}
 use each;
 
 /// `old + (new - old) * rate`: an exponential mean's step.

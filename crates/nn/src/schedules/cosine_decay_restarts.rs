@@ -69,7 +69,8 @@ impl CosineDecayRestarts {
     /// the i-th starts at s_i = (t^i - 1) / (t - 1) and lasts t^i.
     fn growing(&self, g: &mut Graph, iteration: NodeId) -> (NodeId, NodeId) {
         let t = self.t_mul;
-        // A nudge of less than a step, so that rounding cannot put a restart's own step before it.
+        // A nudge, so that rounding cannot put a restart's own step before it: less than a step up to a
+        // million steps, where f32 logarithms end anyway.
         let step = steps::as_f32(g, iteration);
         let nudged = g.scale(step, 1.0 + 1e-6);
         let nudged = g.offset(nudged, 0.01);

@@ -36,6 +36,7 @@ pub(crate) trait Rate: Config {
 }
 
 keras_table! {
+    ($)
     /// A learning rate schedule; a plain number is the constant one.
     Schedule "schedule":
     Constant "constant" [];
@@ -51,16 +52,7 @@ keras_table! {
 impl Schedule {
     /// The rate in the step with this iteration (i32 scalar, 0 in the first step): f32 scalar.
     pub fn value(&self, g: &mut Graph, iteration: NodeId) -> NodeId {
-        match self {
-            Schedule::Constant(s) => s.rate(g, iteration),
-            Schedule::ExponentialDecay(s) => s.rate(g, iteration),
-            Schedule::PiecewiseConstantDecay(s) => s.rate(g, iteration),
-            Schedule::PolynomialDecay(s) => s.rate(g, iteration),
-            Schedule::InverseTimeDecay(s) => s.rate(g, iteration),
-            Schedule::CosineDecay(s) => s.rate(g, iteration),
-            Schedule::CosineDecayRestarts(s) => s.rate(g, iteration),
-            Schedule::LinearWarmup(s) => s.rate(g, iteration),
-        }
+        each!(self, s => s.rate(g, iteration))
     }
 
     /// The rate at a step counted from 0, on the host.
