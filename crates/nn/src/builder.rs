@@ -60,7 +60,7 @@ impl Sequential {
             return Err(b.wrong(problem));
         };
         let input = b.layer(first, &[]);
-        let mut x = input.clone();
+        let mut x = input;
         for layer in layers {
             x = b.layer(layer, &[x]);
         }
@@ -68,12 +68,15 @@ impl Sequential {
     }
 }
 
-/// The output of a layer's call, while a model is being built.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Tensor(TensorRef);
+/// The output of a layer's call, while a model is being built; of use with its own builder only.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tensor {
+    layer: usize,
+    call: usize,
+}
 
-/// A layer that several calls share.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// A layer that several calls share; of use with its own builder only.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Shared(usize);
 
 /// Any graph of layers (<https://keras.io/guides/functional_api/>): several inputs and outputs, shared layers,
@@ -83,9 +86,9 @@ pub struct Shared(usize);
 /// use thalweg_nn::{Functional, layers::{Conv2D, Dense}};
 /// let mut b = Functional::new();
 /// let x = b.input("image", &[8, 8, 3]);
-/// let y = b.layer(Conv2D::new(3, 3).padding("same").activation("relu"), &[x.clone()]);
+/// let y = b.layer(Conv2D::new(3, 3).padding("same").activation("relu"), &[x]);
 /// let shared = b.define(Conv2D::new(4, 1));
-/// let (p, q) = (b.call(&shared, &[x.clone()]), b.call(&shared, &[y]));
+/// let (p, q) = (b.call(shared, &[x]), b.call(shared, &[y]));
 /// let config = b.build(&[x], &[p, q])?;
 /// assert_eq!(config.outputs[1].to_string(), "conv2d_1:1");
 /// # Ok::<(), thalweg_nn::NnError>(())
@@ -125,9 +128,9 @@ impl Functional {
     pub fn layer(&mut self, layer: impl Into<AnyLayer>, inputs: &[Tensor]) -> Tensor {
         let shared = self.define(layer);
         if self.layers[shared.0].is_input() {
-            return Tensor(TensorRef::first(&self.layers[shared.0].name));
+            return Tensor { layer: shared.0, call: 0 };
         }
-        self.call(&shared, inputs)
+        self.call(shared, inputs)
     }
 
     /// Adds a layer without calling it.
@@ -149,10 +152,11 @@ impl Functional {
     }
 
     /// Calls a layer once more, with the same weights.
-    pub fn call(&mut self, layer: &Shared, inputs: &[Tensor]) -> Tensor {
-        let layer = &mut self.layers[layer.0];
-        layer.inbound.push(inputs.iter().map(|t| t.0.clone()).collect());
-        Tensor(TensorRef { layer: layer.name.clone(), call: layer.inbound.len() - 1 })
+    pub fn call(&mut self, layer: Shared, inputs: &[Tensor]) -> Tensor {
+        let inputs = inputs.iter().map(|&t| self.reference(t)).collect();
+        let calls = &mut self.layers[layer.0].inbound;
+        calls.push(inputs);
+        Tensor { layer: layer.0, call: calls.len() - 1 }
     }
 
     /// The configuration from `inputs` to `outputs`; fails on a name used twice.
@@ -160,12 +164,13 @@ impl Functional {
         if let Some(name) = &self.twice {
             return Err(self.wrong(&format!("two layers are called '{name}'; names must be unique")));
         }
-        Ok(ModelConfig {
-            name: self.name,
-            layers: self.layers,
-            inputs: inputs.iter().map(|t| t.0.layer.clone()).collect(),
-            outputs: outputs.iter().map(|t| t.0.clone()).collect(),
-        })
+        let inputs = inputs.iter().map(|&t| self.reference(t).layer).collect();
+        let outputs = outputs.iter().map(|&t| self.reference(t)).collect();
+        Ok(ModelConfig { name: self.name, layers: self.layers, inputs, outputs })
+    }
+
+    fn reference(&self, tensor: Tensor) -> TensorRef {
+        TensorRef { layer: self.layers[tensor.layer].name.clone(), call: tensor.call }
     }
 
     fn wrong(&self, problem: &str) -> NnError {

@@ -17,6 +17,7 @@ pub mod metrics;
 mod naming;
 mod network;
 pub mod optimizers;
+mod preprocess;
 pub mod schedules;
 pub mod suggest;
 mod table;

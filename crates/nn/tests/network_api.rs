@@ -79,8 +79,8 @@ fn configurations_survive_json() {
     let mut b = Functional::new();
     let x = b.input("image", &[8, 8, 3]);
     let shared = b.define(Conv2D::new(3, 3).padding("same"));
-    let y = b.call(&shared, &[x.clone()]);
-    let z = b.call(&shared, &[y.clone()]);
+    let y = b.call(shared, &[x]);
+    let z = b.call(shared, &[y]);
     let config = b.build(&[x], &[z, y]).unwrap();
     assert_eq!(config.layers[1].inbound.len(), 2);
     assert_eq!(ModelConfig::from_json(&config.to_json()).unwrap(), config);
