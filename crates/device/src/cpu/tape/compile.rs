@@ -57,6 +57,8 @@ pub struct Load {
     pub col: isize,
     /// Whether it is stored as bytes.
     pub narrow: bool,
+    /// Whether its lanes must be copied even where they could be used in place.
+    pub copied: bool,
 }
 
 /// An affine index, as [`Load`].
@@ -246,7 +248,8 @@ impl Compiler<'_> {
                 let (outer, row, col) = self.split(&a.strides, 0);
                 let narrow = dtype.size() == 1;
                 let class = Class::of(row != 0, col != 0, self.one_row());
-                let load = Load { buffer: a.buffer, offset: a.offset, outer, row, col, narrow };
+                let load =
+                    Load { buffer: a.buffer, offset: a.offset, outer, row, col, narrow, copied: false };
                 self.out.loads.push(load);
                 let code = Code::Load((self.out.loads.len() - 1) as u16);
                 Operand { direct: !narrow, ..self.step(code, class, &[]) }

@@ -247,7 +247,7 @@ unsafe fn movement(code: &Compiled, frame: &Frame<'_>, s: &Step) {
                 let from = base.cast::<u32>().wrapping_offset(element).cast_const();
                 let in_rows = cols == 1 || load.col == 1;
                 let dense = in_rows && (rows == 1 || load.row == cols as isize);
-                if dense {
+                if dense && !load.copied {
                     frame.alias(s, from);
                 } else {
                     let dst = frame.dst::<u32>(s, lanes).as_mut_ptr();

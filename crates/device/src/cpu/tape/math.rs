@@ -90,10 +90,8 @@ pub fn tanh<const FMA: bool>(x: f32) -> f32 {
     let a = x.abs();
     let z = x * x;
     // Cephes: a polynomial near 0, where 1 - 2 / (e^2x + 1) would cancel.
-    let p = horner::<FMA, 5>(
-        z,
-        [-5.704_988_7e-3, 2.063_909e-2, -5.373_971_5e-2, 1.333_144_2e-1, -3.333_328e-1],
-    );
+    let p =
+        horner::<FMA, 5>(z, [-5.704_988_7e-3, 2.063_909e-2, -5.373_971_5e-2, 1.333_144_2e-1, -3.333_328e-1]);
     let near = fma::<FMA>(p * z, x, x);
     let far = (1.0 - 2.0 / (exp::<FMA>(a + a) + 1.0)).copysign(x);
     if a < 0.625 { near } else { far }

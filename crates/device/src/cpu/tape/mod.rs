@@ -16,9 +16,10 @@ mod random;
 mod tests;
 
 use super::{Bases, Isa};
-use crate::plan::{Body, ExprId};
-use compile::Compiled;
+use crate::plan::{Body, BufferId, ExprId};
+use compile::{Code, Compiled};
 use exec::Frame;
+pub use math::max;
 use thalweg_base::DType;
 
 /// Most lanes of a block.
@@ -130,13 +131,40 @@ impl Tape {
         // SAFETY: as the caller vouches.
         unsafe {
             let lanes = self.result(value, scratch).cast::<u32>();
-            if dtype.size() == 1 {
-                moves::store(lanes, out_ptr, [row_stride, col_stride], [rows, cols], |lane| lane as u8);
-            } else {
-                moves::store(lanes, out_ptr.cast::<u32>(), [row_stride, col_stride], [rows, cols], |lane| {
-                    lane
-                });
+            store(lanes, out_ptr, [row_stride, col_stride], [rows, cols], dtype);
+        }
+    }
+
+    /// Keeps results that are just loads from one of these buffers in scratch: they are stored over while the
+    /// results are still read.
+    pub fn copy_results_of(&mut self, buffers: &[BufferId]) {
+        for result in &self.code.results {
+            let mut operand = *result;
+            let source = loop {
+                match self.code.steps.iter().find(|s| s.dst == operand) {
+                    Some(s) if matches!(s.code, Code::Spread(_)) => operand = s.args[0],
+                    other => break other,
+                }
+            };
+            if let Some(Code::Load(at)) = source.map(|s| s.code) {
+                let load = &mut self.code.loads[at as usize];
+                load.copied |= buffers.contains(&load.buffer);
             }
+        }
+    }
+}
+
+/// Stores dense lanes with any strides, in elements of that type.
+///
+/// # Safety
+/// `lanes` has rows * cols lanes; the elements are valid to write.
+pub unsafe fn store(lanes: *const u32, out: *mut u8, strides: [isize; 2], shape: [usize; 2], dtype: DType) {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        if dtype.size() == 1 {
+            moves::store(lanes, out, strides, shape, |lane| lane as u8);
+        } else {
+            moves::store(lanes, out.cast::<u32>(), strides, shape, |lane| lane);
         }
     }
 }

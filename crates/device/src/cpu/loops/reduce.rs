@@ -1,0 +1,280 @@
+//! Accumulators of a reduction, and how a block of lanes goes into them.
+//!
+//! Sums are cascades: short chains in f32 vectors, flushed into f64 every [`CHAIN`] terms, so that the error of a
+//! sum of a million terms stays at one rounding. Maxima keep NaN. Invariant: the order of combination depends on
+//! the shapes alone.
+
+use crate::cpu::Isa;
+use crate::cpu::tape::{MAX_LANES, max};
+use crate::plan::Reduce;
+use std::slice;
+use thalweg_base::DType;
+
+/// Terms added in f32 before the f64 accumulator takes them.
+const CHAIN: usize = 64;
+/// Rows narrower than this are added several at a time.
+const WIDE: usize = 64;
+
+/// Where a block lies in the accumulators.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Of the block.
+    pub rows: usize,
+    /// Of the block.
+    pub cols: usize,
+    /// Whether rows are combined.
+    pub over_rows: bool,
+    /// Whether columns are combined.
+    pub over_cols: bool,
+    /// First accumulator.
+    pub first: usize,
+    /// Accumulators from one kept row to the next.
+    pub pitch: usize,
+}
+
+/// The accumulators of one result: at most [`MAX_LANES`] kept elements.
+#[derive(Clone, Copy, Debug)]
+pub struct Accumulators {
+    /// f32 chains; maxima. MAX_LANES + WIDE lanes.
+    fast: *mut f32,
+    /// MAX_LANES sums.
+    exact: *mut f64,
+    /// Row groups in the chains.
+    pending: usize,
+    kind: Reduce,
+    dtype: DType,
+}
+
+impl Accumulators {
+    /// Bytes of storage.
+    pub const BYTES: usize = (MAX_LANES + WIDE) * 4 + MAX_LANES * 8;
+
+    /// Over `storage` of [`Accumulators::BYTES`], 64-aligned; `kept` elements at their initial value.
+    ///
+    /// # Safety
+    /// The storage is valid and nobody else's while they live.
+    pub unsafe fn start(storage: *mut u8, kept: usize, kind: Reduce, dtype: DType) -> Self {
+        // SAFETY: within BYTES.
+        let fast = unsafe { storage.add(MAX_LANES * 8).cast::<f32>() };
+        let a = Accumulators { fast, exact: storage.cast(), pending: 0, kind, dtype };
+        let (f, e) = match kind {
+            Reduce::Sum => (0.0, 0.0),
+            Reduce::Max => (f32::NEG_INFINITY, f64::NEG_INFINITY),
+        };
+        // SAFETY: kept is at most MAX_LANES.
+        unsafe {
+            slice::from_raw_parts_mut(a.fast, MAX_LANES.min(kept) + WIDE).fill(f);
+            slice::from_raw_parts_mut(a.exact, kept).fill(e);
+        }
+        a
+    }
+
+    /// Takes in a block of dense lanes.
+    ///
+    /// # Safety
+    /// `lanes` has rows * cols lanes of this type; the shape fits the kept elements; `isa` is available.
+    pub unsafe fn add(&mut self, isa: Isa, lanes: *const f32, shape: &Shape) {
+        // SAFETY: passed on.
+        unsafe {
+            match isa {
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512 => self.add_avx512(lanes, shape),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => self.add_avx2(lanes, shape),
+                _ => self.add_body(lanes, shape),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As `add`.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+    unsafe fn add_avx512(&mut self, lanes: *const f32, shape: &Shape) {
+        // SAFETY: passed on.
+        unsafe { self.add_body(lanes, shape) }
+    }
+
+    /// # Safety
+    /// As `add`.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn add_avx2(&mut self, lanes: *const f32, shape: &Shape) {
+        // SAFETY: passed on.
+        unsafe { self.add_body(lanes, shape) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_body(&mut self, lanes: *const f32, s: &Shape) {
+        // SAFETY: the caller vouches for the lanes and that the shape fits.
+        unsafe {
+            if self.dtype != DType::F32 {
+                return self.add_integers(lanes.cast(), s);
+            }
+            let lanes = slice::from_raw_parts(lanes, s.rows * s.cols);
+            let sum = self.kind == Reduce::Sum;
+            match (s.over_rows, s.over_cols) {
+                (true, true) if sum => *self.exact.add(s.first) += f64::from(sum_of(lanes)),
+                (true, true) => {
+                    let m = self.fast.add(s.first);
+                    *m = max(*m, max_of(lanes));
+                }
+                (false, true) => {
+                    for (r, row) in lanes.chunks_exact(s.cols).enumerate() {
+                        let at = s.first + r * s.pitch;
+                        if sum {
+                            *self.exact.add(at) += f64::from(sum_of(row));
+                        } else {
+                            *self.fast.add(at) = max(*self.fast.add(at), max_of(row));
+                        }
+                    }
+                }
+                (true, false) if sum => self.add_columns(lanes, s),
+                (true, false) => {
+                    let m = slice::from_raw_parts_mut(self.fast.add(s.first), s.cols);
+                    for row in lanes.chunks_exact(s.cols) {
+                        m.iter_mut().zip(row).for_each(|(m, x)| *m = max(*m, *x));
+                    }
+                }
+                (false, false) => {
+                    for (r, row) in lanes.chunks_exact(s.cols).enumerate() {
+                        let at = s.first + r * s.pitch;
+                        if sum {
+                            let e = slice::from_raw_parts_mut(self.exact.add(at), s.cols);
+                            e.iter_mut().zip(row).for_each(|(e, x)| *e += f64::from(*x));
+                        } else {
+                            let m = slice::from_raw_parts_mut(self.fast.add(at), s.cols);
+                            m.iter_mut().zip(row).for_each(|(m, x)| *m = max(*m, *x));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds rows to the chains, narrow ones several at a time. The box has these columns only (first = 0).
+    #[inline(always)]
+    unsafe fn add_columns(&mut self, lanes: &[f32], s: &Shape) {
+        let together = (WIDE / s.cols).max(1);
+        let width = together * s.cols;
+        for chain in lanes.chunks(width * CHAIN) {
+            let groups = chain.len().div_ceil(width);
+            if self.pending + groups > CHAIN {
+                // SAFETY: as the caller vouches.
+                unsafe { self.flush(s.cols) };
+            }
+            self.pending += groups;
+            // SAFETY: the chains have MAX_LANES + WIDE lanes, a group is no wider.
+            let fast = unsafe { slice::from_raw_parts_mut(self.fast, width) };
+            let fours = chain.chunks_exact(4 * width);
+            let rest = fours.remainder();
+            for four in fours {
+                let (ab, cd) = four.split_at(2 * width);
+                let ((a, b), (c, d)) = (ab.split_at(width), cd.split_at(width));
+                for ((((f, a), b), c), d) in fast.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+                    *f += (*a + *b) + (*c + *d);
+                }
+            }
+            for group in rest.chunks(width) {
+                fast.iter_mut().zip(group).for_each(|(f, x)| *f += *x);
+            }
+        }
+    }
+
+    /// Empties the chains of `cols` columns.
+    #[inline(always)]
+    unsafe fn flush(&mut self, cols: usize) {
+        let width = (WIDE / cols).max(1) * cols;
+        // SAFETY: as in `add_columns`.
+        unsafe {
+            let fast = slice::from_raw_parts_mut(self.fast, width);
+            let exact = slice::from_raw_parts_mut(self.exact, cols);
+            for group in fast.chunks_exact(cols) {
+                exact.iter_mut().zip(group).for_each(|(e, f)| *e += f64::from(*f));
+            }
+            fast.fill(0.0);
+        }
+        self.pending = 0;
+    }
+
+    /// Integers: exact in f64.
+    unsafe fn add_integers(&mut self, lanes: *const u32, s: &Shape) {
+        for r in 0..s.rows {
+            for c in 0..s.cols {
+                let at =
+                    s.first + if s.over_rows { 0 } else { r * s.pitch } + if s.over_cols { 0 } else { c };
+                // SAFETY: as the caller of `add` vouches.
+                unsafe {
+                    let lane = *lanes.add(r * s.cols + c);
+                    let value =
+                        if self.dtype == DType::I32 { f64::from(lane as i32) } else { f64::from(lane) };
+                    let e = &mut *self.exact.add(at);
+                    *e = if self.kind == Reduce::Sum { *e + value } else { e.max(value) };
+                }
+            }
+        }
+    }
+
+    /// The results as lanes, `kept` of them.
+    ///
+    /// # Safety
+    /// `kept` is as at the start; `columns` of them are summed as columns.
+    pub unsafe fn finish(&mut self, kept: usize) -> *const u32 {
+        // SAFETY: within the storage.
+        unsafe {
+            if self.pending > 0 {
+                self.flush(kept);
+            }
+            if self.dtype == DType::F32 {
+                if self.kind == Reduce::Sum {
+                    for i in 0..kept {
+                        *self.fast.add(i) = *self.exact.add(i) as f32;
+                    }
+                }
+            } else {
+                for i in 0..kept {
+                    // Sums wrap as 32-bit integers do.
+                    *self.fast.add(i).cast::<u32>() = (*self.exact.add(i)) as i64 as u32;
+                }
+            }
+            self.fast.cast()
+        }
+    }
+}
+
+/// Sum in [`WIDE`] / 2 chains, joined as a tree.
+#[inline(always)]
+fn sum_of(lanes: &[f32]) -> f32 {
+    const N: usize = WIDE / 2;
+    let mut chains = [0.0_f32; N];
+    let (whole, rest) = lanes.as_chunks::<N>();
+    for block in whole {
+        for i in 0..N {
+            chains[i] += block[i];
+        }
+    }
+    chains.iter_mut().zip(rest).for_each(|(c, x)| *c += *x);
+    let mut n = N / 2;
+    while n > 0 {
+        for i in 0..n {
+            chains[i] += chains[i + n];
+        }
+        n /= 2;
+    }
+    chains[0]
+}
+
+/// Maximum; NaN if any is.
+#[inline(always)]
+fn max_of(lanes: &[f32]) -> f32 {
+    const N: usize = WIDE / 2;
+    let mut chains = [f32::NEG_INFINITY; N];
+    let (whole, rest) = lanes.as_chunks::<N>();
+    for block in whole {
+        for i in 0..N {
+            chains[i] = max(chains[i], block[i]);
+        }
+    }
+    chains.iter_mut().zip(rest).for_each(|(c, x)| *c = max(*c, *x));
+    chains.iter().fold(f32::NEG_INFINITY, |m, x| max(m, *x))
+}
