@@ -167,18 +167,6 @@ macro_rules! binary {
         impl Graph {$(
             #[doc = $doc]
             #[track_caller]
-            #[expect(clippy::should_implement_trait, reason = "a builder method, not an operator")]
-            pub fn $name(&mut self, a: NodeId, b: NodeId) -> NodeId {
-                self.scalar(ScalarOp::$op, &[a, b])
-            }
-        )*}
-    };
-}
-macro_rules! binary_plain {
-    ($($name:ident $op:ident $doc:literal;)*) => {
-        impl Graph {$(
-            #[doc = $doc]
-            #[track_caller]
             pub fn $name(&mut self, a: NodeId, b: NodeId) -> NodeId {
                 self.scalar(ScalarOp::$op, &[a, b])
             }
@@ -202,8 +190,6 @@ binary! {
     sub Sub "`a - b`.";
     mul Mul "`a * b`.";
     div Div "`a / b`.";
-}
-binary_plain! {
     max Max "The larger; on a tie the gradient goes to `a`.";
     min Min "The smaller; on a tie the gradient goes to `a`.";
     pow Pow "`a ^ b`.";

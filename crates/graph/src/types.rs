@@ -44,15 +44,6 @@ impl Type {
     }
 }
 
-/// Row-major strides of a shape, in elements.
-pub fn strides(shape: &[usize]) -> Vec<usize> {
-    let mut out = vec![1; shape.len()];
-    for i in (1..shape.len()).rev() {
-        out[i - 1] = out[i] * shape[i];
-    }
-    out
-}
-
 impl fmt::Display for Type {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}[", self.dtype)?;

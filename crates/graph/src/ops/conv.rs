@@ -18,7 +18,7 @@ fn shapes(op: &Op, d: &ConvDims) -> ([usize; 4], [usize; 4], [usize; 4]) {
 pub fn infer(op: &Op, d: &ConvDims, inputs: &[&Type]) -> Result<Type, GraphError> {
     let bad = |problem: String| Err(GraphError::operands(ops::name(op), inputs, problem));
     let [a, b] = inputs else { return bad("takes two operands".into()) };
-    if d.groups == 0 || d.c % d.groups != 0 || d.k % d.groups != 0 {
+    if d.groups == 0 || !d.c.is_multiple_of(d.groups) || !d.k.is_multiple_of(d.groups) {
         return bad(format!("{} input and {} output channels in {} groups", d.c, d.k, d.groups));
     }
     if [d.rows, d.cols].iter().any(|w| w.size == 0 || w.stride == 0 || w.dilation == 0) {
