@@ -148,7 +148,10 @@ fn check(ok: bool, argument: &str, rule: &str, value: f64) -> Result<(), String>
 /// struct of the same name. Also declares `each!(value, config => expression)`, which applies an expression
 /// to the config of whichever variant it is. (`$`: the dollar sign, which the inner macro needs.)
 macro_rules! keras_table {
-    (($d:tt) $(#[$doc:meta])* $table:ident $what:literal: $($variant:ident $name:literal [$($alias:literal),*];)*) => {
+    (
+        ($d:tt) $(#[$doc:meta])* $table:ident $what:literal:
+        $($variant:ident $name:literal [$($alias:literal),*];)*
+    ) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Debug)]
         pub enum $table {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use thalweg_graph::{Graph, NodeId};
 
 /// `-t log p - (1 - t) log(1 - p)`, mean over the last axis: targets and predictions [n, .., c] (targets of
-/// [n, 1] also as [n]).
+/// [n, 1] also as `[n]`).
 ///
 /// Probabilities are clipped to [1e-7, 1 - 1e-7]. Source: keras.io/api/losses/probabilistic_losses.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]

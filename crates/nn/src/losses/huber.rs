@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use thalweg_graph::{Graph, NodeId};
 
 /// `e^2 / 2` where `|e| <= delta`, else `delta |e| - delta^2 / 2`, with `e = p - t`; mean over the last axis:
-/// targets and predictions [n, .., c] (targets of [n, 1] also as [n]).
+/// targets and predictions [n, .., c] (targets of [n, 1] also as `[n]`).
 /// Source: keras.io/api/losses/regression_losses; Huber 1964.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default)]

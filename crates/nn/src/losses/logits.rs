@@ -34,8 +34,8 @@ pub(super) fn advice(
     let activation = name(expected);
     match last {
         Some(kind) if kind == expected && from_logits => Some(format!(
-            "{loss} was given from_logits=true, but the last layer is a {activation}; the logits before it are \
-             used, and from_logits can be left out"
+            "{loss} was given from_logits=true, but the last layer is a {activation}; the logits before it \
+             are used, and from_logits can be left out"
         )),
         Some(kind) if kind != expected => Some(format!(
             "{loss} expects a {activation}, but the last layer is a {}; use activation=\"{activation}\"",

@@ -5,8 +5,8 @@ use crate::table::Config;
 use serde::{Deserialize, Serialize};
 use thalweg_graph::{Graph, NodeId};
 
-/// `|p - t|`, mean over the last axis: targets and predictions [n, .., c] (targets of [n, 1] also as [n]).
-/// Its gradient where they are equal is 0. Source: keras.io/api/losses/regression_losses.
+/// `|p - t|`, mean over the last axis: targets and predictions [n, .., c] (targets of [n, 1] also as
+/// `[n]`). Its gradient where they are equal is 0. Source: keras.io/api/losses/regression_losses.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MeanAbsoluteError {}

@@ -5,7 +5,8 @@ use crate::table::Config;
 use serde::{Deserialize, Serialize};
 use thalweg_graph::{Graph, NodeId};
 
-/// `(p - t)^2`, mean over the last axis: targets and predictions [n, .., c] (targets of [n, 1] also as [n]).
+/// `(p - t)^2`, mean over the last axis: targets and predictions [n, .., c] (targets of [n, 1] also as
+/// `[n]`).
 /// Source: keras.io/api/losses/regression_losses.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]

@@ -86,7 +86,7 @@ impl Loss {
         })
     }
 
-    /// Costs per example, f32 [n]: [`Loss::per_element`] averaged over the axes after the first.
+    /// Costs per example, f32 `[n]`: [`Loss::per_element`] averaged over the axes after the first.
     pub fn per_example(
         &self,
         g: &mut Graph,

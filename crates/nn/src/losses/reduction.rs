@@ -2,7 +2,7 @@
 
 use thalweg_graph::{Graph, NodeId, ReduceKind};
 
-/// Mean over the axes after the first: [n, ..] to [n].
+/// Mean over the axes after the first: [n, ..] to `[n]`.
 pub fn mean_over_rest(g: &mut Graph, x: NodeId) -> NodeId {
     let shape = g.shape(x).to_vec();
     let axes: Vec<usize> = (1..shape.len()).collect();
@@ -13,7 +13,7 @@ pub fn mean_over_rest(g: &mut Graph, x: NodeId) -> NodeId {
 
 /// The scalar loss of costs [n, ..]: `sum(cost * weight) / number of costs`, weights 1 where none are given.
 ///
-/// Weights are [n], or have one axis for each of the costs' leading axes (an axis of 1 more is dropped).
+/// Weights are `[n]`, or have one axis for each of the costs' leading axes (an axis of 1 more is dropped).
 /// The divisor does not depend on the weights. Source: `keras.losses.Loss`, reduction "sum_over_batch_size".
 pub fn reduce(g: &mut Graph, costs: NodeId, sample_weight: Option<NodeId>) -> NodeId {
     let count: usize = g.shape(costs).iter().product();
@@ -28,7 +28,7 @@ pub fn reduce(g: &mut Graph, costs: NodeId, sample_weight: Option<NodeId>) -> No
     g.scale(sum, 1.0 / count as f64)
 }
 
-/// Weights [n], [n, d..] or [n, d.., 1] repeated to the shape of `values` [n, d.., e..].
+/// Weights `[n]`, [n, d..] or [n, d.., 1] repeated to the shape of `values` [n, d.., e..].
 pub(crate) fn align(g: &mut Graph, weight: NodeId, values: NodeId) -> NodeId {
     let shape = g.shape(values).to_vec();
     let mut own = g.shape(weight).to_vec();

@@ -53,7 +53,8 @@ impl Target {
         if self == Target::Classes {
             if pred.last().is_none_or(|&c| c < 2) {
                 return Err(format!(
-                    "{name} needs predictions [.., classes] with at least two classes; got {}: use binary_crossentropy",
+                    "{name} needs predictions [.., classes] with at least two classes; got {}: use \
+                     binary_crossentropy",
                     Type::f32(pred)
                 ));
             }

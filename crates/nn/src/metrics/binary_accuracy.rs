@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use thalweg_graph::{DType, Graph, NodeId};
 
 /// How often `prediction > threshold` equals the target (0 or 1), mean over the last axis: targets and
-/// predictions [n, .., c] (targets of [n, 1] also as [n]). Source: keras.io/api/metrics/accuracy_metrics.
+/// predictions [n, .., c] (targets of [n, 1] also as `[n]`). Source: keras.io/api/metrics/accuracy_metrics.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct BinaryAccuracy {

@@ -5,8 +5,8 @@ use thalweg_graph::{Graph, NodeId};
 
 /// (total, count) after a batch: `total + sum(value * weight)` and `count + sum(weight)`.
 ///
-/// `values` are [n] or [n, ..], of which each example counts once (the mean over its elements); weights as in
-/// [`crate::losses::reduce`], 1 where none are given. total and count are f32 scalars (counts are exact up to
+/// `values` are `[n]` or [n, ..], of which each example counts once (the mean over its elements); weights as
+/// in [`crate::losses::reduce`], 1 where none are given. total and count are f32 scalars (counts are exact up to
 /// 2^24 examples). Source: `keras.metrics.Mean`.
 pub fn accumulate(
     g: &mut Graph,

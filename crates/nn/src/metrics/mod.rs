@@ -88,7 +88,7 @@ impl Metric {
         each!(&metric, m => m.values(g, y_true, y_pred))
     }
 
-    /// Values per example, f32 [n]: [`Metric::per_element`] averaged over the axes after the first.
+    /// Values per example, f32 `[n]`: [`Metric::per_element`] averaged over the axes after the first.
     pub fn value(&self, g: &mut Graph, y_true: NodeId, y_pred: NodeId) -> NodeId {
         let values = self.per_element(g, y_true, y_pred);
         mean_over_rest(g, values)

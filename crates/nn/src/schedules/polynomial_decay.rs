@@ -5,8 +5,8 @@ use crate::table::{Config, not_negative, positive};
 use serde::{Deserialize, Serialize};
 use thalweg_graph::{Graph, NodeId};
 
-/// `(initial - end) (1 - step / decay_steps) ^ power + end`, and `end` afterwards; with `cycle`, `decay_steps`
-/// is stretched to its first multiple that is not below the step.
+/// `(initial - end) (1 - step / decay_steps) ^ power + end`, and `end` afterwards; with `cycle`,
+/// `decay_steps` is stretched to its first multiple that is not below the step.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct PolynomialDecay {
     /// The rate at step 0.
