@@ -1,6 +1,7 @@
 //! From nodes to expressions: the body of one loop or epilogue.
 
 use crate::index::{self, Map};
+use crate::partition::base;
 use std::collections::HashMap;
 use thalweg_device::plan::{Access, Body, BufferId, Expr, ExprId};
 use thalweg_graph::{DType, Graph, NodeId, Op};
@@ -93,6 +94,18 @@ impl<'a> Emitter<'a> {
         self.body.push(Expr::Load(access), ty.dtype)
     }
 
+    /// A reshape that is no index map: its operand is read as the dense buffer it is, or must become one.
+    fn reshaped(&mut self, node: NodeId, map: &Map) -> Result<ExprId, Obstacle> {
+        let under = base(self.graph, node);
+        match self.homes.get(&under) {
+            Some(_) if self.members.contains(&under) || self.accumulated == Some(under) => {
+                Err(Obstacle::Conflict)
+            }
+            Some(&buffer) => Ok(self.load(buffer, node, map)),
+            None => Err(Obstacle::Store(under)),
+        }
+    }
+
     /// The value of a node, computed here.
     fn compute(&mut self, node: NodeId, map: &Map) -> Result<ExprId, Obstacle> {
         let key = (node, map.clone());
@@ -128,7 +141,7 @@ impl<'a> Emitter<'a> {
                 let from = self.graph.shape(x);
                 match index::through(&n.op, map, from, &n.ty.shape, self.space) {
                     Some(inner) => self.value(x, &inner)?,
-                    None => return Err(Obstacle::Store(x)),
+                    None => self.reshaped(node, map)?,
                 }
             }
             Op::Input(_)

@@ -113,7 +113,7 @@ pub fn epilogue_body(
         return Err(Obstacle::Conflict);
     }
     let mut emitter = Emitter::new(g, homes, &space, &[]).with_accumulated(product);
-    let value = emitter.root(result)?;
+    let value = if result == product { emitter.operand(result)? } else { emitter.root(result)? };
     Ok((emitter.finish(), value))
 }
 
@@ -126,7 +126,7 @@ pub fn items(g: &Graph, p: &Partition, homes: &Homes) -> Result<Vec<Item>, NodeI
             g.node(id).op,
             Op::Dot { .. } | Op::Conv(_) | Op::ConvInputGrad(_) | Op::ConvFilterGrad(_)
         ) {
-            let item = contraction(g, p, homes, id);
+            let item = contraction(g, p, homes, id, &taken);
             taken.extend(item.outputs());
             if let Item::Contraction { product, result, .. } = item {
                 taken.extend([product, result]);
@@ -182,8 +182,9 @@ pub fn items(g: &Graph, p: &Partition, homes: &Homes) -> Result<Vec<Item>, NodeI
     Ok(items)
 }
 
-/// A product with what can be done behind it.
-fn contraction(g: &Graph, p: &Partition, homes: &Homes, id: NodeId) -> Item {
+/// A product with what can be done behind it, unless another product has `taken` it: the sum of two products is
+/// the epilogue of one of them.
+fn contraction(g: &Graph, p: &Partition, homes: &Homes, id: NodeId, taken: &BTreeSet<NodeId>) -> Item {
     let only = |id: NodeId| -> Vec<NodeId> {
         if p.root[id.index()] { Vec::new() } else { p.users[id.index()].iter().copied().collect() }
     };
@@ -191,7 +192,12 @@ fn contraction(g: &Graph, p: &Partition, homes: &Homes, id: NodeId) -> Item {
     if let [next] = only(id)[..] {
         let elementwise = matches!(g.node(next).op, Op::Scalar(_) | Op::Cast(_));
         let plain = !matches!(g.node(id).op, Op::ConvFilterGrad(_));
-        if elementwise && plain && g.ty(next) == g.ty(id) && epilogue_body(g, homes, id, next).is_ok() {
+        if elementwise
+            && plain
+            && !taken.contains(&next)
+            && g.ty(next) == g.ty(id)
+            && epilogue_body(g, homes, id, next).is_ok()
+        {
             result = next;
         }
     }

@@ -4,9 +4,12 @@ mod interpreter;
 
 use interpreter::{Machine, get, set};
 use thalweg_compile::{Options, compile};
-use thalweg_device::plan::{Kernel, Stage};
-use thalweg_graph::reference::{Feeds, Tensor, step};
+use thalweg_device::plan::{Kernel, Role, Stage};
+use thalweg_graph::reference::{Feeds, Tensor};
 use thalweg_graph::{DType, Graph, Type, gradients, ops, philox};
+use thalweg_testkit::{
+    Results, Tolerance, check_cases, check_random, compare_results, operands, run_reference,
+};
 
 /// Random operands of a type, in a range.
 fn random(ty: &Type, low: f64, high: f64, stream: u32) -> Tensor {
@@ -14,16 +17,15 @@ fn random(ty: &Type, low: f64, high: f64, stream: u32) -> Tensor {
     let data = (0..ty.len())
         .map(|_| {
             let v = low + (high - low) * f64::from(s.next_unit());
-            let v = if ty.dtype == DType::Bool { f64::from(s.below(2)) } else { ty.dtype.round(v) };
-            if ty.dtype == DType::F32 { f64::from(v as f32) } else { v }
+            if ty.dtype == DType::F32 { f64::from(v as f32) } else { ty.dtype.round(v) }
         })
         .collect();
     Tensor::new(&ty.shape, data)
 }
 
-/// Compiles, interprets, compares outputs and states with the reference.
-fn check(g: &Graph, feeds: &Feeds, what: &str) {
-    let plan = compile(g, &Options { name: what.into(), explain: false }).plan;
+/// Compiles and interprets one step.
+fn interpret(g: &Graph, feeds: &Feeds) -> Results {
+    let plan = compile(g, &Options::default()).plan;
     let mut m = Machine::new(&plan);
     let fed = feeds.states.iter().chain(&feeds.inputs);
     for ((t, binding), bytes) in fed.zip(&plan.bindings).zip(&mut m.bindings) {
@@ -32,42 +34,51 @@ fn check(g: &Graph, feeds: &Feeds, what: &str) {
         }
     }
     m.run(&plan);
-    let (outputs, states) = step(g, feeds);
-    let after = states.iter().chain(&feeds.inputs).chain(&outputs);
-    for ((want, binding), bytes) in after.zip(&plan.bindings).zip(&m.bindings) {
-        for (i, &w) in want.data.iter().enumerate() {
-            let got = get(&bytes[i * binding.dtype.size()..], binding.dtype);
-            let close = (got - w).abs() <= 1e-5 * (1.0 + w.abs());
-            assert!(close, "{what}: {} [{i}]: {got} instead of {w}\n{plan}", binding.name);
+    let mut results = Results::default();
+    for (binding, bytes) in plan.bindings.iter().zip(&m.bindings) {
+        let size = binding.dtype.size();
+        let data = bytes.chunks(size).map(|b| get(b, binding.dtype)).collect();
+        let named = (binding.name.clone(), Tensor::new(&binding.shape, data));
+        match binding.role {
+            Role::State => results.states.push(named),
+            Role::Output => results.outputs.push(named),
+            Role::Input => {}
         }
+    }
+    results
+}
+
+fn check(g: &Graph, feeds: &Feeds, what: &str) {
+    let found = interpret(g, feeds);
+    if let Err(problem) = compare_results(&run_reference(g, feeds), &found, Tolerance::GRAPH) {
+        panic!("{what}: {problem}\n{g}\n{}", compile(g, &Options::default()).plan);
     }
 }
 
 #[test]
 fn every_case_of_every_primitive() {
-    for case in ops::cases() {
-        let (g, _, _) = case.graph();
-        let inputs: Vec<Tensor> =
-            case.inputs.iter().enumerate().map(|(i, ty)| random(ty, case.low, case.high, i as u32)).collect();
-        check(&g, &Feeds { inputs, states: vec![] }, &format!("{:?}", case.op));
-    }
+    check_cases(Tolerance::F32, interpret);
+}
+
+#[test]
+fn random_graphs() {
+    check_random(0..1000, Tolerance::GRAPH, interpret);
 }
 
 #[test]
 fn every_gradient_of_every_primitive() {
-    for case in ops::cases().into_iter().filter(|c| c.differentiable) {
+    for (i, case) in ops::cases().into_iter().enumerate().filter(|(_, c)| c.differentiable) {
         let (mut g, x, y) = case.graph();
         let x: Vec<_> = x.into_iter().filter(|&x| g.ty(x).dtype == DType::F32).collect();
         let ty = g.ty(y).clone();
-        let weight = g.input("g", ty);
+        let weight = g.input("g", ty.clone());
         let weighted = g.mul(y, weight);
         for (i, d) in gradients(&mut g, weighted, &x).unwrap().into_iter().enumerate() {
             g.output(&format!("d{i}"), d);
         }
-        let types: Vec<Type> = g.inputs.iter().map(|i| i.ty.clone()).collect();
-        let inputs =
-            types.iter().enumerate().map(|(i, ty)| random(ty, case.low, case.high, i as u32)).collect();
-        check(&g, &Feeds { inputs, states: vec![] }, &format!("gradient of {:?}", case.op));
+        let mut feeds = operands(&case, i as u64);
+        feeds.inputs.push(random(&ty, -1.0, 1.0, 9));
+        check(&g, &feeds, &format!("gradient of {:?}", case.op));
     }
 }
 

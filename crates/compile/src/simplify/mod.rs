@@ -71,6 +71,7 @@ fn rewrite(g: &mut Graph, op: &Op, inputs: &[NodeId]) -> Option<NodeId> {
         Op::Reduce(kind, axes) => arithmetic::reduce(g, *kind, axes, inputs[0]),
         Op::Conv(d) => pad::into_conv(g, d, inputs),
         Op::ConvFilterGrad(d) => pad::into_filter_grad(g, d, inputs),
+        Op::Pad { axes, .. } if axes.iter().all(|&a| a == (0, 0, 0)) => Some(inputs[0]),
         Op::Concat(_) if inputs.len() == 1 => Some(inputs[0]),
         Op::Dot { ta, tb } => movement::dot(g, *ta, *tb, inputs),
         Op::Input(_)

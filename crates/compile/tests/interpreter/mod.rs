@@ -1,5 +1,6 @@
 //! A slow interpreter of plans over real bytes at the planned offsets: separates faults of the compiler from
-//! faults of a device. Arithmetic in f64, rounded when stored.
+//! faults of a device. Every value is rounded to its type, as on a
+//! device: what is computed twice must be equal.
 
 use thalweg_base::{ConvDims, DType, philox};
 use thalweg_device::Plan;
@@ -121,7 +122,7 @@ impl Machine {
                 Expr::Op(op, args) => op.eval(&args.iter().map(|a| values[a.0 as usize]).collect::<Vec<_>>()),
                 Expr::Cast(x) => values[x.0 as usize],
             };
-            values.push(dtype.round(v));
+            values.push(if dtype == DType::F32 { f64::from(v as f32) } else { dtype.round(v) });
         }
         values
     }
