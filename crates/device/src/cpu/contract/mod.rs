@@ -9,6 +9,7 @@ mod depthwise;
 mod dot;
 mod filter;
 mod finish;
+mod peak;
 mod product;
 mod tile;
 mod vector;
@@ -19,6 +20,7 @@ use conv::{Conv, Direction};
 use dot::Dot;
 use filter::Filter;
 use finish::Finish;
+pub use peak::peak_flops;
 use std::ops::Range;
 
 /// A contraction, ready to run.

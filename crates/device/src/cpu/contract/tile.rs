@@ -186,8 +186,8 @@ pub(super) fn table(isa: Isa, part: bool) -> Table {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => table!(avx512, part,
             1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
-            2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
-            3: 1 2 3 4 5 6 7 8 9;
+            2: 1 2 3 4 5 6 7 8 9 10 11 12 13;
+            3: 1 2 3 4 5 6 7 8;
             4: 1 2 3 4 5 6;),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => table!(avx2, part,
