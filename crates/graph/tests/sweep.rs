@@ -2,7 +2,7 @@
 //! primitive without a case, and at most 45 of them.
 
 use std::collections::BTreeSet;
-use thalweg_base::{DType, ScalarOp, philox::Sequence};
+use thalweg_base::{DType, PoolDims, ScalarOp, Window, philox::Sequence};
 use thalweg_graph::cases::Case;
 use thalweg_graph::reference::{Feeds, Tensor, evaluate};
 use thalweg_graph::{Graph, NodeId, Op, PoolKind, ReduceKind, Type, gradients, ops, text, verify};
@@ -163,6 +163,31 @@ fn a_float_cast_is_differentiable() {
     let d = gradients(&mut g, y, &[x]).expect("differentiable")[0];
     let feeds = Feeds { inputs: vec![Tensor::new(&[2], vec![1.0, 2.0])], states: Vec::new() };
     assert_eq!(evaluate(&g, &feeds, &[d])[&d].data, [1.0, 1.0]);
+}
+
+/// What finite differences cannot see: gradients at ties.
+#[test]
+fn ties_are_decided() {
+    let gradient = |values: &[f64], f: &dyn Fn(&mut Graph, NodeId) -> NodeId| {
+        let mut g = Graph::new();
+        let x = g.input("x", Type::f32(&[values.len()]));
+        let y = f(&mut g, x);
+        let d = gradients(&mut g, y, &[x]).expect("differentiable")[0];
+        let feeds = Feeds { inputs: vec![Tensor::new(&[values.len()], values.to_vec())], states: Vec::new() };
+        evaluate(&g, &feeds, &[d])[&d].data.clone()
+    };
+    // A reduction shares among equals, a window's first takes all, ReLU and |x| are flat at 0.
+    let shared = gradient(&[1.0, 2.0, 2.0, -1.0], &|g, x| g.reduce(ReduceKind::Max, x, &[0]));
+    assert_eq!(shared, [0.0, 0.5, 0.5, 0.0]);
+    assert_eq!(gradient(&[-1.0, 0.0, 2.0], &|g, x| g.relu(x)), [0.0, 0.0, 1.0]);
+    assert_eq!(gradient(&[-1.0, 0.0, 2.0], &|g, x| g.abs(x)), [-1.0, 0.0, 1.0]);
+    let first = gradient(&[3.0, 3.0, 3.0, 3.0], &|g, x| {
+        let x = g.reshape(x, &[1, 2, 2, 1]);
+        let window = Window::valid(2, 2, 1);
+        let d = PoolDims { n: 1, h: 2, w: 2, c: 1, oh: 1, ow: 1, rows: window, cols: window };
+        g.op(Op::Pool(PoolKind::Max, d), &[x])
+    });
+    assert_eq!(first, [1.0, 0.0, 0.0, 0.0]);
 }
 
 /// A window that cannot be is an error, not a division by zero.
