@@ -370,6 +370,9 @@ fn products() {
         (1, 500, 1, 9),
         (1, 5, 16, 1),
         (4, 1, 130, 8),
+        (1, 4, 200, 40),
+        (1, 512, 256, 20),
+        (1, 250, 260, 512),
     ] {
         for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
             for then in ALL {

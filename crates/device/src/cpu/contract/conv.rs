@@ -347,10 +347,10 @@ impl Conv {
                     None => Right::Packed(shared.cast::<f32>().add(phase.packed)),
                 };
                 Pass {
-                    isa: self.isa,
                     reduction: &phase.sum,
                     columns: &self.columns,
                     rows: &phase.rows[..rows],
+                    cuts: 0..phase.sum.cuts.len(),
                     blocks: 0..self.columns.blocks.len(),
                     a,
                     a_j: 1,

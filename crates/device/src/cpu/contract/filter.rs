@@ -184,9 +184,10 @@ impl Filter {
         store: Store,
     ) {
         for (class, rows) in self.rows(share) {
+            let reduction = if images == self.group { &class.group } else { &class.single };
             let pass = Pass {
-                isa: self.isa,
-                reduction: if images == self.group { &class.group } else { &class.single },
+                reduction,
+                cuts: 0..reduction.cuts.len(),
                 columns: &self.columns,
                 blocks: 0..self.columns.blocks.len(),
                 rows: &class.rows[rows],

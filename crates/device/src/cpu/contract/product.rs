@@ -7,7 +7,7 @@
 //! never on the number of workers.
 
 use super::tile::{Row, Seg, Store, Tile, table};
-use super::vector::lanes;
+use super::vector::{Job, Vector, dispatch, lanes};
 use crate::cpu::Isa;
 use std::ops::Range;
 
@@ -57,6 +57,7 @@ pub(super) struct Columns {
     pub depth: usize,
     /// Elements between neighbouring columns in the right operand's source.
     pub stride: usize,
+    isa: Isa,
     lanes: usize,
 }
 
@@ -73,10 +74,22 @@ impl Columns {
     /// `cols` columns in each of `groups`; each group shifts the left operand by `a` and the right operand's
     /// source by `source`.
     pub fn new(isa: Isa, groups: usize, cols: usize, a: isize, source: usize, stride: usize) -> Self {
+        // Tall narrow tiles read least of the right operand.
+        Columns::with_width(isa, groups, cols, [a, source as isize], stride, 2)
+    }
+
+    /// As `new`, in blocks of `vectors` registers.
+    pub fn with_width(
+        isa: Isa,
+        groups: usize,
+        cols: usize,
+        [a, source]: [isize; 2],
+        stride: usize,
+        preferred: usize,
+    ) -> Self {
         let lanes = lanes(isa);
         let widest = table(isa, false).len();
-        // Tall narrow tiles read least of the right operand; wide ones pay where there are few rows.
-        let preferred = widest.min(2);
+        let preferred = widest.min(preferred);
         let vectors = cols.div_ceil(lanes);
         let parts = vectors.div_ceil(if vectors == 3 { widest.min(3) } else { preferred });
         let mut blocks = Vec::with_capacity(groups * parts);
@@ -91,7 +104,7 @@ impl Columns {
                     cols: (take * lanes).min(cols - at),
                     vectors: take,
                     a: g as isize * a,
-                    source: g * source + at * stride,
+                    source: g * source as usize + at * stride,
                     packed,
                 });
                 packed += take * lanes;
@@ -99,7 +112,7 @@ impl Columns {
             }
         }
         let depth = PANEL / (vectors.div_ceil(parts) * lanes * 4);
-        Columns { blocks, width: packed, depth, stride, lanes }
+        Columns { blocks, width: packed, depth, stride, isa, lanes }
     }
 
     /// Whether every row of the source can be read in whole registers.
@@ -166,17 +179,45 @@ impl Reduction {
                 }
                 return;
             }
-            // A transposition: blocks of 16 rows, so that each line of the source is read once.
-            for (block, sources) in sources.chunks(16).enumerate() {
-                let to = to.add(block * 16 * width);
-                for c in 0..col.cols {
-                    let from = from.add(c * columns.stride);
+            dispatch(
+                columns.isa,
+                Transposition { sources, cols: col.cols, stride: columns.stride, from, to, width },
+            );
+        }
+    }
+}
+
+/// Packs rows whose neighbouring columns lie `stride` apart.
+struct Transposition<'a> {
+    sources: &'a [usize],
+    cols: usize,
+    stride: usize,
+    from: *const f32,
+    to: *mut f32,
+    width: usize,
+}
+
+impl Job for Transposition<'_> {
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        for (n, sources) in self.sources.chunks(V::LANES).enumerate() {
+            let to = self.to.wrapping_add(n * V::LANES * self.width);
+            let dense = sources.len() == V::LANES && sources.windows(2).all(|w| w[0] + 1 == w[1]);
+            let whole = if dense { self.cols / V::LANES * V::LANES } else { 0 };
+            // SAFETY: rows and columns are those of the panel, which the caller vouches for.
+            unsafe {
+                for c in (0..whole).step_by(V::LANES) {
+                    let from = self.from.add(sources[0] + c * self.stride);
+                    V::transpose(from, self.stride, to.add(c), self.width);
+                }
+                for c in whole..self.cols {
+                    let from = self.from.add(c * self.stride);
                     for (r, &source) in sources.iter().enumerate() {
-                        *to.add(r * width + c) = *from.add(source);
+                        *to.add(r * self.width + c) = *from.add(source);
                     }
                 }
                 for r in 0..sources.len() {
-                    to.add(r * width + col.cols).write_bytes(0, width - col.cols);
+                    to.add(r * self.width + self.cols).write_bytes(0, self.width - self.cols);
                 }
             }
         }
@@ -185,10 +226,10 @@ impl Reduction {
 
 /// One pass over rows of a product.
 pub(super) struct Pass<'a> {
-    pub isa: Isa,
     pub reduction: &'a Reduction,
     pub columns: &'a Columns,
-    /// Column blocks to do.
+    /// Cuts and column blocks to do.
+    pub cuts: Range<usize>,
     pub blocks: Range<usize>,
     pub rows: &'a [Row],
     pub a: *const f32,
@@ -206,7 +247,8 @@ impl Pass<'_> {
     /// The processor has `isa`; every element that the reduction, the columns and the operands describe exists,
     /// and nobody else touches the results.
     pub unsafe fn run(&self) {
-        for (n, cut) in self.reduction.cuts.iter().enumerate() {
+        for n in self.cuts.clone() {
+            let cut = &self.reduction.cuts[n];
             for col in &self.columns.blocks[self.blocks.clone()] {
                 // SAFETY: as for this function.
                 unsafe { self.panel(n, &self.reduction.segs[cut.segs.clone()], cut, col) };
@@ -230,7 +272,7 @@ impl Pass<'_> {
                 (panel.wrapping_sub(cut.row * width), width, false)
             }
         };
-        let instances = table(self.isa, part)[col.vectors - 1];
+        let instances = table(self.columns.isa, part)[col.vectors - 1];
         let tiles = self.rows.len().div_ceil(instances.len());
         let mut rows = self.rows;
         for left in (1..=tiles).rev() {

@@ -31,6 +31,18 @@ pub(super) trait Vector: Copy {
     unsafe fn relu(v: Self) -> Self;
     /// Where `v > best` or `v` is NaN: (v, pos); elsewhere (best, at).
     unsafe fn better(best: Self, at: Self, v: Self, pos: Self) -> (Self, Self);
+    /// Transposes LANES x LANES elements: `to[c * to_pitch + r] = from[r * pitch + c]`.
+    #[inline(always)]
+    unsafe fn transpose(from: *const f32, pitch: usize, to: *mut f32, to_pitch: usize) {
+        // SAFETY: the caller vouches for both blocks.
+        unsafe {
+            for r in 0..Self::LANES {
+                for c in 0..Self::LANES {
+                    *to.add(c * to_pitch + r) = *from.add(r * pitch + c);
+                }
+            }
+        }
+    }
     /// The first `n` lanes, whole numbers below 256, as bytes.
     #[inline(always)]
     unsafe fn store_bytes(v: Self, to: *mut u8, n: usize) {
@@ -147,6 +159,33 @@ mod x86 {
                     Avx512(_mm512_mask_blend_ps(m, at.0, pos.0)),
                 )
             }
+            fn transpose(from: *const f32, pitch: usize, to: *mut f32, to_pitch: usize) {
+                // 4 x 4 blocks within 128-bit lanes, then the lanes.
+                let mut q = [_mm512_setzero_ps(); 16];
+                for i in 0..4 {
+                    let r: [__m512; 4] = std::array::from_fn(|j| _mm512_loadu_ps(from.add((4 * i + j) * pitch)));
+                    let (a, b) = (_mm512_unpacklo_ps(r[0], r[1]), _mm512_unpackhi_ps(r[0], r[1]));
+                    let (c, d) = (_mm512_unpacklo_ps(r[2], r[3]), _mm512_unpackhi_ps(r[2], r[3]));
+                    q[i] = _mm512_shuffle_ps::<0x44>(a, c);
+                    q[4 + i] = _mm512_shuffle_ps::<0xee>(a, c);
+                    q[8 + i] = _mm512_shuffle_ps::<0x44>(b, d);
+                    q[12 + i] = _mm512_shuffle_ps::<0xee>(b, d);
+                }
+                for k in 0..4 {
+                    let (a, b) = (
+                        _mm512_shuffle_f32x4::<0x88>(q[4 * k], q[4 * k + 1]),
+                        _mm512_shuffle_f32x4::<0x88>(q[4 * k + 2], q[4 * k + 3]),
+                    );
+                    let (c, d) = (
+                        _mm512_shuffle_f32x4::<0xdd>(q[4 * k], q[4 * k + 1]),
+                        _mm512_shuffle_f32x4::<0xdd>(q[4 * k + 2], q[4 * k + 3]),
+                    );
+                    _mm512_storeu_ps(to.add(k * to_pitch), _mm512_shuffle_f32x4::<0x88>(a, b));
+                    _mm512_storeu_ps(to.add((4 + k) * to_pitch), _mm512_shuffle_f32x4::<0x88>(c, d));
+                    _mm512_storeu_ps(to.add((8 + k) * to_pitch), _mm512_shuffle_f32x4::<0xdd>(a, b));
+                    _mm512_storeu_ps(to.add((12 + k) * to_pitch), _mm512_shuffle_f32x4::<0xdd>(c, d));
+                }
+            }
             fn store_bytes(v: Self, to: *mut u8, n: usize) {
                 let bytes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v.0));
                 if n == 16 {
@@ -191,6 +230,23 @@ mod x86 {
                     _mm256_cmp_ps::<_CMP_UNORD_Q>(v.0, v.0),
                 );
                 (Avx2(_mm256_blendv_ps(best.0, v.0, m)), Avx2(_mm256_blendv_ps(at.0, pos.0, m)))
+            }
+            fn transpose(from: *const f32, pitch: usize, to: *mut f32, to_pitch: usize) {
+                let mut q = [_mm256_setzero_ps(); 8];
+                for i in 0..2 {
+                    let r: [__m256; 4] = std::array::from_fn(|j| _mm256_loadu_ps(from.add((4 * i + j) * pitch)));
+                    let (a, b) = (_mm256_unpacklo_ps(r[0], r[1]), _mm256_unpackhi_ps(r[0], r[1]));
+                    let (c, d) = (_mm256_unpacklo_ps(r[2], r[3]), _mm256_unpackhi_ps(r[2], r[3]));
+                    q[i] = _mm256_shuffle_ps::<0x44>(a, c);
+                    q[2 + i] = _mm256_shuffle_ps::<0xee>(a, c);
+                    q[4 + i] = _mm256_shuffle_ps::<0x44>(b, d);
+                    q[6 + i] = _mm256_shuffle_ps::<0xee>(b, d);
+                }
+                for k in 0..4 {
+                    let (a, b) = (q[2 * k], q[2 * k + 1]);
+                    _mm256_storeu_ps(to.add(k * to_pitch), _mm256_permute2f128_ps::<0x20>(a, b));
+                    _mm256_storeu_ps(to.add((4 + k) * to_pitch), _mm256_permute2f128_ps::<0x31>(a, b));
+                }
             }
         }
     }
