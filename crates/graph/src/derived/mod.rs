@@ -7,9 +7,13 @@ mod activation;
 mod norm;
 mod pooling;
 mod resize;
+mod shift;
 mod softmax;
 mod stop;
+#[cfg(test)]
+mod tests;
 mod window;
 
 pub use norm::{BatchNorm, Moments};
+pub use shift::Fill;
 pub use window::{Geometry, Padding};

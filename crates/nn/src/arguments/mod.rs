@@ -8,7 +8,7 @@ mod numbers;
 mod reader;
 
 pub use choice::{Choice, Words};
-pub use numbers::{Axes, BatchShape, Bound, Count, Dims, Edges, Pair, PoolStrides, Seed, Values};
+pub use numbers::{Axes, BatchShape, Bound, Count, Dims, Edges, Factor, Pair, PoolStrides, Seed, Values};
 pub use reader::{Reader, read_value};
 
 use serde_json::Value;

@@ -35,6 +35,10 @@ pub struct Axes(pub Option<Vec<i64>>);
 #[derive(Clone, PartialEq, Debug)]
 pub struct Values(pub Option<Vec<f64>>);
 
+/// Lower and upper bound of a random part, in -1..1; one number stands for both signs of it.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Factor(pub f64, pub f64);
+
 /// A number, or none.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Bound(pub Option<f64>);
@@ -173,6 +177,20 @@ impl Arg for Values {
     }
 }
 
+impl Arg for Factor {
+    const WANTS: &'static str = "a number in -1..1, or a pair (lower, upper) of them";
+    fn parse(v: &Value) -> Option<Self> {
+        let f = match v.as_f64() {
+            Some(x) => Factor(-x.abs(), x.abs()),
+            None => two(v, Value::as_f64).map(|(a, b)| Factor(a, b))?,
+        };
+        (-1.0 <= f.0 && f.0 <= f.1 && f.1 <= 1.0).then_some(f)
+    }
+    fn write(&self) -> Value {
+        json!([self.0, self.1])
+    }
+}
+
 impl Arg for Bound {
     const WANTS: &'static str = "a number or null";
     fn parse(v: &Value) -> Option<Self> {
@@ -245,6 +263,8 @@ from! {
     Vec<i64> => Dims, |d| Dims(d);
     &[usize] => BatchShape, |d| BatchShape(d.to_vec());
     Vec<usize> => BatchShape, |d| BatchShape(d);
+    f64 => Factor, |x| Factor(-x.abs(), x.abs());
+    (f64, f64) => Factor, |f| Factor(f.0, f.1);
     f64 => Bound, |x| Bound(Some(x));
     u64 => Seed, |s| Seed(Some(s));
     i64 => Axes, |a| Axes(Some(vec![a]));

@@ -143,6 +143,14 @@ pub(crate) trait Read: Sized {
 /// Declares a layer: arguments that must be given (in the order of `new`), and those with defaults (builder
 /// methods of the same name). `name` and `trainable` come by themselves.
 macro_rules! layer {
+    (@default $class:ident) => {
+        impl Default for $class {
+            fn default() -> Self {
+                Self::new()
+            }
+        }
+    };
+    (@default $class:ident $($required:ident)+) => {};
     (
         $(#[$meta:meta])*
         $class:ident
@@ -162,7 +170,6 @@ macro_rules! layer {
 
         impl $class {
             /// The layer with its required arguments; the rest at Keras' defaults.
-            #[expect(clippy::new_without_default, reason = "one form for all layers")]
             pub fn new($($req: impl Into<$rty>),*) -> Self {
                 $class { $($req: $req.into(),)* $($opt: $default,)* name: None, trainable: true }
             }
@@ -187,6 +194,8 @@ macro_rules! layer {
                 self
             }
         }
+
+        layer!(@default $class $($req)*);
 
         impl $crate::layers::class::Class for $class {
             fn class_name(&self) -> &'static str {

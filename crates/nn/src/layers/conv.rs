@@ -81,7 +81,7 @@ impl Conv2D {
 
 impl Layer for Conv2D {
     fn check(&self) -> Result<(), String> {
-        if self.filters.0 % self.groups.0 != 0 {
+        if !self.filters.0.is_multiple_of(self.groups.0) {
             return Err(format!("{} filters cannot form {} groups", self.filters.0, self.groups.0));
         }
         check_geometry(self.strides, self.dilation_rate)
@@ -89,7 +89,7 @@ impl Layer for Conv2D {
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, LayerError> {
         let [_, _, c] = self.image(inputs)?;
-        if c % self.groups.0 != 0 {
+        if !c.is_multiple_of(self.groups.0) {
             return Err(self.refuse(inputs, format!("{c} channels cannot form {} groups", self.groups.0)));
         }
         let (oh, ow) = outputs(self, &self.geometry(), inputs)?;

@@ -43,7 +43,7 @@ impl Reshape {
     fn target(&self, size: usize) -> Option<Shape> {
         let given: usize = self.target_shape.0.iter().filter(|&&d| d > 0).map(|&d| d as usize).product();
         let free = self.target_shape.0.contains(&-1);
-        (if free { size % given == 0 } else { size == given }).then(|| {
+        (if free { size.is_multiple_of(given) } else { size == given }).then(|| {
             self.target_shape.0.iter().map(|&d| if d > 0 { d as usize } else { size / given }).collect()
         })
     }

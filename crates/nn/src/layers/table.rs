@@ -97,4 +97,5 @@ table! {
     Rescaling
     Normalization
     RandomFlip
+    RandomTranslation
 }

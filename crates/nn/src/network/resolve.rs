@@ -6,12 +6,14 @@ use crate::layers::{AnyLayer, WeightSpec};
 use crate::{ModelConfig, NnError, Shape, suggest};
 use std::collections::HashMap;
 
+/// A call before the order is known: layer, and which of its calls.
+type Key = (usize, usize);
+
 pub fn network(config: ModelConfig) -> Result<Network, NnError> {
     let layers = read_layers(&config)?;
     let resolver = Resolver { config: &config, layers: &layers };
     let calls = resolver.order()?;
-    let tensors: HashMap<(usize, usize), usize> =
-        calls.iter().enumerate().map(|(i, c)| ((c.layer, c.nth), i)).collect();
+    let tensors: HashMap<Key, usize> = calls.iter().enumerate().map(|(i, c)| ((c.layer, c.nth), i)).collect();
     let find = |what: &str, r: &TensorRef| {
         resolver.find(r).map(|key| tensors[&key]).map_err(|e| resolver.wrong(format!("{what} {e}")))
     };
@@ -79,7 +81,7 @@ impl Resolver<'_> {
     }
 
     /// Layer and call of a reference, or what is wrong with it.
-    fn find(&self, r: &TensorRef) -> Result<(usize, usize), String> {
+    fn find(&self, r: &TensorRef) -> Result<Key, String> {
         let Some(layer) = self.config.layers.iter().position(|l| l.name == r.layer) else {
             let names: Vec<&str> = self.config.layers.iter().map(|l| l.name.as_str()).collect();
             return Err(suggest::unknown("layer", &r.layer, &names));
@@ -94,7 +96,7 @@ impl Resolver<'_> {
 
     /// All calls in an order in which they can be computed, with their shapes.
     fn order(&self) -> Result<Vec<CallSite>, NnError> {
-        let mut waiting: Vec<(usize, usize, Vec<(usize, usize)>)> = Vec::new();
+        let mut waiting: Vec<(usize, usize, Vec<Key>)> = Vec::new();
         for (i, layer) in self.config.layers.iter().enumerate() {
             if layer.is_input() {
                 waiting.push((i, 0, Vec::new()));
@@ -111,7 +113,7 @@ impl Resolver<'_> {
             }
         }
         let mut calls: Vec<CallSite> = Vec::new();
-        let mut done: HashMap<(usize, usize), usize> = HashMap::new();
+        let mut done: HashMap<Key, usize> = HashMap::new();
         while !waiting.is_empty() {
             let before = waiting.len();
             let mut later = Vec::new();
@@ -167,7 +169,7 @@ impl Resolver<'_> {
     }
 
     /// Calls of the inputs, in the order of the configuration's `inputs`, which must be all of them.
-    fn inputs(&self, tensors: &HashMap<(usize, usize), usize>) -> Result<Vec<usize>, NnError> {
+    fn inputs(&self, tensors: &HashMap<Key, usize>) -> Result<Vec<usize>, NnError> {
         let mut found = Vec::new();
         for name in &self.config.inputs {
             let (layer, call) =
