@@ -142,7 +142,7 @@ pub struct Node {
     pub inputs: Vec<NodeId>,
     /// Type of the value.
     pub ty: Type,
-    /// Index into [`Graph::scopes`]: the layer it belongs to.
+    /// Index of its scope, the layer it belongs to: [`Graph::scope_of`] gives the name.
     pub scope: u32,
 }
 
