@@ -88,11 +88,16 @@ impl Bench {
                 (of(d.image()), of(d.output()), parts * of(d.filter()), d.flops() as f64)
             }
         };
-        let values = |n: usize| (0..n).map(|i| ((i * 7919) % 101) as f32 / 50.0 - 1.0).collect::<Vec<f32>>();
-        let mut buffers = [values(la), values(lb), vec![0.0; lo], values(4096)];
-        let mut arg = vec![0_u8; lo];
-        let mut ptrs: Vec<*mut u8> = buffers.iter_mut().map(|b| b.as_mut_ptr().cast()).collect();
-        ptrs.extend([arg.as_mut_ptr(), arg.as_mut_ptr()]);
+        // Aligned, as a plan's buffers are: results, operands, bias, positions.
+        let mut buffers = [la, lb, lo, 4096, lo].map(|n| aligned(n * 4));
+        let mut ptrs: Vec<*mut u8> = Vec::new();
+        for (bytes, at) in &mut buffers {
+            let values = &mut bytes[*at..];
+            for (i, value) in values.chunks_exact_mut(4).enumerate() {
+                value.copy_from_slice(&(((i * 7919) % 101) as f32 / 50.0 - 1.0).to_ne_bytes());
+            }
+            ptrs.push(values.as_mut_ptr());
+        }
         let bases = Bases::new(ptrs);
         let [a, b, out] = [0, 1, 2].map(BufferId);
         let prepared = Prepared::new(&Contraction { product, a, b, out, parts, epilogue }, self.isa);

@@ -8,6 +8,8 @@ use super::vector::{Job, Vector};
 
 /// Pixels worked on together: each tap's filter is loaded once for them.
 const PIXELS: usize = 6;
+/// Registers of channels worked on together.
+const WIDE: usize = 2;
 
 /// A depthwise convolution or its input gradient.
 pub(super) struct Depthwise {
@@ -59,42 +61,62 @@ impl Job for Taps<'_> {
 impl Taps<'_> {
     #[inline(always)]
     unsafe fn pixels<V: Vector, const N: usize>(&self, rows: &[Row; N]) {
-        for k in (0..self.channels).step_by(V::LANES) {
-            let n = V::LANES.min(self.channels - k);
-            // SAFETY: partial registers at the last channels; the caller vouches for the rest.
-            unsafe {
-                if n == V::LANES {
-                    self.lanes::<V, N, false>(rows, k, n);
-                } else {
-                    self.lanes::<V, N, true>(rows, k, n);
-                }
+        let mut k = 0;
+        // SAFETY: partial registers at the last channels; the caller vouches for the rest.
+        unsafe {
+            while self.channels - k >= WIDE * V::LANES {
+                self.lanes::<V, N, WIDE, false>(rows, k, V::LANES);
+                k += WIDE * V::LANES;
+            }
+            while self.channels - k >= V::LANES {
+                self.lanes::<V, N, 1, false>(rows, k, V::LANES);
+                k += V::LANES;
+            }
+            if k < self.channels {
+                self.lanes::<V, N, 1, true>(rows, k, self.channels - k);
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn lanes<V: Vector, const N: usize, const PART: bool>(&self, rows: &[Row; N], k: usize, n: usize) {
+    #[expect(clippy::needless_range_loop, reason = "constant bounds, so that all unrolls")]
+    unsafe fn lanes<V: Vector, const N: usize, const W: usize, const PART: bool>(
+        &self,
+        rows: &[Row; N],
+        k: usize,
+        n: usize,
+    ) {
         // SAFETY: as for `pixels`.
         unsafe {
             let load = |p: *const f32| if PART { V::load_part(p, n) } else { V::load(p) };
-            let mut acc = [V::zero(); N];
+            let mut acc = [[V::zero(); W]; N];
+            let mut base = [self.a; N];
+            for i in 0..N {
+                base[i] = self.a.wrapping_offset(rows[i].a + k as isize);
+            }
             for tap in self.taps {
-                let w = load(self.filter.add(tap.b * self.channels + k));
-                let a = self.a.wrapping_offset(tap.a + k as isize);
-                for (acc, row) in acc.iter_mut().zip(rows) {
-                    *acc = V::fma(load(a.wrapping_offset(row.a)), w, *acc);
+                let from = self.filter.wrapping_add(tap.b * self.channels + k);
+                let mut w = [V::zero(); W];
+                for v in 0..W {
+                    w[v] = load(from.wrapping_add(v * V::LANES));
+                }
+                for i in 0..N {
+                    for v in 0..W {
+                        let x = base[i].wrapping_offset(tap.a).wrapping_add(v * V::LANES);
+                        acc[i][v] = V::fma(load(x), w[v], acc[i][v]);
+                    }
                 }
             }
-            if !self.store.bias.is_null() {
-                let bias = load(self.store.bias.add(k));
-                for x in &mut acc {
-                    *x = V::add(*x, bias);
+            for v in 0..W {
+                let at = k + v * V::LANES;
+                let biased = !self.store.bias.is_null();
+                let bias = if biased { load(self.store.bias.wrapping_add(at)) } else { V::zero() };
+                for i in 0..N {
+                    let x = if biased { V::add(acc[i][v], bias) } else { acc[i][v] };
+                    let x = if self.store.relu { V::relu(x) } else { x };
+                    let to = self.c.add(rows[i].c + at);
+                    if PART { V::store_part(x, to, n) } else { V::store(x, to) }
                 }
-            }
-            for (x, row) in acc.into_iter().zip(rows) {
-                let x = if self.store.relu { V::relu(x) } else { x };
-                let to = self.c.add(row.c + k);
-                if PART { V::store_part(x, to, n) } else { V::store(x, to) }
             }
         }
     }
@@ -118,8 +140,8 @@ pub(super) struct Gradient<'a> {
     pub store: Store,
 }
 
-/// Registers of channels worked on together, so that sums do not wait for each other.
-const WIDE: usize = 4;
+/// Pixels summed apart, so that sums do not wait for each other; joined at the end of a cut.
+const APART: usize = 4;
 
 impl Job for Gradient<'_> {
     #[inline(always)]
@@ -144,28 +166,43 @@ impl Job for Gradient<'_> {
 
 impl Gradient<'_> {
     #[inline(always)]
-    unsafe fn block<V: Vector, const N: usize, const PART: bool>(&self, k: usize, n: usize) {
+    #[expect(clippy::needless_range_loop, reason = "constant bounds, so that all unrolls")]
+    unsafe fn block<V: Vector, const W: usize, const PART: bool>(&self, k: usize, n: usize) {
         // SAFETY: as for `run`.
         unsafe {
             let load = |p: *const f32| if PART { V::load_part(p, n) } else { V::load(p) };
-            let mut acc = [V::zero(); N];
+            let mut acc = [[V::zero(); W]; APART];
             for seg in self.segs {
                 let mut a = self.a.wrapping_offset(seg.a + k as isize);
                 let mut dy = self.dy.wrapping_add(seg.b * self.channels + k);
-                for _ in 0..seg.len {
-                    for (v, acc) in acc.iter_mut().enumerate() {
-                        let at = v * V::LANES;
-                        *acc = V::fma(load(a.wrapping_add(at)), load(dy.wrapping_add(at)), *acc);
+                let mut left = seg.len;
+                while left >= APART {
+                    for p in 0..APART {
+                        for v in 0..W {
+                            let x = load(a.wrapping_add(v * V::LANES));
+                            acc[p][v] = V::fma(x, load(dy.wrapping_add(v * V::LANES)), acc[p][v]);
+                        }
+                        a = a.wrapping_offset(self.a_j);
+                        dy = dy.wrapping_add(self.channels);
+                    }
+                    left -= APART;
+                }
+                for _ in 0..left {
+                    for v in 0..W {
+                        let x = load(a.wrapping_add(v * V::LANES));
+                        acc[0][v] = V::fma(x, load(dy.wrapping_add(v * V::LANES)), acc[0][v]);
                     }
                     a = a.wrapping_offset(self.a_j);
                     dy = dy.wrapping_add(self.channels);
                 }
             }
-            for (v, x) in acc.into_iter().enumerate() {
-                let to = self.c.add(k + v * V::LANES);
+            for v in 0..W {
+                let at = k + v * V::LANES;
+                let to = self.c.add(at);
+                let x = V::add(V::add(acc[0][v], acc[1][v]), V::add(acc[2][v], acc[3][v]));
                 let x = if self.store.accumulate { V::add(load(to), x) } else { x };
                 let bias = self.store.bias;
-                let x = if bias.is_null() { x } else { V::add(x, load(bias.add(k + v * V::LANES))) };
+                let x = if bias.is_null() { x } else { V::add(x, load(bias.wrapping_add(at))) };
                 let x = if self.store.relu { V::relu(x) } else { x };
                 if PART { V::store_part(x, to, n) } else { V::store(x, to) }
             }

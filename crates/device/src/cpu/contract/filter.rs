@@ -139,6 +139,10 @@ impl Filter {
         })
     }
 
+    fn reduction<'a>(&self, class: &'a Class, images: usize) -> &'a Reduction {
+        if images == self.group { &class.group } else { &class.single }
+    }
+
     fn channels(&self, share: &Share) -> Range<usize> {
         match share {
             Share::All => 0..self.d.c,
@@ -184,7 +188,7 @@ impl Filter {
         store: Store,
     ) {
         for (class, rows) in self.rows(share) {
-            let reduction = if images == self.group { &class.group } else { &class.single };
+            let reduction = self.reduction(class, images);
             let pass = Pass {
                 reduction,
                 cuts: 0..reduction.cuts.len(),
@@ -211,28 +215,34 @@ impl Filter {
         out: *mut f32,
         store: Store,
     ) {
-        for class in &self.classes {
-            let sum = if images == self.group { &class.group } else { &class.single };
-            for row in &class.rows {
-                for (n, cut) in sum.cuts.iter().enumerate() {
+        let cuts = self.classes.iter().map(|c| self.reduction(c, images).cuts.len()).max().unwrap_or(0);
+        // All taps of about the same pixels and of few channels, while those are in the first-level cache.
+        for n in 0..cuts {
+            for from in channels.clone().step_by(2 * CHANNELS) {
+                let to = (from + 2 * CHANNELS).min(channels.end);
+                for class in &self.classes {
+                    let sum = self.reduction(class, images);
+                    let Some(cut) = sum.cuts.get(n) else { continue };
                     let last = n + 1 == sum.cuts.len();
-                    let job = Gradient {
-                        channels: self.d.c,
-                        from: channels.start,
-                        to: channels.end,
-                        segs: &sum.segs[cut.segs.clone()],
-                        a_j: (self.d.cols.stride * self.d.c) as isize,
-                        a: a.wrapping_offset(row.a),
-                        dy,
-                        c: out.wrapping_add(row.c),
-                        store: Store {
-                            accumulate: store.accumulate || n > 0,
-                            bias: if last { store.bias } else { std::ptr::null() },
-                            relu: store.relu && last,
-                        },
-                    };
-                    // SAFETY: as for `run`; the classes' pixels lie in both images.
-                    unsafe { dispatch(self.isa, job) };
+                    for row in &class.rows {
+                        let job = Gradient {
+                            channels: self.d.c,
+                            from,
+                            to,
+                            segs: &sum.segs[cut.segs.clone()],
+                            a_j: (self.d.cols.stride * self.d.c) as isize,
+                            a: a.wrapping_offset(row.a),
+                            dy,
+                            c: out.wrapping_add(row.c),
+                            store: Store {
+                                accumulate: store.accumulate || n > 0,
+                                bias: if last { store.bias } else { std::ptr::null() },
+                                relu: store.relu && last,
+                            },
+                        };
+                        // SAFETY: as for `run`; the classes' pixels lie in both images.
+                        unsafe { dispatch(self.isa, job) };
+                    }
                 }
             }
         }
