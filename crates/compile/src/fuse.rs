@@ -228,122 +228,118 @@ type LoopParts = (Vec<NodeId>, Vec<usize>, Option<Vec<usize>>);
 
 /// Joins loops over one space.
 fn join(g: &Graph, p: &Partition, homes: &Homes, others: &[Item], loops: Vec<LoopParts>) -> Vec<Item> {
-    // Stored nodes that each stored node reads: the kernel-level dependencies.
-    let reads = dependencies(g, p);
-    // Group number of each stored node; kernels that are not loops are groups of their own.
-    let mut group: BTreeMap<NodeId, usize> = BTreeMap::new();
-    let mut groups: Vec<Option<LoopParts>> = Vec::new();
-    for item in others {
-        for o in item.outputs() {
-            group.insert(o, groups.len());
-        }
-        if let Item::Contraction { product, result, .. } = item {
-            group.insert(*product, groups.len());
-            group.insert(*result, groups.len());
-        }
-        groups.push(None);
-    }
-    let first_loop = groups.len();
-    for l in loops {
-        group.insert(l.0[0], groups.len());
-        groups.push(Some(l));
-    }
+    let mut groups = Groups::new(g, p, others, &loops);
+    let mut parts: Vec<Option<LoopParts>> = loops.into_iter().map(Some).collect();
     let mut by_space: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
-    for (i, l) in groups.iter().enumerate() {
-        if let Some(l) = l {
-            by_space.entry(l.1.clone()).or_default().push(i);
-        }
+    for (i, l) in parts.iter().enumerate() {
+        by_space.entry(l.iter().flat_map(|l| l.1.clone()).collect()).or_default().push(i);
     }
     for (space, peers) in by_space {
         for (n, &a) in peers.iter().enumerate() {
             for &b in &peers[n + 1..] {
-                let (Some(la), Some(lb)) = (&groups[a], &groups[b]) else { continue };
+                let (Some(la), Some(lb)) = (&parts[a], &parts[b]) else { continue };
                 let axes = match (&la.2, &lb.2) {
                     (Some(x), Some(y)) if x != y => continue,
                     (x, y) => x.clone().or_else(|| y.clone()),
                 };
-                let mut members: Vec<NodeId> = la.0.iter().chain(&lb.0).copied().collect();
-                members.sort_unstable();
-                let related = space == [1] || shares(&reads, &la.0, &lb.0);
-                if members.len() > MAX_OUTS || !related || between(&reads, &group, a, b) {
+                let related = space == [1] || groups.share(&la.0, &lb.0);
+                if la.0.len() + lb.0.len() > MAX_OUTS || !related || groups.between(a, b) {
                     continue;
                 }
+                let mut members: Vec<NodeId> = la.0.iter().chain(&lb.0).copied().collect();
+                members.sort_unstable();
                 match loop_body(g, homes, &members, &space) {
                     Ok((body, _)) if body.len() <= MAX_EXPRS => {}
                     _ => continue,
                 }
-                for m in &members {
-                    group.insert(*m, a);
+                groups.unite(a, b);
+                parts[a] = Some((members, space.clone(), axes));
+                parts[b] = None;
+            }
+        }
+    }
+    parts.into_iter().flatten().map(|(members, space, axes)| Item::Loop { members, space, axes }).collect()
+}
+
+/// Which kernel computes each stored node, and what it reads. Loops have the first numbers.
+struct Groups {
+    /// Per node: its group.
+    of: Vec<Option<usize>>,
+    /// Per group: its stored nodes.
+    members: Vec<Vec<NodeId>>,
+    /// Per node, the stored nodes its computation reads.
+    reads: Vec<Vec<NodeId>>,
+}
+
+impl Groups {
+    fn new(g: &Graph, p: &Partition, others: &[Item], loops: &[LoopParts]) -> Groups {
+        let mut reads = vec![Vec::new(); g.len()];
+        for &x in &p.stored {
+            for user in &p.users[x.index()] {
+                reads[user.index()].push(x);
+            }
+        }
+        let mut groups = Groups { of: vec![None; g.len()], members: Vec::new(), reads };
+        for l in loops {
+            groups.add(l.0.clone());
+        }
+        for item in others {
+            let mut nodes = item.outputs();
+            if let Item::Contraction { product, result, .. } = item {
+                nodes.extend([*product, *result]);
+            }
+            groups.add(nodes);
+        }
+        groups
+    }
+
+    fn add(&mut self, nodes: Vec<NodeId>) {
+        for n in &nodes {
+            self.of[n.index()] = Some(self.members.len());
+        }
+        self.members.push(nodes);
+    }
+
+    fn unite(&mut self, a: usize, b: usize) {
+        let moved = std::mem::take(&mut self.members[b]);
+        for n in &moved {
+            self.of[n.index()] = Some(a);
+        }
+        self.members[a].extend(moved);
+    }
+
+    /// Whether two loops read a common operand, or one reads the other.
+    fn share(&self, a: &[NodeId], b: &[NodeId]) -> bool {
+        let reads = |m: &[NodeId], x: NodeId| m.iter().any(|m| self.reads[m.index()].contains(&x));
+        let common = |m: &NodeId| self.reads[m.index()].iter().any(|&x| reads(b, x));
+        a.iter().any(common) || a.iter().any(|&x| reads(b, x)) || b.iter().any(|&x| reads(a, x))
+    }
+
+    /// Groups that a group reads, itself left out.
+    fn sources(&self, group: usize) -> impl Iterator<Item = usize> + '_ {
+        self.members[group]
+            .iter()
+            .flat_map(|m| &self.reads[m.index()])
+            .filter_map(|r| self.of[r.index()])
+            .filter(move |&s| s != group)
+    }
+
+    /// Whether a path leads from one group to the other through a third: joined, they would wait for themselves.
+    fn between(&self, a: usize, b: usize) -> bool {
+        let mut seen = vec![false; self.members.len()];
+        for (from, to) in [(a, b), (b, a)] {
+            seen.fill(false);
+            seen[to] = true;
+            let mut open: Vec<usize> = self.sources(to).filter(|&s| s != from).collect();
+            while let Some(x) = open.pop() {
+                if x == from {
+                    return true;
                 }
-                groups[a] = Some((members, space.clone(), axes));
-                groups[b] = None;
-            }
-        }
-    }
-    groups
-        .into_iter()
-        .skip(first_loop)
-        .flatten()
-        .map(|(members, space, axes)| Item::Loop { members, space, axes })
-        .collect()
-}
-
-/// For each stored node, the stored nodes its computation reads.
-fn dependencies(g: &Graph, p: &Partition) -> BTreeMap<NodeId, BTreeSet<NodeId>> {
-    let mut reads: BTreeMap<NodeId, BTreeSet<NodeId>> = BTreeMap::new();
-    for x in g.ids() {
-        if p.stored.contains(&x) {
-            for &user in &p.users[x.index()] {
-                reads.entry(user).or_default().insert(x);
-            }
-        }
-    }
-    reads
-}
-
-type Reads = BTreeMap<NodeId, BTreeSet<NodeId>>;
-
-/// Whether two loops read a common operand of their own size, or one reads the other.
-fn shares(reads: &Reads, a: &[NodeId], b: &[NodeId]) -> bool {
-    let of = |members: &[NodeId]| -> BTreeSet<NodeId> {
-        members.iter().flat_map(|m| reads.get(m).into_iter().flatten().copied()).collect()
-    };
-    let (ra, rb) = (of(a), of(b));
-    !ra.is_disjoint(&rb) || a.iter().any(|m| rb.contains(m)) || b.iter().any(|m| ra.contains(m))
-}
-
-/// Whether a path leads from one group to the other through a third: joined, they would wait for themselves.
-fn between(reads: &Reads, group: &BTreeMap<NodeId, usize>, a: usize, b: usize) -> bool {
-    let members = |x: usize| group.iter().filter(move |&(_, &gr)| gr == x).map(|(&n, _)| n);
-    let mut group_members: BTreeMap<usize, Vec<NodeId>> = BTreeMap::new();
-    for (&n, &gr) in group {
-        group_members.entry(gr).or_default().push(n);
-    }
-    [(a, b), (b, a)].into_iter().any(|(from, to)| {
-        // Walk up from `to` through other groups; reaching `from` is a path through a third.
-        let mut seen: BTreeSet<usize> = BTreeSet::new();
-        let mut open: Vec<usize> = members(to)
-            .flat_map(|m| reads.get(&m).into_iter().flatten())
-            .filter_map(|r| group.get(r).copied())
-            .filter(|&gr| gr != from && gr != to)
-            .collect();
-        while let Some(x) = open.pop() {
-            if x == from {
-                return true;
-            }
-            if seen.insert(x) {
-                for m in group_members.get(&x).into_iter().flatten() {
-                    open.extend(
-                        reads
-                            .get(m)
-                            .into_iter()
-                            .flatten()
-                            .filter_map(|r| group.get(r).copied())
-                            .filter(|&gr| gr != to),
-                    );
+                if !std::mem::replace(&mut seen[x], true) {
+                    open.extend(self.sources(x));
                 }
             }
         }
         false
-    })
+    }
 }

@@ -61,7 +61,7 @@ pub fn plan(program: &Program, stages: Vec<Stage>) -> Plan {
         kernels,
         stages,
         arena,
-        slab: 0,
+        slab,
     }
 }
 

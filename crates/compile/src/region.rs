@@ -15,6 +15,9 @@ pub fn slices(batch: usize) -> (usize, usize) {
     (slice, batch.div_ceil(slice))
 }
 
+/// Regions that a kernel may still join: what lies further back is rarely free of detours.
+const OPEN: usize = 4;
+
 /// A region: kernels by position, ascending, and their batch.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Region {
@@ -35,7 +38,7 @@ pub fn regions(program: &Program) -> Vec<Region> {
                 && aligned(program, &regions[*r], k)
                 && !detour(program, &member, *r, k)
         };
-        let found = (0..regions.len()).rev().find(fits);
+        let found = (0..regions.len()).rev().take(OPEN).find(fits);
         let r = found.unwrap_or_else(|| {
             regions.push(Region { kernels: Vec::new(), batch });
             regions.len() - 1
