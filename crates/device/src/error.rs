@@ -6,7 +6,7 @@ use thiserror::Error;
 #[derive(Clone, PartialEq, Debug, Error)]
 pub enum DeviceError {
     /// No such device.
-    #[error("device '{asked}' is not known; known: {known}")]
+    #[error("device '{asked}' is not in this build; known: {known}")]
     Unknown {
         /// What was asked for.
         asked: String,
@@ -40,5 +40,23 @@ pub enum DeviceError {
         expected: usize,
         /// Bytes given.
         found: usize,
+    },
+    /// A plan is bound to too few or too many allocations.
+    #[error("{what}: expected {expected}, got {found}")]
+    Bindings {
+        /// Of which plan.
+        what: String,
+        /// Bindings it has.
+        expected: usize,
+        /// Allocations given.
+        found: usize,
+    },
+    /// A plan breaks its own rules: a mistake of the compiler's.
+    #[error("plan {plan}: {problem}; this is a bug, please report it with the plan (`thalweg explain`)")]
+    Plan {
+        /// The plan's name.
+        plan: String,
+        /// The first rule it breaks.
+        problem: String,
     },
 }

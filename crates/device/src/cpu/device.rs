@@ -1,0 +1,220 @@
+//! [`CpuDevice`]: storage, programs, and the memory that programs share.
+//!
+//! Arena, slabs and scratch are one set for all programs, as large as the largest needs: one program runs at a
+//! time. Invariant: [`Device::memory`] is the sum of the blocks held.
+
+use super::Isa;
+use super::memory::Block;
+use super::program::Loaded;
+use super::workers::Workers;
+use crate::host::Host;
+use crate::plan::check;
+use crate::{Allocation, Device, DeviceError, DeviceInfo, MemoryUse, Plan, Program, StageTime};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+/// The processor of this machine.
+pub struct CpuDevice {
+    isa: Isa,
+    workers: Workers,
+    allocations: Vec<Option<Block>>,
+    programs: Vec<Option<Loaded>>,
+    arena: Block,
+    /// Per worker: scratch, slab.
+    desks: Vec<(Block, Block)>,
+}
+
+impl CpuDevice {
+    /// With so many threads (as many as the system lets us use) and that instruction set (the best there is).
+    pub fn new(threads: Option<usize>, isa: Option<Isa>) -> Result<Self, DeviceError> {
+        let available = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let n = threads.unwrap_or(available).max(1);
+        let workers = Workers::start(n)
+            .map_err(|e| DeviceError::Workers { device: "cpu".into(), reason: e.to_string() })?;
+        Ok(CpuDevice {
+            isa: isa.filter(|isa| isa.is_available()).unwrap_or_else(Isa::detect),
+            desks: (0..workers.len()).map(|_| (Block::EMPTY, Block::EMPTY)).collect(),
+            workers,
+            allocations: Vec::new(),
+            programs: Vec::new(),
+            arena: Block::EMPTY,
+        })
+    }
+
+    /// The instruction set it uses.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    fn block(&self, a: Allocation) -> &Block {
+        match self.allocations.get(a.0 as usize) {
+            Some(Some(block)) => block,
+            _ => panic!("allocation {} is not live", a.0),
+        }
+    }
+
+    fn loaded(&self, p: Program) -> &Loaded {
+        match self.programs.get(p.0 as usize) {
+            Some(Some(loaded)) => loaded,
+            _ => panic!("program {} is not loaded", p.0),
+        }
+    }
+
+    /// Makes what programs share as large as `needed` (arena, slab, scratch) and tells every program.
+    fn share(&mut self, [arena, slab, scratch]: [usize; 3]) -> Result<(), DeviceError> {
+        // First all that is new, so that nothing changes if one is refused.
+        let resize = |have: &Block, bytes: usize, what: &str| {
+            (have.bytes() != bytes).then(|| Block::zeroed(bytes, what)).transpose()
+        };
+        let new_arena = resize(&self.arena, arena, "activations")?;
+        let mut new_desks = Vec::with_capacity(self.desks.len());
+        for (have_scratch, have_slab) in &self.desks {
+            let workspace = resize(have_scratch, scratch, "a worker's workspace")?;
+            new_desks.push((workspace, resize(have_slab, slab, "a worker's activations")?));
+        }
+        if let Some(block) = new_arena {
+            self.arena = block;
+        }
+        for (desk, (scratch, slab)) in self.desks.iter_mut().zip(new_desks) {
+            if let Some(block) = scratch {
+                desk.0 = block;
+            }
+            if let Some(block) = slab {
+                desk.1 = block;
+            }
+        }
+        let desks: Vec<_> = self.desks.iter().map(|(scratch, slab)| (scratch.ptr(), slab.ptr())).collect();
+        for loaded in self.programs.iter_mut().flatten() {
+            let at = |a: &Allocation| {
+                self.allocations[a.0 as usize].as_ref().map_or(std::ptr::null_mut(), Block::ptr)
+            };
+            let bindings: Vec<_> = loaded.bindings.iter().map(at).collect();
+            loaded.place(&bindings, self.arena.ptr(), &desks);
+        }
+        Ok(())
+    }
+
+    /// Bytes of arena, slab and scratch that the loaded programs need.
+    fn needed(&self) -> [usize; 3] {
+        self.programs.iter().flatten().fold([0; 3], |[arena, slab, scratch], p| {
+            let plan = p.plan();
+            [arena.max(plan.arena), slab.max(plan.slab), scratch.max(p.scratch_bytes())]
+        })
+    }
+
+    fn run_timed(&mut self, program: Program, times: Option<&[AtomicU64]>) {
+        let Some(Some(loaded)) = self.programs.get(program.0 as usize) else {
+            panic!("program {} is not loaded", program.0)
+        };
+        // SAFETY: `share` placed it in blocks that this device holds; `&mut self` keeps everybody else out.
+        unsafe { loaded.run(&mut self.workers, times) }
+    }
+}
+
+impl Device for CpuDevice {
+    fn info(&self) -> DeviceInfo {
+        DeviceInfo {
+            name: "cpu".into(),
+            description: format!("{}, {}", Host::read().cpu, self.isa),
+            workers: self.workers.len(),
+        }
+    }
+
+    fn allocate(&mut self, bytes: usize) -> Result<Allocation, DeviceError> {
+        let block = Block::zeroed(bytes, "storage")?;
+        let free = self.allocations.iter().position(Option::is_none);
+        let at = free.unwrap_or_else(|| {
+            self.allocations.push(None);
+            self.allocations.len() - 1
+        });
+        self.allocations[at] = Some(block);
+        Ok(Allocation(at as u32))
+    }
+
+    fn free(&mut self, allocation: Allocation) {
+        let bound = self.programs.iter().flatten().any(|p| p.bindings.contains(&allocation));
+        assert!(!bound, "allocation {} is bound to a loaded program", allocation.0);
+        self.allocations[allocation.0 as usize] = None;
+    }
+
+    fn write(&mut self, to: Allocation, offset: usize, bytes: &[u8]) -> Result<(), DeviceError> {
+        let block = self.block(to);
+        fits("write", block.bytes(), offset, bytes.len())?;
+        // SAFETY: the range is inside the block; nothing runs, as `run` returns when it is done.
+        unsafe { block.ptr().wrapping_add(offset).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        Ok(())
+    }
+
+    fn read(&mut self, from: Allocation, offset: usize, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        let block = self.block(from);
+        fits("read", block.bytes(), offset, bytes.len())?;
+        // SAFETY: the range is inside the block; nothing runs.
+        unsafe { block.ptr().wrapping_add(offset).copy_to_nonoverlapping(bytes.as_mut_ptr(), bytes.len()) };
+        Ok(())
+    }
+
+    fn load(&mut self, plan: Arc<Plan>, bindings: &[Allocation]) -> Result<Program, DeviceError> {
+        let sizes: Vec<usize> = bindings.iter().map(|a| self.block(*a).bytes()).collect();
+        crate::bound(&plan, &sizes)?;
+        if cfg!(debug_assertions) {
+            check(&plan).map_err(|problem| DeviceError::Plan { plan: plan.name.clone(), problem })?;
+        }
+        let loaded = Loaded::new(plan, bindings.to_vec(), self.isa)?;
+        let at = self.programs.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.programs.push(None);
+            self.programs.len() - 1
+        });
+        self.programs[at] = Some(loaded);
+        if let Err(e) = self.share(self.needed()) {
+            self.programs[at] = None;
+            return Err(e);
+        }
+        Ok(Program(at as u32))
+    }
+
+    fn unload(&mut self, program: Program) {
+        self.programs[program.0 as usize] = None;
+        // Less is needed now. If that should be refused, the larger blocks stay.
+        let _ = self.share(self.needed());
+    }
+
+    fn run(&mut self, program: Program) -> Result<(), DeviceError> {
+        self.run_timed(program, None);
+        Ok(())
+    }
+
+    fn wait(&mut self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    fn memory(&self) -> MemoryUse {
+        let desks = |f: fn(&(Block, Block)) -> usize| self.desks.iter().map(f).sum::<usize>();
+        MemoryUse {
+            allocated: self.allocations.iter().flatten().map(Block::bytes).sum(),
+            arena: self.arena.bytes() + desks(|d| d.1.bytes()),
+            workspace: desks(|d| d.0.bytes())
+                + self.programs.iter().flatten().map(Loaded::shared_bytes).sum::<usize>(),
+        }
+    }
+
+    fn profile(&mut self, program: Program) -> Result<Vec<StageTime>, DeviceError> {
+        let n = self.loaded(program).plan().kernels.len();
+        let times: Vec<AtomicU64> = (0..n).map(|_| AtomicU64::new(0)).collect();
+        self.run_timed(program, Some(&times));
+        let workers = self.workers.len() as f64;
+        let entries = &self.loaded(program).plan().kernels;
+        let seconds = times.into_iter().map(|t| t.into_inner() as f64 * 1e-9 / workers);
+        Ok(entries
+            .iter()
+            .zip(seconds)
+            .map(|(e, seconds)| StageTime { label: e.label.clone(), seconds, flops: e.flops })
+            .collect())
+    }
+}
+
+fn fits(what: &str, have: usize, offset: usize, bytes: usize) -> Result<(), DeviceError> {
+    match offset.checked_add(bytes) {
+        Some(end) if end <= have => Ok(()),
+        end => Err(DeviceError::Size { what: what.into(), expected: have, found: end.unwrap_or(usize::MAX) }),
+    }
+}

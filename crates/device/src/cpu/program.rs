@@ -1,0 +1,335 @@
+//! A loaded plan: every kernel compiled, every stage turned into phases, every address known.
+//!
+//! A launch's units, of all its kernels, are handed out in one phase. A region's tasks are its slices; the worker
+//! that takes one runs all kernels on it, in order, with its own slab. What contractions pack is packed in a phase
+//! before: all at the start where no kernel of the plan writes it, else right before the stage.
+//! Invariant: `run` allocates nothing, and no result depends on the number of workers.
+
+use super::contract::Prepared;
+use super::loops::CompiledLoop;
+use super::memory::Block;
+use super::workers::Workers;
+use super::{Bases, Isa, argmax, window};
+use crate::plan::{ALIGN, BufferId, Kernel, KernelId, Place, Plan, Stage};
+use crate::{Allocation, DeviceError};
+use std::cell::UnsafeCell;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// A stage cheaper than this, in nanoseconds as estimated, runs on the caller alone.
+const SMALL: f64 = 4000.0;
+/// Estimated costs: nanoseconds per floating-point operation and per byte on one core.
+const PER_FLOP: f64 = 0.05;
+const PER_BYTE: f64 = 0.1;
+
+/// A kernel, compiled.
+enum Work {
+    Loop(CompiledLoop),
+    Contraction { prepared: Box<Prepared>, shared: usize },
+    Other(Kernel),
+}
+
+/// A part of a phase: kernel, and the tasks before its last, counted from the phase's start.
+struct Piece {
+    kernel: usize,
+    end: usize,
+}
+
+/// What runs between two barriers.
+enum Phase {
+    Pack { pieces: Vec<Piece> },
+    Launch { pieces: Vec<Piece>, small: bool },
+    Region { kernels: Vec<usize>, slabs: Vec<SlabBuffer>, batch: usize, slice: usize, small: bool },
+}
+
+/// A buffer in the slab.
+struct SlabBuffer {
+    buffer: BufferId,
+    offset: usize,
+    image_bytes: usize,
+}
+
+/// What a worker has to itself.
+struct Desk {
+    bases: UnsafeCell<Bases>,
+    scratch: *mut u8,
+    slab: *mut u8,
+}
+
+/// A plan, ready to run.
+pub struct Loaded {
+    plan: Arc<Plan>,
+    /// What its bindings are bound to.
+    pub bindings: Vec<Allocation>,
+    work: Vec<Work>,
+    phases: Vec<Phase>,
+    shared: Block,
+    desks: Vec<Desk>,
+    isa: Isa,
+}
+
+// SAFETY: a desk is only used by the worker of its number; the rest is not changed while a phase runs.
+unsafe impl Sync for Loaded {}
+// SAFETY: the addresses are of memory that the device owns as long as the program is loaded.
+unsafe impl Send for Loaded {}
+
+impl Loaded {
+    /// Compiles a plan.
+    pub fn new(plan: Arc<Plan>, bindings: Vec<Allocation>, isa: Isa) -> Result<Self, DeviceError> {
+        let mut shared = 0;
+        let mut work = Vec::with_capacity(plan.kernels.len());
+        for entry in &plan.kernels {
+            work.push(match &entry.kernel {
+                Kernel::Loop(l) => Work::Loop(CompiledLoop::new(l, isa)),
+                Kernel::Contraction(c) => {
+                    let prepared = Box::new(Prepared::new(c, isa));
+                    let at = shared;
+                    shared += prepared.shared_bytes().next_multiple_of(ALIGN);
+                    Work::Contraction { prepared, shared: at }
+                }
+                other => Work::Other(other.clone()),
+            });
+        }
+        let shared = Block::zeroed(shared, "packed weights")?;
+        let phases = phases(&plan, &work);
+        Ok(Loaded { plan, bindings, work, phases, shared, desks: Vec::new(), isa })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Bytes of packed operands.
+    pub fn shared_bytes(&self) -> usize {
+        self.shared.bytes()
+    }
+
+    /// Scratch that each worker needs.
+    pub fn scratch_bytes(&self) -> usize {
+        let each = self.work.iter().map(|w| match w {
+            Work::Loop(l) => l.scratch_bytes(),
+            Work::Contraction { prepared, .. } => prepared.worker_bytes(),
+            Work::Other(_) => 0,
+        });
+        each.max().unwrap_or(0).next_multiple_of(ALIGN)
+    }
+
+    /// Sets all addresses: the bindings' storage, the arena, and scratch and slab of each worker.
+    pub fn place(&mut self, bindings: &[*mut u8], arena: *mut u8, desks: &[(*mut u8, *mut u8)]) {
+        let base = |place: &Place| match *place {
+            Place::Binding(n) => bindings[n as usize],
+            Place::Arena { offset } => arena.wrapping_add(offset),
+            Place::Slab { .. } => std::ptr::null_mut(),
+        };
+        let bases = Bases::new(self.plan.buffers.iter().map(|b| base(&b.place)).collect());
+        let desk = |&(scratch, slab)| Desk { bases: UnsafeCell::new(bases.clone()), scratch, slab };
+        self.desks = desks.iter().map(desk).collect();
+    }
+
+    /// Runs all phases; `times`, one per kernel, take the nanoseconds that workers spent in each.
+    ///
+    /// # Safety
+    /// [`Loaded::place`] was given live storage of the plan's sizes, which nobody else uses meanwhile, and as many
+    /// desks as there are workers.
+    pub unsafe fn run(&self, workers: &mut Workers, times: Option<&[AtomicU64]>) {
+        for phase in &self.phases {
+            let (tasks, small) = match phase {
+                Phase::Pack { pieces } => (pieces.last().map_or(0, |p| p.end), false),
+                Phase::Launch { pieces, small } => (pieces.last().map_or(0, |p| p.end), *small),
+                Phase::Region { batch, slice, small, .. } => (batch.div_ceil(*slice), *small),
+            };
+            // SAFETY: tasks of a phase are independent, as the plan promises; each runs once.
+            let f = |worker: usize, tasks: Range<usize>| unsafe { self.tasks(phase, worker, tasks, times) };
+            if small { workers.run_here(tasks, &f) } else { workers.run(tasks, &f) }
+        }
+    }
+
+    unsafe fn tasks(&self, phase: &Phase, worker: usize, tasks: Range<usize>, times: Option<&[AtomicU64]>) {
+        let desk = &self.desks[worker];
+        // SAFETY: the desk is this worker's alone.
+        let bases = unsafe { &mut *desk.bases.get() };
+        match phase {
+            Phase::Pack { pieces } => each_piece(pieces, tasks, |kernel, units| {
+                timed(times, kernel, || {
+                    let Work::Contraction { prepared, shared } = &self.work[kernel] else { return };
+                    // SAFETY: the operand is complete: no kernel of this stage writes it.
+                    unsafe { prepared.pack(units, bases, self.shared.ptr().wrapping_add(*shared)) }
+                });
+            }),
+            Phase::Launch { pieces, .. } => each_piece(pieces, tasks, |kernel, units| {
+                // SAFETY: units are independent.
+                timed(times, kernel, || unsafe { self.units(kernel, units, bases, desk.scratch) });
+            }),
+            Phase::Region { kernels, slabs, batch, slice, .. } => {
+                for s in tasks {
+                    let images = s * slice..((s + 1) * slice).min(*batch);
+                    for b in slabs {
+                        let first = images.start * b.image_bytes;
+                        bases.set(b.buffer, desk.slab.wrapping_add(b.offset).wrapping_sub(first));
+                    }
+                    for &kernel in kernels {
+                        timed(times, kernel, || {
+                            // SAFETY: slices are independent; this one's images are this worker's.
+                            unsafe { self.images(kernel, images.clone(), s, bases, desk.scratch) }
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Units of a kernel on its own.
+    unsafe fn units(&self, kernel: usize, units: Range<usize>, bases: &Bases, scratch: *mut u8) {
+        // SAFETY: the addresses are valid and the units this worker's.
+        unsafe {
+            match &self.work[kernel] {
+                Work::Loop(l) => l.run(units, bases, scratch),
+                Work::Contraction { prepared, shared } => {
+                    prepared.run(units, bases, self.shared.ptr().wrapping_add(*shared), scratch);
+                }
+                Work::Other(k) => other(k, units, bases, self.isa),
+            }
+        }
+    }
+
+    /// Some images of a kernel, of slice `slice`.
+    unsafe fn images(
+        &self,
+        kernel: usize,
+        images: Range<usize>,
+        slice: usize,
+        bases: &Bases,
+        scratch: *mut u8,
+    ) {
+        // SAFETY: the addresses are valid and the images this worker's.
+        unsafe {
+            match &self.work[kernel] {
+                Work::Loop(l) => l.run_slice(images, slice, bases, scratch),
+                Work::Contraction { prepared, shared } => {
+                    let shared = self.shared.ptr().wrapping_add(*shared);
+                    match prepared.units_per_image() {
+                        0 => prepared.run_part(slice, images, bases, shared, scratch),
+                        n => prepared.run(images.start * n..images.end * n, bases, shared, scratch),
+                    }
+                }
+                Work::Other(k) => other(k, images, bases, self.isa),
+            }
+        }
+    }
+}
+
+/// Steps of axis 0 of a kernel that is neither loop nor contraction.
+unsafe fn other(kernel: &Kernel, steps: Range<usize>, bases: &Bases, isa: Isa) {
+    // SAFETY: passed on.
+    unsafe {
+        match kernel {
+            Kernel::Pool(p) => window::pool(p, steps, bases, isa),
+            Kernel::Unpool(u) => window::unpool(u, steps, bases, isa),
+            Kernel::ArgMax(a) => argmax::run(a, steps, bases),
+            Kernel::Loop(_) | Kernel::Contraction(_) => unreachable!("these are compiled"),
+        }
+    }
+}
+
+/// The tasks of a phase, piece by piece, as units of the kernels.
+fn each_piece(pieces: &[Piece], tasks: Range<usize>, mut f: impl FnMut(usize, Range<usize>)) {
+    let mut start = 0;
+    for p in pieces {
+        let (from, to) = (tasks.start.max(start), tasks.end.min(p.end));
+        if from < to {
+            f(p.kernel, from - start..to - start);
+        }
+        start = p.end;
+    }
+}
+
+fn timed(times: Option<&[AtomicU64]>, kernel: usize, f: impl FnOnce()) {
+    let Some(times) = times else { return f() };
+    let start = Instant::now();
+    f();
+    times[kernel].fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+}
+
+fn phases(plan: &Plan, work: &[Work]) -> Vec<Phase> {
+    let mut phases = Vec::new();
+    let packs = |k: &KernelId| match &work[k.0 as usize] {
+        Work::Contraction { prepared, .. } => prepared.pack_units(),
+        _ => 0,
+    };
+    let kernels_of = |s: &Stage| match s {
+        Stage::Launch(k) | Stage::Region { kernels: k, .. } => k.clone(),
+    };
+    let constant = |k: &KernelId| {
+        let Kernel::Contraction(c) = &plan.kernel(*k).kernel else { return false };
+        // Nothing before the kernel's own stage may write it, in this run.
+        let before = plan.stages.iter().map(kernels_of).take_while(|kernels| !kernels.contains(k));
+        let mut written = before.flatten().flat_map(|b| plan.kernel(b).kernel.writes());
+        matches!(plan.buffer(c.b).place, Place::Binding(_)) && !written.any(|b| b == c.b)
+    };
+    let pack = |kernels: Vec<KernelId>, phases: &mut Vec<Phase>| {
+        let pieces = pieces(kernels.iter().map(|k| (k, packs(k))));
+        if !pieces.is_empty() {
+            phases.push(Phase::Pack { pieces });
+        }
+    };
+    let all = plan.stages.iter().flat_map(kernels_of);
+    pack(all.filter(constant).collect(), &mut phases);
+    for stage in &plan.stages {
+        let kernels = kernels_of(stage);
+        pack(kernels.iter().copied().filter(|k| !constant(k)).collect(), &mut phases);
+        let cost: f64 = kernels
+            .iter()
+            .map(|k| plan.kernel(*k))
+            .map(|e| e.flops as f64 * PER_FLOP + e.bytes as f64 * PER_BYTE)
+            .sum();
+        let small = cost < SMALL;
+        phases.push(match stage {
+            Stage::Launch(kernels) => {
+                Phase::Launch { pieces: pieces(kernels.iter().map(|k| (k, units(plan, work, *k)))), small }
+            }
+            Stage::Region { kernels, batch, slice } => Phase::Region {
+                slabs: slab_buffers(plan, kernels, *slice),
+                kernels: kernels.iter().map(|k| k.0 as usize).collect(),
+                batch: *batch,
+                slice: *slice,
+                small,
+            },
+        });
+    }
+    phases
+}
+
+fn units(plan: &Plan, work: &[Work], k: KernelId) -> usize {
+    match &work[k.0 as usize] {
+        Work::Loop(l) => l.units(),
+        Work::Contraction { prepared, .. } => prepared.units(),
+        Work::Other(_) => plan.kernel(k).kernel.extent(),
+    }
+}
+
+fn pieces<'a>(units: impl Iterator<Item = (&'a KernelId, usize)>) -> Vec<Piece> {
+    let mut end = 0;
+    let piece = |(k, n): (&KernelId, usize)| {
+        end += n;
+        Piece { kernel: k.0 as usize, end }
+    };
+    units.filter(|(_, n)| *n > 0).map(piece).collect()
+}
+
+fn slab_buffers(plan: &Plan, kernels: &[KernelId], slice: usize) -> Vec<SlabBuffer> {
+    let used = kernels.iter().map(|k| &plan.kernel(*k).kernel).flat_map(|k| [k.reads(), k.writes()].concat());
+    let mut used: Vec<BufferId> = used.collect();
+    used.sort_unstable();
+    used.dedup();
+    let slab = |buffer: BufferId| {
+        let b = plan.buffer(buffer);
+        match b.place {
+            Place::Slab { offset } => Some(SlabBuffer { buffer, offset, image_bytes: b.bytes() / slice }),
+            _ => None,
+        }
+    };
+    used.into_iter().filter_map(slab).collect()
+}

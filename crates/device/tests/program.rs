@@ -1,0 +1,167 @@
+//! Loaded plans: regions and launches agree, threads change nothing, memory is what it says, errors are told.
+
+mod step;
+
+use std::sync::Arc;
+use step::{floats, load_plan, plan};
+use thalweg_device::cpu::{CpuDevice, Isa};
+use thalweg_device::null::NullDevice;
+use thalweg_device::plan::{KernelId, Place, Stage, check};
+use thalweg_device::{Device, DeviceError, MemoryUse};
+
+fn after(threads: usize, isa: Option<Isa>, region: bool, runs: usize) -> Vec<Vec<u8>> {
+    let mut device = CpuDevice::new(Some(threads), isa).unwrap();
+    let loaded = load_plan(&mut device, plan(region));
+    for _ in 0..runs {
+        device.run(loaded.program).unwrap();
+    }
+    loaded.read(&mut device)
+}
+
+#[test]
+fn the_test_plans_keep_the_rules() {
+    for region in [false, true] {
+        assert_eq!(check(&plan(region)), Ok(()));
+    }
+}
+
+#[test]
+fn a_region_computes_what_launches_do() {
+    for isa in Isa::available() {
+        let (a, b) = (after(2, Some(isa), false, 5), after(2, Some(isa), true, 5));
+        for (i, (a, b)) in a.iter().zip(&b).enumerate() {
+            for (x, y) in floats(a).iter().zip(floats(b)) {
+                assert!((x - y).abs() <= 1e-4 * (1.0 + x.abs()), "{isa} binding {i}: {x} {y}");
+            }
+        }
+        let loss = floats(&b[3])[0];
+        assert!(loss > 1.0 && loss.is_finite(), "loss {loss}");
+        assert_eq!(b[4], 5_i32.to_le_bytes());
+    }
+}
+
+#[test]
+fn the_loss_falls() {
+    let (first, later) = (after(2, None, true, 1), after(2, None, true, 60));
+    assert!(floats(&later[3])[0] < 0.9 * floats(&first[3])[0]);
+}
+
+#[test]
+fn threads_change_no_bit() {
+    for region in [false, true] {
+        let one = after(1, None, region, 20);
+        for threads in [2, 5] {
+            assert!(one == after(threads, None, region, 20), "{threads} threads, region {region}");
+        }
+    }
+}
+
+#[test]
+fn memory_is_exact_and_given_back() {
+    let mut device = CpuDevice::new(Some(3), None).unwrap();
+    assert_eq!(device.memory(), MemoryUse::default());
+    let p = plan(true);
+    let (arena, slab) = (p.arena, p.slab);
+    let bindings: usize = p.bindings.iter().map(thalweg_device::plan::Binding::bytes).sum();
+    let a = load_plan(&mut device, p);
+    let m = device.memory();
+    assert_eq!((m.allocated, m.arena), (bindings, arena + 3 * slab));
+    assert!(m.workspace > 0);
+    // A second program shares arena and scratch; the first still runs.
+    let b = load_plan(&mut device, plan(false));
+    assert_eq!(device.memory().arena, plan(false).arena + 3 * slab);
+    device.run(a.program).unwrap();
+    device.run(b.program).unwrap();
+    device.run(a.program).unwrap();
+    assert_eq!(a.read(&mut device)[4], 2_i32.to_le_bytes());
+    assert_eq!(a.read(&mut device)[0], b.read(&mut device)[0]);
+    device.unload(b.program);
+    assert_eq!(device.memory().arena, m.arena);
+    device.run(a.program).unwrap();
+    device.unload(a.program);
+    a.storage.iter().chain(&b.storage).for_each(|s| device.free(*s));
+    assert_eq!(device.memory(), MemoryUse::default());
+}
+
+#[test]
+fn errors_say_what_is_wrong() {
+    let mut device = CpuDevice::new(Some(1), None).unwrap();
+    let error = device.allocate(1 << 60).unwrap_err();
+    assert!(error.to_string().contains("smaller batch"), "{error}");
+    let small = device.allocate(8).unwrap();
+    assert!(matches!(device.write(small, 4, &[0; 8]), Err(DeviceError::Size { .. })));
+    let p = plan(true);
+    let error = device.load(Arc::new(p.clone()), &[small]).unwrap_err();
+    assert_eq!(error.to_string(), "number of bindings of step: expected 5, got 1");
+    let error = device.load(Arc::new(p), &[small; 5]).unwrap_err();
+    assert!(error.to_string().contains("\"x\" [13, 10, 10, 5] of step: expected 26000 bytes"), "{error}");
+    // A program that does not fit leaves the device as it was.
+    let before = device.memory();
+    let mut huge = plan(false);
+    huge.arena = 1 << 60;
+    let storage: Vec<_> = huge.bindings.iter().map(|b| device.allocate(b.bytes()).unwrap()).collect();
+    assert!(matches!(device.load(Arc::new(huge), &storage), Err(DeviceError::OutOfMemory { .. })));
+    storage.into_iter().for_each(|s| device.free(s));
+    assert_eq!(device.memory(), before);
+}
+
+#[test]
+fn profiles_name_every_kernel() {
+    let mut device = CpuDevice::new(Some(2), None).unwrap();
+    let loaded = load_plan(&mut device, plan(true));
+    let times = device.profile(loaded.program).unwrap();
+    let labels: Vec<&str> = times.iter().map(|t| t.label.as_str()).collect();
+    assert_eq!(labels[..3], ["conv", "pool", "loss"]);
+    assert_eq!(times.len(), plan(true).kernels.len());
+    assert!(times.iter().all(|t| t.seconds >= 0.0) && times.iter().any(|t| t.seconds > 0.0));
+}
+
+#[test]
+fn the_null_device_counts() {
+    let mut device = NullDevice::new();
+    let loaded = load_plan(&mut device, plan(true));
+    device.run(loaded.program).unwrap();
+    device.run(loaded.program).unwrap();
+    let c = device.counts();
+    assert_eq!((c.runs, c.stages, c.launches, c.kernels), (2, 4, 2, 20));
+    assert_eq!(c.flops, 20_000_000);
+    assert_eq!(device.memory().arena, plan(true).arena + plan(true).slab);
+}
+
+/// What the checker says of a plan with one thing wrong.
+fn broken(change: impl FnOnce(&mut thalweg_device::Plan)) -> String {
+    let mut p = plan(true);
+    change(&mut p);
+    check(&p).expect_err("the rule is broken")
+}
+
+#[test]
+fn broken_plans_are_told_apart() {
+    let says = |error: String, what: &str| assert!(error.contains(what), "{error:?} does not say {what:?}");
+    says(broken(|p| p.arena -= 64), "leaves the arena");
+    says(broken(|p| p.buffers[0].len = 3), "is needed");
+    says(broken(|p| p.buffers[5].place = Place::Slab { offset: 4 }), "not a multiple");
+    says(broken(|p| p.buffers[7].place = p.buffers[5].place), "same place");
+    says(broken(|p| p.stages.reverse()), "before anything wrote it");
+    says(broken(|p| p.stages.push(Stage::Launch(vec![KernelId(6)]))), "runs twice");
+    says(
+        broken(|p| {
+            p.stages = vec![Stage::Launch((0..10).map(KernelId).collect())];
+            p.buffers.iter_mut().for_each(|b| {
+                if let Place::Slab { offset } = b.place {
+                    (b.place, b.len) = (Place::Arena { offset: p.arena + offset }, b.len / 4 * 13);
+                    p.arena += 1 << 20;
+                }
+            });
+        }),
+        "clash",
+    );
+    says(
+        broken(|p| {
+            if let Stage::Region { slice, .. } = &mut p.stages[0] {
+                *slice = 2;
+            }
+        }),
+        "in a region of",
+    );
+}
