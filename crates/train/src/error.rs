@@ -52,7 +52,7 @@ pub enum TrainError {
     },
     /// A label that names no class.
     #[error(
-        "{dataset}: example {record} has the label {label}, but {output} has {classes} classes (0 to {}); \
+        "{dataset}: example {record} has the label {label}, but output '{output}' has {classes} classes (0 to {}); \
          correct the label, or give the last layer as many units as there are classes",
         classes.saturating_sub(1)
     )]
@@ -105,6 +105,9 @@ pub enum TrainError {
     /// From the device.
     #[error(transparent)]
     Device(#[from] thalweg_device::DeviceError),
+    /// From the model's config.
+    #[error(transparent)]
+    Model(#[from] thalweg_nn::NnError),
     /// From the graph.
     #[error(transparent)]
     Graph(#[from] thalweg_graph::GraphError),
@@ -118,7 +121,7 @@ impl TrainError {
     }
 
     /// An argument error from its sentence.
-    pub(crate) fn argument(what: impl Into<String>) -> TrainError {
+    pub(crate) fn argument<S: Into<String>>(what: S) -> TrainError {
         TrainError::Argument { what: what.into() }
     }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 /// What a callback may ask of the training.
 pub trait Training {
     /// The learning rate of the next step.
-    fn learning_rate(&self) -> Result<f64>;
+    fn learning_rate(&mut self) -> Result<f64>;
     /// Scales the schedule so that the next step has this learning rate.
     fn set_learning_rate(&mut self, rate: f64) -> Result<()>;
     /// Writes a model file.

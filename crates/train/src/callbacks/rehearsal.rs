@@ -37,7 +37,7 @@ struct Stage {
 }
 
 impl Training for Stage {
-    fn learning_rate(&self) -> Result<f64> {
+    fn learning_rate(&mut self) -> Result<f64> {
         Ok(self.rate)
     }
     fn set_learning_rate(&mut self, rate: f64) -> Result<()> {
