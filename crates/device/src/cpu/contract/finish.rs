@@ -156,6 +156,21 @@ impl Job for Reduce<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let d = &self.pool.dims;
+        // SAFETY: as for this function.
+        unsafe {
+            match [d.rows.size, d.cols.size] {
+                // The usual window, unrolled.
+                [2, 2] => self.windows::<V>([2, 2]),
+                size => self.windows::<V>(size),
+            }
+        }
+    }
+}
+
+impl Reduce<'_> {
+    #[inline(always)]
+    unsafe fn windows<V: Vector>(&self, [height, width]: [usize; 2]) {
+        let d = &self.pool.dims;
         for y in 0..self.rows {
             for x in 0..d.ow {
                 let window = self.c.wrapping_add(y * d.rows.stride * self.pitch + x * d.cols.stride * self.k);
@@ -169,12 +184,12 @@ impl Job for Reduce<'_> {
                         };
                         let mut best = load(window.add(k));
                         let mut position = V::zero();
-                        for r in 0..d.rows.size {
+                        for r in 0..height {
                             let row = window.add(r * d.rows.dilation * self.pitch + k);
-                            for s in 0..d.cols.size {
+                            for s in 0..width {
                                 if r + s > 0 {
                                     let v = load(row.add(s * d.cols.dilation * self.k));
-                                    let here = V::splat((r * d.cols.size + s) as f32);
+                                    let here = V::splat((r * width + s) as f32);
                                     (best, position) = V::better(best, position, v, here);
                                 }
                             }
