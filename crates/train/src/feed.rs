@@ -205,7 +205,10 @@ mod tests {
     fn a_wrong_label_is_named_with_its_record() {
         feed(&[], 3).unwrap().check(&batch(), &data(), |i| i).unwrap();
         let error = feed(&[], 2).unwrap().check(&batch(), &data(), |i| 70 + i).unwrap_err().to_string();
-        assert!(error.contains("example 71 has the label 2, but output 'out' has 2 classes (0 to 1)"), "{error}");
+        assert!(
+            error.contains("example 71 has the label 2, but output 'out' has 2 classes (0 to 1)"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -8,13 +8,18 @@ use thalweg_data::{Arrays, Dataset};
 use thalweg_train::callbacks::EarlyStopping;
 use thalweg_train::{End, Fit, Model};
 
+/// The same with another learning rate.
+fn faster(mut model: Model, rate: f64) -> Model {
+    let mut compile = model.compile_config().unwrap().clone();
+    compile.optimizer = compile.optimizer.learning_rate(rate);
+    model.compile(compile).unwrap();
+    model
+}
+
 #[test]
 fn xor_is_learned() {
-    let mut model = model(mlp(8, 2, false), "adam");
+    let mut model = faster(model(mlp(16, 2, false), "adam"), 0.05);
     let fit = Fit::epochs(300).batch_size(4);
-    let mut compile = model.compile_config().unwrap().clone();
-    compile.optimizer = compile.optimizer.learning_rate(0.05);
-    model.compile(compile).unwrap();
     let fitted = model.fit(xor(), fit).unwrap();
     assert_eq!(fitted.end, End::Complete);
     assert_eq!(fitted.history.epochs.len(), 300);
@@ -27,7 +32,7 @@ fn xor_is_learned() {
 fn fit_evaluate_predict_save_load_agree() {
     let folder = tempfile::tempdir().unwrap();
     let (train, test) = (blobs(90, 3, 1), blobs(31, 3, 2));
-    let mut first = model(mlp(8, 3, true), "adam");
+    let mut first = faster(model(mlp(16, 3, true), "adam"), 0.02);
     let run = folder.path().join("runs/first");
     let notes = Notes::default();
     let fit =

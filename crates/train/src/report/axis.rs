@@ -75,7 +75,7 @@ mod tests {
     fn ticks_are_round() {
         assert_eq!(labels(&[0.0, 1.0], false), ["0.00", "0.25", "0.50", "0.75", "1.00"]);
         assert_eq!(labels(&[1e-5, 1e-2], true), ["1e-5", "1e-4", "1e-3", "1e-2"]);
-        assert_eq!(labels(&[3.0, 3.0], false).len(), 6);
+        assert_eq!(labels(&[3.0, 3.0], false), ["2.8", "3.0", "3.2"]);
         assert!(labels(&[0.5, 0.5 + 1e-9], false).len() < 12);
     }
 

@@ -1,0 +1,82 @@
+//! Training on the real devices of a build: the CPU trains, saves and resumes as it should; the null device
+//! plans and counts all of it.
+
+mod support;
+
+use support::{Notes, blobs, mlp};
+use thalweg_train::{Compile, End, Fit, Model};
+
+fn model(device: &str) -> Model {
+    let mut model = Model::from_config(mlp(32, 3, true), 7).unwrap();
+    let names = ("adam", "sparse_categorical_crossentropy");
+    let mut compile = Compile::from_names(names.0, names.1, &["accuracy"]).unwrap();
+    compile.optimizer = compile.optimizer.learning_rate(0.01);
+    model.compile(compile).unwrap();
+    model.set_device(device, Some(2)).unwrap();
+    model
+}
+
+#[test]
+fn the_cpu_learns_and_agrees_with_its_files() {
+    let (train, test) = (blobs(300, 3, 1), blobs(77, 3, 2));
+    let mut first = model("cpu");
+    let fitted = first.fit(train, Fit::epochs(10).validation_data(test.clone())).unwrap();
+    let last = fitted.history.last().unwrap();
+    assert!(last.get("val_accuracy").unwrap() > 0.95, "{last:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.safetensors");
+    first.save(&path).unwrap();
+    let mut second = Model::load(&path).unwrap();
+    second.set_device("cpu", Some(1)).unwrap();
+    assert_eq!(second.weights_sha256().unwrap(), first.weights_sha256().unwrap());
+    let (a, b) = (first.evaluate(test.clone(), 32).unwrap(), second.evaluate(test, 32).unwrap());
+    assert!((a.get("loss").unwrap() - b.get("loss").unwrap()).abs() < 1e-5);
+}
+
+#[test]
+fn the_cpu_agrees_with_the_interpreter() {
+    let run = |mut model: Model| {
+        let history = model.fit(blobs(100, 3, 1), Fit::epochs(2).batch_size(16)).unwrap().history;
+        history.get("loss")
+    };
+    let mut slow = model("cpu");
+    slow.use_device(Box::new(support::interpreted::Interpreted::default())).unwrap();
+    for (a, b) in run(model("cpu")).iter().zip(run(slow)) {
+        assert!((a - b).abs() < 1e-4, "{a} and {b}");
+    }
+}
+
+#[test]
+fn the_cpu_resumes_bit_by_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.safetensors");
+    let mut whole = model("cpu");
+    let history = whole.fit(blobs(150, 3, 1), Fit::epochs(4)).unwrap().history;
+    let mut part = model("cpu");
+    part.fit(blobs(150, 3, 1), Fit::epochs(2).checkpoint_to(&path)).unwrap();
+    let mut rest = model("cpu");
+    let fitted = rest.fit(blobs(150, 3, 1), Fit::epochs(4).resume(&path)).unwrap();
+    assert_eq!(fitted.history, history);
+    assert_eq!(rest.weights_sha256().unwrap(), whole.weights_sha256().unwrap());
+}
+
+#[test]
+fn planned_memory_is_what_the_cpu_holds() {
+    let mut model = model("cpu");
+    model.fit(blobs(90, 3, 1), Fit::epochs(1).validation_data(blobs(31, 3, 2))).unwrap();
+    let memory = model.memory().unwrap();
+    assert_eq!(model.session().unwrap().planned_bindings(), memory.allocated);
+}
+
+#[test]
+fn the_null_device_does_everything_but_arithmetic() {
+    let mut model = model("null");
+    let notes = Notes::default();
+    let data = blobs(90, 3, 1);
+    let fit = Fit::epochs(2).validation_split(0.1).observer(notes.clone());
+    let fitted = model.fit(data.clone(), fit).unwrap();
+    assert_eq!(fitted.end, End::Complete);
+    assert_eq!(notes.with("EpochEnd").len(), 2);
+    assert_eq!(model.predict(data, 32).unwrap()[0].shape(), [90, 3]);
+    assert_eq!(model.planned_bytes().unwrap(), model.memory().unwrap().total());
+}
