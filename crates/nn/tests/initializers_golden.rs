@@ -1,5 +1,7 @@
 //! Initial weights by Keras' rules: bounds, mean, deviation, per kind of weight; and the layers' defaults.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
+
 use serde_json::Value;
 use thalweg_graph::philox::Sequence;
 use thalweg_nn::initializers::Initializer;

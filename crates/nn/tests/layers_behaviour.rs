@@ -1,5 +1,7 @@
 //! What no golden file can hold: random layers, frozen statistics, bytes as input, merging, activation options.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
+
 use serde_json::{Value, json};
 use thalweg_graph::reference::{Feeds, Tensor, evaluate};
 use thalweg_graph::{DType, Graph, NodeId, Type};

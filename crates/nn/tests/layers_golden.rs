@@ -1,5 +1,7 @@
 //! Every layer against real Keras: outputs, input and weight gradients, updated statistics, in f64.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
+
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use thalweg_graph::reference::{Feeds, Tensor, evaluate};

@@ -1,6 +1,8 @@
 //! One test for every layer of the table: it reads its own configuration back, its shape rule agrees with its
 //! graph, its weights are what its graph takes, and every class has a case here.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
+
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use thalweg_graph::{DType, Graph, NodeId, Op, Type, gradients};

@@ -1,6 +1,8 @@
 //! Whole models against real Keras, read from the golden files' own descriptions: predictions and the gradients
 //! of the first batch's loss, in f64.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
+
 use serde_json::json;
 use thalweg_graph::reference::{Feeds, Tensor, evaluate};
 use thalweg_graph::{DType, Graph, NodeId, Type, gradients};

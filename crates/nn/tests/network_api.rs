@@ -1,5 +1,7 @@
 //! The seed program and its messages: shapes, weights, automatic names, the classic mistakes.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
+
 use serde_json::json;
 use thalweg_graph::{Graph, Type};
 use thalweg_nn::layers::{Conv2D, Dense, Flatten, MaxPooling2D};

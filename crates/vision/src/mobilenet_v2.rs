@@ -23,7 +23,7 @@ pub fn mobilenet_v2(input: [usize; 3], classes: usize) -> Result<ModelConfig, Nn
 }
 
 /// MobileNetV2 (Sandler et al., "Inverted residuals and linear bottlenecks", 2018) with its channels times
-/// `width` (0.35 to 1.4 in the paper): [N, h, w, c] to [N, classes]. All padding is `same`.
+/// `width` (0.35 to 1.4 in the paper): `[N, h, w, c]` to `[N, classes]`. All padding is `same`.
 ///
 /// For images up to 64 pixels a side the first two strides are 1.
 pub fn mobilenet_v2_with(input: [usize; 3], classes: usize, width: f64) -> Result<ModelConfig, NnError> {

@@ -7,7 +7,7 @@ use thalweg_nn::layers::{
 use thalweg_nn::{Functional, ModelConfig, NnError, Tensor};
 
 /// ResNet-18 (He et al., "Deep residual learning for image recognition", 2015, table 1):
-/// [N, h, w, c] to [N, classes]. All padding is `same`.
+/// `[N, h, w, c]` to `[N, classes]`. All padding is `same`.
 ///
 /// Images up to 64 pixels a side begin with a 3 x 3 convolution of stride 1 and no pooling (the usual form for
 /// CIFAR); larger ones with 7 x 7 of stride 2 and a max-pool.

@@ -3,7 +3,7 @@
 use thalweg_nn::layers::{Conv2D, Dense, Flatten, MaxPooling2D};
 use thalweg_nn::{ModelConfig, NnError, Sequential};
 
-/// Conv 32, pool, conv 64, pool, dense 64, dense `classes`: [N, h, w, c] to [N, classes]. On 32 x 32 x 3 and
+/// Conv 32, pool, conv 64, pool, dense 64, dense `classes`: `[N, h, w, c]` to `[N, classes]`. On 32 x 32 x 3 and
 /// 10 classes 167,562 parameters. Images need at least 10 pixels a side.
 pub fn simple_cnn(input: [usize; 3], classes: usize) -> Result<ModelConfig, NnError> {
     Sequential::new()

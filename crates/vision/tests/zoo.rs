@@ -1,5 +1,7 @@
 //! Every named model builds, and has the parameters its paper's reference implementation has.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
+
 use thalweg_nn::layers::{RandomFlip, Rescaling};
 use thalweg_nn::{ModelConfig, Network};
 use thalweg_vision::{MODELS, lenet5, mobilenet_v2, mobilenet_v2_with, model, resnet18, simple_cnn};

@@ -3,7 +3,7 @@
 
 use crate::{Graph, NodeId};
 
-/// Mean and biased variance of the channels, each [c].
+/// Mean and biased variance of the channels, each `[c]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Moments {
     /// Mean.
@@ -12,7 +12,7 @@ pub struct Moments {
     pub variance: NodeId,
 }
 
-/// What normalisation is applied with; all [c].
+/// What normalisation is applied with; all `[c]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchNorm {
     /// Statistics to normalise by: the batch's in training, the moving ones otherwise.

@@ -3,14 +3,14 @@
 use crate::{DType, Graph, NodeId, Op, PoolDims, PoolKind, Window};
 
 impl Graph {
-    /// The maximum of each window: [n, h, w, c] to [n, oh, ow, c].
+    /// The maximum of each window: `[n, h, w, c]` to `[n, oh, ow, c]`.
     #[track_caller]
     pub fn max_pool(&mut self, x: NodeId, dims: PoolDims) -> NodeId {
         self.op(Op::Pool(PoolKind::Max, dims), &[x])
     }
 
     /// The mean of each window's elements, those in the padding not counted (as Keras on TensorFlow):
-    /// [n, h, w, c] to [n, oh, ow, c].
+    /// `[n, h, w, c]` to `[n, oh, ow, c]`.
     #[track_caller]
     pub fn average_pool(&mut self, x: NodeId, dims: PoolDims) -> NodeId {
         let sum = self.op(Op::Pool(PoolKind::Sum, dims), &[x]);
@@ -26,7 +26,7 @@ impl Graph {
         self.div(sum, counts)
     }
 
-    /// How many elements of an axis of `input` each of `outputs` windows holds: f32 [outputs].
+    /// How many elements of an axis of `input` each of `outputs` windows holds: f32 `[outputs]`.
     fn window_counts(&mut self, w: &Window, input: usize, outputs: usize) -> NodeId {
         // Element k of window o is at o * stride + k * dilation - lo; summed over k, as windows are small.
         let o = self.op(Op::Iota { axis: 0, shape: vec![outputs] }, &[]);

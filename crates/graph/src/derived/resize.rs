@@ -3,7 +3,7 @@
 use crate::{DType, Graph, NodeId, Op};
 
 impl Graph {
-    /// Repeats rows and columns: [n, h, w, c] to [n, h * rows, w * cols, c].
+    /// Repeats rows and columns: `[n, h, w, c]` to `[n, h * rows, w * cols, c]`.
     #[track_caller]
     pub fn upsample_nearest(&mut self, x: NodeId, (rows, cols): (usize, usize)) -> NodeId {
         let &[n, h, w, c] = self.shape(x) else { panic!("upsampling of {:?}, not an image", self.shape(x)) };
@@ -13,7 +13,7 @@ impl Graph {
     }
 
     /// Linear interpolation in both directions between pixel centres (half-pixel convention, edges repeat):
-    /// [n, h, w, c] to [n, h * rows, w * cols, c].
+    /// `[n, h, w, c]` to `[n, h * rows, w * cols, c]`.
     #[track_caller]
     pub fn upsample_bilinear(&mut self, x: NodeId, (rows, cols): (usize, usize)) -> NodeId {
         let &[n, h, w, c] = self.shape(x) else { panic!("upsampling of {:?}, not an image", self.shape(x)) };
@@ -32,7 +32,7 @@ impl Graph {
         self.transpose(x, &[1, 2, 0, 3])
     }
 
-    /// The matrix [input * factor, input] of linear interpolation: row `o` weighs input `i` by
+    /// The matrix `[input * factor, input]` of linear interpolation: row `o` weighs input `i` by
     /// `max(0, 1 - |position(o) - i|)`, where `position(o) = (o + 1/2) / factor - 1/2`, kept in the image.
     fn interpolation(&mut self, input: usize, factor: usize) -> NodeId {
         let shape = vec![input * factor, input];

@@ -16,7 +16,7 @@ pub enum Fill {
 }
 
 impl Graph {
-    /// Images [n, h, w, c] moved down by `by` pixels, f32 [n]; between pixels interpolated linearly.
+    /// Images `[n, h, w, c]` moved down by `by` pixels, f32 `[n]`; between pixels interpolated linearly.
     #[track_caller]
     pub fn shift_rows(&mut self, x: NodeId, by: NodeId, fill: Fill) -> NodeId {
         let &[n, h, w, c] = self.shape(x) else { panic!("shift of {:?}, not an image", self.shape(x)) };
@@ -27,7 +27,7 @@ impl Graph {
         self.reshape(moved, &[n, h, w, c])
     }
 
-    /// Images [n, h, w, c] moved right by `by` pixels, f32 [n]; between pixels interpolated linearly.
+    /// Images `[n, h, w, c]` moved right by `by` pixels, f32 `[n]`; between pixels interpolated linearly.
     #[track_caller]
     pub fn shift_cols(&mut self, x: NodeId, by: NodeId, fill: Fill) -> NodeId {
         let turned = self.transpose(x, &[0, 2, 1, 3]);
@@ -35,7 +35,7 @@ impl Graph {
         self.transpose(moved, &[0, 2, 1, 3])
     }
 
-    /// Linear interpolation's weights [n, h, h] for outputs that read at `o - by`.
+    /// Linear interpolation's weights `[n, h, h]` for outputs that read at `o - by`.
     fn shift_weights(&mut self, h: usize, by: NodeId, fill: Fill) -> NodeId {
         let n = self.shape(by)[0];
         let extent = h as f64;

@@ -25,7 +25,7 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// The windows along rows and columns of an image [.., h, w, _], and how many there are; `None` where not
+    /// The windows along rows and columns of an image `[.., h, w, _]`, and how many there are; `None` where not
     /// even one fits.
     fn windows(&self, h: usize, w: usize) -> Option<((Window, usize), (Window, usize))> {
         let one = |input, size, stride, dilation| {
@@ -46,13 +46,13 @@ impl Geometry {
         self.windows(h, w).map(|(r, c)| (r.1, c.1))
     }
 
-    /// A convolution of an image [n, h, w, c] to `k` channels.
+    /// A convolution of an image `[n, h, w, c]` to `k` channels.
     pub fn conv(&self, [n, h, w, c]: [usize; 4], k: usize, groups: usize) -> Option<ConvDims> {
         let ((rows, oh), (cols, ow)) = self.windows(h, w)?;
         Some(ConvDims { n, h, w, c, k, oh, ow, rows, cols, groups })
     }
 
-    /// A pooling of an image [n, h, w, c].
+    /// A pooling of an image `[n, h, w, c]`.
     pub fn pool(&self, [n, h, w, c]: [usize; 4]) -> Option<PoolDims> {
         let ((rows, oh), (cols, ow)) = self.windows(h, w)?;
         Some(PoolDims { n, h, w, c, oh, ow, rows, cols })

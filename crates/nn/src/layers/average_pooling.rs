@@ -12,7 +12,7 @@ layer! {
     /// The mean of each window (<https://keras.io/api/layers/pooling_layers/average_pooling2d/>); padding is not
     /// counted.
     ///
-    /// [N, h, w, c] to [N, oh, ow, c].
+    /// `[N, h, w, c]` to `[N, oh, ow, c]`.
     AveragePooling2D
     required {
         pool_size: Pair, "Extent of the window: one integer or (rows, columns).";

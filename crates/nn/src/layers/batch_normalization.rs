@@ -10,7 +10,7 @@ layer! {
     /// Normalises each channel by the batch's statistics in training, by moving ones otherwise
     /// (<https://keras.io/api/layers/normalization_layers/batch_normalization/>); same shape.
     ///
-    /// Weights, each [c]: `gamma`, `beta`, and the statistics `moving_mean`, `moving_variance`. With
+    /// Weights, each `[c]`: `gamma`, `beta`, and the statistics `moving_mean`, `moving_variance`. With
     /// `trainable=false` it uses the moving statistics in training too, as in Keras.
     BatchNormalization
     required {}

@@ -21,7 +21,7 @@ impl Words for Padding {
 layer! {
     /// 2D convolution (<https://keras.io/api/layers/convolution_layers/convolution2d/>).
     ///
-    /// [N, h, w, c] to [N, oh, ow, filters]. Weights: `kernel` [kh, kw, c / groups, filters], `bias` [filters].
+    /// `[N, h, w, c]` to `[N, oh, ow, filters]`. Weights: `kernel` `[kh, kw, c / groups, filters]`, `bias` `[filters]`.
     Conv2D
     required {
         filters: Count, "Number of output channels.";

@@ -10,7 +10,7 @@ use thalweg_graph::NodeId;
 layer! {
     /// A fully connected layer (<https://keras.io/api/layers/core_layers/dense/>), on the last axis.
     ///
-    /// [N, .., c] to [N, .., units]. Weights: `kernel` [c, units], `bias` [units]. On an image Keras would
+    /// `[N, .., c]` to `[N, .., units]`. Weights: `kernel` `[c, units]`, `bias` `[units]`. On an image Keras would
     /// silently do a 1 x 1 convolution; here that must be asked for with `last_axis`.
     Dense
     required {

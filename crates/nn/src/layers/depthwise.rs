@@ -13,8 +13,8 @@ layer! {
     /// Convolution of each channel by itself
     /// (<https://keras.io/api/layers/convolution_layers/depthwise_convolution2d/>).
     ///
-    /// [N, h, w, c] to [N, oh, ow, c * depth_multiplier]. Weights: `kernel` [kh, kw, c, depth_multiplier],
-    /// `bias` [c * depth_multiplier].
+    /// `[N, h, w, c]` to `[N, oh, ow, c * depth_multiplier]`. Weights: `kernel` `[kh, kw, c, depth_multiplier]`,
+    /// `bias` `[c * depth_multiplier]`.
     DepthwiseConv2D
     required {
         kernel_size: Pair, "Extent of the window: one integer or (rows, columns).";

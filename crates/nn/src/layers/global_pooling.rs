@@ -6,7 +6,7 @@ use thalweg_graph::{NodeId, ReduceKind};
 
 layer! {
     /// The mean of each channel (<https://keras.io/api/layers/pooling_layers/global_average_pooling2d/>):
-    /// [N, h, w, c] to [N, c].
+    /// `[N, h, w, c]` to `[N, c]`.
     GlobalAveragePooling2D
     required {}
     optional {
@@ -16,7 +16,7 @@ layer! {
 
 layer! {
     /// The maximum of each channel (<https://keras.io/api/layers/pooling_layers/global_max_pooling2d/>):
-    /// [N, h, w, c] to [N, c].
+    /// `[N, h, w, c]` to `[N, c]`.
     GlobalMaxPooling2D
     required {}
     optional {
@@ -29,7 +29,7 @@ fn shape([_, _, c]: [usize; 3], keepdims: bool) -> Shape {
     if keepdims { vec![1, 1, c] } else { vec![c] }
 }
 
-/// `kept` is [n, 1, 1, c].
+/// `kept` is `[n, 1, 1, c]`.
 fn finish(cx: &mut Call, kept: NodeId, keepdims: bool) -> NodeId {
     let &[n, _, _, c] = cx.graph.shape(kept) else { unreachable!("the layer accepted an image") };
     if keepdims { kept } else { cx.graph.reshape(kept, &[n, c]) }

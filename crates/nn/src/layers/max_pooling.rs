@@ -10,7 +10,7 @@ use thalweg_graph::{NodeId, PoolDims};
 layer! {
     /// The maximum of each window (<https://keras.io/api/layers/pooling_layers/max_pooling2d/>).
     ///
-    /// [N, h, w, c] to [N, oh, ow, c].
+    /// `[N, h, w, c]` to `[N, oh, ow, c]`.
     MaxPooling2D
     required {}
     optional {

@@ -100,7 +100,7 @@ impl Layer for Normalization {
     }
 }
 
-/// Given values, or the weight: [..shape] with 1 for shared axes.
+/// Given values, or the weight: `[..shape]` with 1 for shared axes.
 fn statistic(cx: &mut Call, values: &Values, weight: usize, shape: &[usize]) -> NodeId {
     let g = &mut *cx.graph;
     match values.0.as_deref() {

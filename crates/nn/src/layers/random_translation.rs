@@ -66,7 +66,7 @@ impl Layer for RandomTranslation {
 }
 
 impl RandomTranslation {
-    /// Row `row` of the uniform numbers [2, n] as shifts in pixels, or `None` for no shift at all.
+    /// Row `row` of the uniform numbers `[2, n]` as shifts in pixels, or `None` for no shift at all.
     fn pixels(&self, cx: &mut Call, u: NodeId, row: usize, factor: Factor, extent: usize) -> Option<NodeId> {
         if factor == Factor(0.0, 0.0) {
             return None;

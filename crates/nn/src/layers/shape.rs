@@ -7,14 +7,14 @@ use thalweg_graph::NodeId;
 
 layer! {
     /// All of an example in one axis (<https://keras.io/api/layers/reshaping_layers/flatten/>):
-    /// [N, h, w, c] to [N, h * w * c].
+    /// `[N, h, w, c]` to `[N, h * w * c]`.
     Flatten
     required {}
     optional {}
 }
 
 layer! {
-    /// Another shape (<https://keras.io/api/layers/reshaping_layers/reshape/>): [N, ..] to [N, target_shape].
+    /// Another shape (<https://keras.io/api/layers/reshaping_layers/reshape/>): `[N, ..]` to `[N, target_shape]`.
     Reshape
     required {
         target_shape: Dims, "The new shape of an example; one extent may be -1: whatever is left.";

@@ -22,7 +22,7 @@ impl Words for Interpolation {
 
 layer! {
     /// An image enlarged by whole factors (<https://keras.io/api/layers/reshaping_layers/up_sampling2d/>):
-    /// [N, h, w, c] to [N, h * size.0, w * size.1, c].
+    /// `[N, h, w, c]` to `[N, h * size.0, w * size.1, c]`.
     UpSampling2D
     required {}
     optional {

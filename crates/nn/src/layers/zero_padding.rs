@@ -7,7 +7,7 @@ use thalweg_graph::NodeId;
 
 layer! {
     /// Zeros around an image (<https://keras.io/api/layers/reshaping_layers/zero_padding2d/>):
-    /// [N, h, w, c] to [N, top + h + bottom, left + w + right, c].
+    /// `[N, h, w, c]` to `[N, top + h + bottom, left + w + right, c]`.
     ZeroPadding2D
     required {}
     optional {

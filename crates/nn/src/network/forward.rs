@@ -10,7 +10,7 @@ use thalweg_graph::{Graph, NodeId};
 pub struct ForwardArgs<'a> {
     /// One node per [`Network::weights`].
     pub weights: &'a [NodeId],
-    /// One node per [`Network::inputs`]: [n, ..shape] of the input's dtype (f32 is taken too).
+    /// One node per [`Network::inputs`]: `[n, ..shape]` of the input's dtype (f32 is taken too).
     pub inputs: &'a [NodeId],
     /// Whether dropout drops and batch statistics are used and updated.
     pub training: bool,
