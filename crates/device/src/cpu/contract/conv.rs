@@ -5,7 +5,8 @@
 //! staging area of the worker's (none where nothing is padded), so that every tap of every row is in bounds.
 //! Invariant: `phases` list each pixel of a block once; row tables are relative to the block's first pixel.
 
-use super::depthwise::Depthwise;
+use super::Desk;
+use super::depthwise::Taps;
 use super::finish::Finish;
 use super::product::{Columns, Pass, Reduction, Right};
 use super::tile::{Row, Seg};
@@ -102,7 +103,7 @@ pub(super) struct Conv {
     stage: Option<Stage>,
     phases: Vec<Phase>,
     columns: Columns,
-    depthwise: Option<Depthwise>,
+    depthwise: bool,
     /// Pitch of the filter where it is used in place.
     in_place: Option<usize>,
     packed: usize,
@@ -149,7 +150,7 @@ impl Conv {
         let in_bounds = inside(&rows, oh, h) && inside(&cols, ow, w);
         let stage = (!in_bounds).then_some(Stage { rows: sr, cols: sc });
         let (cg, kg) = (d.c / d.groups, d.k / d.groups);
-        let depthwise = (d.groups > 1 && cg == 1 && kg == 1).then_some(Depthwise { channels: d.c });
+        let depthwise = d.groups > 1 && cg == 1 && kg == 1;
         let columns = match direction {
             Direction::Forward => Columns::new(isa, d.groups, kg, cg as isize, kg, 1),
             Direction::InputGrad => Columns::new(isa, d.groups, cg, kg as isize, kg, d.k),
@@ -209,7 +210,7 @@ impl Conv {
                     for tx in &self.cols.taps[px] {
                         let tap = ty.filter * d.cols.size + tx.filter;
                         let a = (ty.source * pitch + tx.source * self.c) as isize;
-                        if self.depthwise.is_some() {
+                        if self.depthwise {
                             sum.segs.push(Seg { a, b: tap, len: 1 });
                         } else {
                             sum.segs.push(Seg { a, b: sum.sources.len(), len: inner });
@@ -217,7 +218,7 @@ impl Conv {
                         }
                     }
                 }
-                if self.depthwise.is_none() {
+                if !self.depthwise {
                     sum.cut(1, self.columns.depth);
                 }
                 let cols = (self.ow - px).div_ceil(self.cols.step);
@@ -242,7 +243,7 @@ impl Conv {
     }
 
     fn packs(&self) -> bool {
-        self.in_place.is_none() && self.depthwise.is_none()
+        self.in_place.is_none() && !self.depthwise
     }
 
     pub fn shared_bytes(&self) -> usize {
@@ -298,27 +299,18 @@ impl Conv {
 
     /// # Safety
     /// As for `Prepared::run`.
-    pub unsafe fn run(&self, units: Range<usize>, bases: &Bases, shared: *const u8, worker: *mut u8) {
+    pub unsafe fn run(&self, units: Range<usize>, desk: Desk) {
         let mut unit = units.start;
         while unit < units.end {
             let images = self.group.min(units.end - unit);
             // SAFETY: as for this function.
-            unsafe {
-                self.unit(unit / self.per_image, images, unit % self.per_image, bases, shared, worker);
-            }
+            unsafe { self.unit(unit / self.per_image, images, unit % self.per_image, desk) };
             unit += images;
         }
     }
 
-    unsafe fn unit(
-        &self,
-        image: usize,
-        images: usize,
-        block: usize,
-        bases: &Bases,
-        shared: *const u8,
-        worker: *mut u8,
-    ) {
+    unsafe fn unit(&self, image: usize, images: usize, block: usize, desk: Desk) {
+        let Desk { bases, shared, worker } = desk;
         let y = block * self.block;
         let height = self.block.min(self.oh - y);
         let scratch: *mut f32 = worker.cast();
@@ -336,10 +328,10 @@ impl Conv {
             let filter: *const f32 = bases.get(self.b).cast();
             for phase in &self.phases {
                 let rows = height.saturating_sub(phase.row).div_ceil(self.rows.step) * phase.cols * images;
-                if let Some(depthwise) = &self.depthwise {
-                    let store = self.finish.store(bases);
-                    let job = depthwise.job(&phase.rows[..rows], &phase.sum.segs, a, filter, c, store);
-                    dispatch(self.isa, job);
+                let store = self.finish.store(bases);
+                if self.depthwise {
+                    let (rows, taps) = (&phase.rows[..rows], &phase.sum.segs[..]);
+                    dispatch(self.isa, Taps { channels: self.c, rows, taps, a, filter, c, store });
                     continue;
                 }
                 let b = match self.in_place {
@@ -356,13 +348,13 @@ impl Conv {
                     a_j: 1,
                     b,
                     c,
-                    store: self.finish.store(bases),
+                    store,
                 }
                 .run();
             }
             for i in 0..images {
                 let c = c.add(i * self.result_image());
-                self.finish.block(bases, [image + i, y, height], [self.ow, self.k], c, self.out, tape);
+                self.finish.block(bases, [image + i, y, height], [self.ow, self.k], c, tape);
             }
         }
     }

@@ -11,35 +11,15 @@ const PIXELS: usize = 6;
 /// Registers of channels worked on together.
 const WIDE: usize = 2;
 
-/// A depthwise convolution or its input gradient.
-pub(super) struct Depthwise {
-    pub channels: usize,
-}
-
-impl Depthwise {
-    /// The work on some rows.
-    pub fn job<'a>(
-        &self,
-        rows: &'a [Row],
-        taps: &'a [Seg],
-        a: *const f32,
-        filter: *const f32,
-        c: *mut f32,
-        store: Store,
-    ) -> Taps<'a> {
-        Taps { channels: self.channels, rows, taps, a, filter, c, store }
-    }
-}
-
-/// For each row and channel, the sum over the taps.
+/// A depthwise convolution or its input gradient: for each row and channel, the sum over the taps.
 pub(super) struct Taps<'a> {
-    channels: usize,
-    rows: &'a [Row],
-    taps: &'a [Seg],
-    a: *const f32,
-    filter: *const f32,
-    c: *mut f32,
-    store: Store,
+    pub channels: usize,
+    pub rows: &'a [Row],
+    pub taps: &'a [Seg],
+    pub a: *const f32,
+    pub filter: *const f32,
+    pub c: *mut f32,
+    pub store: Store,
 }
 
 impl Job for Taps<'_> {

@@ -4,6 +4,7 @@
 //! units. The left operand is read in place through strides, or through a copy of a block where its rows lie a
 //! multiple of many cache sets apart; the right one in place where its rows lie well, else packed into panels.
 
+use super::Desk;
 use super::finish::Finish;
 use super::product::{Columns, Pass, Reduction, Right};
 use super::tile::{Row, Seg};
@@ -127,7 +128,7 @@ impl Dot {
 
     /// # Safety
     /// As for `Prepared::run`.
-    pub unsafe fn run(&self, units: Range<usize>, bases: &Bases, shared: *const u8, worker: *mut u8) {
+    pub unsafe fn run(&self, units: Range<usize>, desk: Desk) {
         let mut unit = units.start;
         let row_units = self.d.m * self.pieces;
         while unit < units.end {
@@ -145,20 +146,13 @@ impl Dot {
                 piece * PIECE..((piece + pieces) * PIECE).min(self.columns.blocks.len())
             };
             // SAFETY: as for this function.
-            unsafe { self.block(batch, row..row + rows, blocks, bases, shared, worker) };
+            unsafe { self.block(batch, row..row + rows, blocks, desk) };
             unit += rows * pieces;
         }
     }
 
-    unsafe fn block(
-        &self,
-        batch: usize,
-        rows: Range<usize>,
-        blocks: Range<usize>,
-        bases: &Bases,
-        shared: *const u8,
-        worker: *mut u8,
-    ) {
+    unsafe fn block(&self, batch: usize, rows: Range<usize>, blocks: Range<usize>, desk: Desk) {
+        let Desk { bases, shared, worker } = desk;
         let d = &self.d;
         let (a_m, a_j) = strides(d);
         // SAFETY: as for `run`; the rows are in the matrix.

@@ -43,6 +43,14 @@ pub(super) struct Filter {
     finish: Finish,
 }
 
+/// First image, first output gradient, and the result.
+#[derive(Clone, Copy)]
+struct Operands {
+    a: *const f32,
+    dy: *const f32,
+    out: *mut f32,
+}
+
 /// What of the result is asked for.
 #[derive(Clone)]
 enum Share {
@@ -160,6 +168,7 @@ impl Filter {
                 let count = if left >= self.group { self.group } else { 1 };
                 let a = bases.get(self.a).cast::<f32>().add(image * d.h * d.w * d.c).cast_const();
                 let dy = bases.get(self.dy).cast::<f32>().add(image * d.oh * d.ow * d.k).cast_const();
+                let on = Operands { a, dy, out };
                 let store = Store {
                     accumulate: image > images.start,
                     ..if count == left && self.parts == 1 {
@@ -169,24 +178,16 @@ impl Filter {
                     }
                 };
                 if self.depthwise {
-                    self.depthwise(self.channels(share), count, a, dy, out, store);
+                    self.depthwise(self.channels(share), count, on, store);
                 } else {
-                    self.dense(share, count, a, dy, out, store);
+                    self.dense(share, count, on, store);
                 }
                 image += count;
             }
         }
     }
 
-    unsafe fn dense(
-        &self,
-        share: &Share,
-        images: usize,
-        a: *const f32,
-        dy: *const f32,
-        out: *mut f32,
-        store: Store,
-    ) {
+    unsafe fn dense(&self, share: &Share, images: usize, on: Operands, store: Store) {
         for (class, rows) in self.rows(share) {
             let reduction = self.reduction(class, images);
             let pass = Pass {
@@ -195,10 +196,10 @@ impl Filter {
                 columns: &self.columns,
                 blocks: 0..self.columns.blocks.len(),
                 rows: &class.rows[rows],
-                a,
+                a: on.a,
                 a_j: (self.d.cols.stride * self.d.c) as isize,
-                b: Right::InPlace { ptr: dy, pitch: self.d.k },
-                c: out,
+                b: Right::InPlace { ptr: on.dy, pitch: self.d.k },
+                c: on.out,
                 store,
             };
             // SAFETY: as for `run`; the classes' pixels lie in both images.
@@ -206,15 +207,7 @@ impl Filter {
         }
     }
 
-    unsafe fn depthwise(
-        &self,
-        channels: Range<usize>,
-        images: usize,
-        a: *const f32,
-        dy: *const f32,
-        out: *mut f32,
-        store: Store,
-    ) {
+    unsafe fn depthwise(&self, channels: Range<usize>, images: usize, on: Operands, store: Store) {
         let cuts = self.classes.iter().map(|c| self.reduction(c, images).cuts.len()).max().unwrap_or(0);
         // All taps of about the same pixels and of few channels, while those are in the first-level cache.
         for n in 0..cuts {
@@ -231,9 +224,9 @@ impl Filter {
                             to,
                             segs: &sum.segs[cut.segs.clone()],
                             a_j: (self.d.cols.stride * self.d.c) as isize,
-                            a: a.wrapping_offset(row.a),
-                            dy,
-                            c: out.wrapping_add(row.c),
+                            a: on.a.wrapping_offset(row.a),
+                            dy: on.dy,
+                            c: on.out.wrapping_add(row.c),
                             store: Store {
                                 accumulate: store.accumulate || n > 0,
                                 bias: if last { store.bias } else { std::ptr::null() },

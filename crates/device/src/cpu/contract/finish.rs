@@ -24,15 +24,17 @@ pub(super) struct Finish {
     isa: Isa,
     rest: Rest,
     pool: Option<PoolEpilogue>,
+    /// Where pooled values go.
+    out: BufferId,
 }
 
 impl Finish {
-    /// `space`: the shape of the product's result.
-    pub fn new(epilogue: Option<&Epilogue>, space: &[usize], isa: Isa) -> Finish {
+    /// `space`: the shape of the product's result; `out`: the contraction's.
+    pub fn new(epilogue: Option<&Epilogue>, space: &[usize], out: BufferId, isa: Isa) -> Finish {
         let plain = Rest::Direct { bias: None, relu: false };
         let tape = |e: &Epilogue| Rest::Tape(Tape::new(&e.body, &[e.value], space, isa));
         let rest = epilogue.map_or(plain, |e| direct(&e.body, e.value, space).unwrap_or_else(|| tape(e)));
-        Finish { isa, rest, pool: epilogue.and_then(|e| e.pool) }
+        Finish { isa, rest, pool: epilogue.and_then(|e| e.pool), out }
     }
 
     /// What a tile does with a finished sum.
@@ -108,7 +110,7 @@ impl Finish {
     }
 
     /// Finishes `height` rows of pixels from row `y` of an image: `[ow, k]` values each, dense at `c`. Pooled,
-    /// they end in `out` and the buffer of positions.
+    /// they end in the contraction's buffer and in that of the positions.
     ///
     /// # Safety
     /// As for [`Finish::apply`].
@@ -118,7 +120,6 @@ impl Finish {
         [image, y, height]: [usize; 3],
         [ow, k]: [usize; 2],
         c: *mut f32,
-        out: BufferId,
         scratch: *mut u8,
     ) {
         // SAFETY: as for this function; the windows lie within the rows.
@@ -135,7 +136,7 @@ impl Finish {
             let rows = (height + d.rows.stride - d.rows.span()) / d.rows.stride;
             let at = (image * d.oh + first) * d.ow * k;
             let arg = pool.arg.map(|b| bases.get(b).add(at));
-            let out = bases.get(out).cast::<f32>().add(at);
+            let out = bases.get(self.out).cast::<f32>().add(at);
             dispatch(self.isa, Reduce { pool, rows, pitch: ow * k, k, c, out, arg });
         }
     }

@@ -23,6 +23,16 @@ use finish::Finish;
 pub use peak::peak_flops;
 use std::ops::Range;
 
+/// What a worker has at hand while it runs units.
+#[derive(Clone, Copy)]
+struct Desk<'a> {
+    bases: &'a Bases,
+    /// Packed operands.
+    shared: *const u8,
+    /// The worker's own scratch.
+    worker: *mut u8,
+}
+
 /// A contraction, ready to run.
 pub struct Prepared {
     kind: Kind,
@@ -44,7 +54,7 @@ impl Prepared {
             Product::ConvInputGrad(d) => d.image().to_vec(),
             Product::ConvFilterGrad(d) => d.filter().to_vec(),
         };
-        let finish = Finish::new(c.epilogue.as_ref(), &space, isa);
+        let finish = Finish::new(c.epilogue.as_ref(), &space, c.out, isa);
         let kind = match &c.product {
             Product::Dot(d) => Kind::Dot(Dot::new(*d, buffers, finish, isa)),
             Product::Conv(d) => Kind::Conv(Conv::new(d, Direction::Forward, buffers, finish, isa)),
@@ -123,11 +133,12 @@ impl Prepared {
     /// complete, nobody else writes these units; `shared` was packed; `worker` is this worker's own
     /// [`Prepared::worker_bytes`], 64-aligned.
     pub unsafe fn run(&self, units: Range<usize>, bases: &Bases, shared: *const u8, worker: *mut u8) {
+        let desk = Desk { bases, shared, worker };
         // SAFETY: as for this function.
         unsafe {
             match &self.kind {
-                Kind::Dot(x) => x.run(units, bases, shared, worker),
-                Kind::Conv(x) => x.run(units, bases, shared, worker),
+                Kind::Dot(x) => x.run(units, desk),
+                Kind::Conv(x) => x.run(units, desk),
                 Kind::Filter(x) => x.run(units, bases, worker),
             }
         }
