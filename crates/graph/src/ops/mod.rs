@@ -81,7 +81,8 @@ pub fn gradient(g: &mut Graph, id: NodeId, dy: NodeId, needed: &[bool]) -> Resul
             vec![None; x.len()]
         }
         Op::Scalar(s) => scalar::gradient(g, *s, id, x, dy, needed),
-        Op::Cast(to) => vec![to.is_float().then_some(dy)],
+        // A cast to the type it has is `stop_gradient`.
+        Op::Cast(to) => vec![(to.is_float() && g.ty(x[0]).dtype != *to).then_some(dy)],
         Op::Reshape(_) | Op::Transpose(_) | Op::Broadcast(_) | Op::Flip(_) => {
             vec![Some(movement::gradient(g, &node.op, x[0], dy))]
         }
