@@ -1,0 +1,291 @@
+//! `thalweg bench`: the speed of training steps or predictions in a steady state.
+//!
+//! In: a recipe. Out: images a second over windows of a third of a second (median, least, most), the time of a
+//! step, for predictions the latency of one image, memory, the share of every kernel. Invariant: what is measured
+//! is what `fit` and `predict` do: batches from the loader, written to the device, run; nothing is left out.
+
+use super::prepare;
+use crate::args::{BenchArgs, Measured, What};
+use crate::environment::Environment;
+use crate::error::Result;
+use crate::recipe::{DataRecipe, Recipe};
+use crate::sets::Data;
+use crate::show::{Bar, Console, Table, grouped, megabytes, rounded, short_flops};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use thalweg::data::{Arrays, Batch, Loader, LoaderOptions, Split, epoch_order, open_named};
+use thalweg::device::cpu::{Isa, contract::peak_flops};
+use thalweg::graph::philox::Sequence;
+use thalweg::train::{Kind, Loaded, Model, ProgramSpec};
+
+/// Length of a window.
+const WINDOW: Duration = Duration::from_millis(333);
+/// Time before the first window.
+const WARM_UP: Duration = Duration::from_millis(500);
+/// Runs that are profiled.
+const PROFILED: usize = 20;
+/// Kernels that are shown.
+const SHOWN: usize = 12;
+
+/// What was measured.
+struct Measurement {
+    /// Images a second of each window, sorted.
+    speeds: Vec<f64>,
+    latency_us: Option<f64>,
+    planned_bytes: usize,
+}
+
+/// Runs it.
+pub fn bench(args: &BenchArgs, environment: &Environment, console: &Console) -> Result<()> {
+    let recipe = Recipe::open(&args.recipe)?;
+    let batch = args.batch_size.unwrap_or(recipe.fit.batch_size);
+    let mut model = prepare::model_of(&recipe, recipe.fit.seed)?;
+    prepare::place(&mut model, &args.device)?;
+    let data = data(&recipe, environment, batch, console)?;
+    console.say(format!("on {}", data.describe()));
+    let what = match args.what {
+        Measured::Train => What::Train,
+        Measured::Predict => What::Predict,
+    };
+    let spec = prepare::spec(&model, what, &*data, batch)?;
+    let mut steps = Steps::new(&mut model, &data, what, spec)?;
+    let speeds = windows(&mut steps, args.seconds, console)?;
+    let latency_us = match args.what {
+        Measured::Predict => Some(latency(&mut model, &data)?),
+        Measured::Train => None,
+    };
+    let planned_bytes = model.memory()?.total();
+    report(&mut model, &Measurement { speeds, latency_us, planned_bytes }, batch, console)?;
+    if !console.is_json() {
+        let spec = prepare::spec(&model, what, &*data, batch)?;
+        profile(&mut model, prepare::kind(what), &spec, console)?;
+    }
+    Ok(())
+}
+
+/// The recipe's training data where they are there; else the sample, or noise of the same shape.
+fn data(recipe: &Recipe, environment: &Environment, batch: usize, console: &Console) -> Result<Data> {
+    if let DataRecipe::Named(name) = &recipe.data {
+        if let Ok(data) = open_named(name, environment.data_root(None::<&Path>), Split::Train) {
+            return Ok(data);
+        }
+        if name == "cifar10" && batch <= 1000 {
+            console.note("cifar10 is not there: measuring on the built-in sample of 1,000 images");
+            return Ok(open_named("cifar10-sample", Path::new(""), Split::Train)?);
+        }
+    }
+    console.note("measuring on noise of the data's shape");
+    let (shape, count) = (recipe.data.shape(), (4 * batch).max(256));
+    let mut random = Sequence::new(recipe.fit.seed, 0, 0);
+    let pixels: Vec<u8> =
+        (0..count * shape.iter().product::<usize>()).map(|_| random.next_word() as u8).collect();
+    let classes = recipe.network.outputs().first().and_then(|o| o.shape.last().copied()).unwrap_or(1);
+    let labels: Vec<i32> = (0..count).map(|_| random.below(classes as u32) as i32).collect();
+    Ok(Arc::new(
+        Arrays::new().name("noise").input("image", &shape, pixels).target("label", &[], labels).build()?,
+    ))
+}
+
+/// An endless run of whole batches.
+struct Steps<'a> {
+    model: &'a mut Model,
+    data: &'a Data,
+    program: Loaded,
+    spec: ProgramSpec,
+    /// Names of the program's inputs and the fields that feed them.
+    feeds: Vec<(String, usize)>,
+    loader: Loader,
+    epoch: u32,
+}
+
+impl<'a> Steps<'a> {
+    fn new(model: &'a mut Model, data: &'a Data, what: What, spec: ProgramSpec) -> Result<Steps<'a>> {
+        let program = model.program(prepare::kind(what), &spec)?;
+        let inputs = model.network().inputs().into_iter().map(|i| format!("input/{}", i.name));
+        let outputs = model.network().outputs().into_iter().map(|o| format!("target/{}", o.name));
+        let feeds = inputs
+            .zip(&spec.wiring.inputs)
+            .chain(outputs.zip(&spec.wiring.targets))
+            .map(|(name, wire)| (name, wire.field))
+            .collect();
+        let loader = loader(data, spec.batch, 0);
+        Ok(Steps { model, data, program, spec, feeds, loader, epoch: 0 })
+    }
+
+    fn batch(&mut self) -> Result<Batch> {
+        loop {
+            if let Some(batch) = self.loader.next_batch()? {
+                return Ok(batch);
+            }
+            self.epoch += 1;
+            self.loader = loader(self.data, self.spec.batch, self.epoch);
+        }
+    }
+
+    fn step(&mut self) -> Result<()> {
+        let batch = self.batch()?;
+        let session = self.model.session()?;
+        for (name, field) in &self.feeds {
+            session.write_input(&self.program, name, &batch.fields[*field])?;
+        }
+        session.run(&self.program)?;
+        self.loader.recycle(batch);
+        Ok(())
+    }
+
+    /// Steps until `time` has passed; images a second.
+    fn run_for(&mut self, time: Duration) -> Result<f64> {
+        let (began, mut images) = (Instant::now(), 0);
+        while began.elapsed() < time {
+            self.step()?;
+            images += self.spec.batch;
+        }
+        self.model.session()?.wait()?;
+        Ok(images as f64 / began.elapsed().as_secs_f64())
+    }
+}
+
+/// An epoch of whole batches; small data go round often enough to fill one.
+fn loader(data: &Data, batch: usize, epoch: u32) -> Loader {
+    let mut order = epoch_order(data.len(), 0, epoch, true);
+    let whole = order.len() - order.len() % batch;
+    if whole > 0 {
+        order.truncate(whole);
+    } else {
+        order = order.iter().copied().cycle().take(batch).collect();
+    }
+    Loader::new(Arc::clone(data), order.into(), batch, LoaderOptions::default())
+}
+
+fn windows(steps: &mut Steps<'_>, seconds: f64, console: &Console) -> Result<Vec<f64>> {
+    steps.run_for(WARM_UP.min(Duration::from_secs_f64(seconds)))?;
+    let count = ((seconds / WINDOW.as_secs_f64()).round() as usize).max(1);
+    let window = Duration::from_secs_f64(seconds / count as f64);
+    let bar = Bar::new(console, count as u64);
+    let mut speeds = Vec::with_capacity(count);
+    for i in 0..count {
+        let speed = steps.run_for(window)?;
+        bar.set(i as u64 + 1, format!("{} images/s", grouped(speed as u64)));
+        speeds.push(speed);
+    }
+    bar.clear();
+    speeds.sort_by(f64::total_cmp);
+    Ok(speeds)
+}
+
+/// Median microseconds from one image on the host to its result on the host.
+fn latency(model: &mut Model, data: &Data) -> Result<f64> {
+    let spec = prepare::spec(model, What::Predict, &**data, 1)?;
+    let program = model.program(Kind::Predict, &spec)?;
+    let fields: Vec<usize> = data.fields().iter().map(|f| f.bytes()).collect();
+    let mut example: Vec<Vec<u8>> = fields.iter().map(|n| vec![0; *n]).collect();
+    let (inputs, outputs) = (model.network().inputs(), model.network().outputs());
+    let mut times = Vec::new();
+    let began = Instant::now();
+    while times.len() < 50 || (began.elapsed() < Duration::from_secs(1) && times.len() < 20_000) {
+        let mut views: Vec<&mut [u8]> = example.iter_mut().map(Vec::as_mut_slice).collect();
+        data.read(times.len() % data.len(), &mut views)?;
+        let session = model.session()?;
+        let start = Instant::now();
+        for (input, wire) in inputs.iter().zip(&spec.wiring.inputs) {
+            session.write_input(&program, &format!("input/{}", input.name), &example[wire.field])?;
+        }
+        session.run(&program)?;
+        for output in &outputs {
+            session.read_output(&program, &format!("output/{}", output.name))?;
+        }
+        times.push(start.elapsed().as_secs_f64() * 1e6);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[times.len() / 2])
+}
+
+fn report(model: &mut Model, m: &Measurement, batch: usize, console: &Console) -> Result<()> {
+    let (least, most) = (m.speeds[0], m.speeds[m.speeds.len() - 1]);
+    let median = m.speeds[m.speeds.len() / 2];
+    let step_us = batch as f64 / median * 1e6;
+    let device = model.device_info()?.name;
+    let peak = peak_resident();
+    console.event(&json!({
+        "images_per_second": { "median": rounded(median, 1), "min": rounded(least, 1), "max": rounded(most, 1) },
+        "step_us": rounded(step_us, 2), "latency_us": m.latency_us.map(|l| rounded(l, 2)),
+        "peak_mb": peak.map_or(Value::Null, |p| megabytes(p).into()), "planned_mb": megabytes(m.planned_bytes as u64),
+        "device": device, "batch_size": batch, "windows": m.speeds.len(),
+    }));
+    let n = |x: f64| grouped(x as u64);
+    console.say(console.bold(&format!(
+        "{} images/s  ({} to {} over {} windows)",
+        n(median),
+        n(least),
+        n(most),
+        m.speeds.len()
+    )));
+    console.say(format!("step of {batch}: {step_us:.1} us on {device}"));
+    if let Some(latency) = m.latency_us {
+        console.say(format!("one image: {latency:.1} us"));
+    }
+    let peak = peak.map_or("unknown".into(), |p| format!("{} MB", megabytes(p)));
+    console.say(format!(
+        "memory: {} MB planned on the device, {peak} at most in the process",
+        megabytes(m.planned_bytes as u64)
+    ));
+    Ok(())
+}
+
+/// The most memory that this process ever had, where the system says.
+fn peak_resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// Where the time goes.
+fn profile(model: &mut Model, kind: Kind, spec: &ProgramSpec, console: &Console) -> Result<()> {
+    let program = model.program(kind, spec)?;
+    let workers = model.device_info()?.workers;
+    let session = model.session()?;
+    let mut order: Vec<String> = Vec::new();
+    let mut sums: BTreeMap<String, (f64, u64)> = BTreeMap::new();
+    for _ in 0..PROFILED {
+        for stage in session.profile(&program)? {
+            let sum = sums.entry(stage.label.clone()).or_default();
+            if sum.1 == 0 && sum.0 == 0.0 {
+                order.push(stage.label);
+            }
+            *sum = (sum.0 + stage.seconds, sum.1 + stage.flops);
+        }
+    }
+    let (seconds, flops) = sums.values().fold((0.0, 0), |(s, f), (a, b)| (s + a, f + b));
+    if seconds == 0.0 {
+        return Ok(());
+    }
+    let peak = peak_flops(Isa::detect()) * workers as f64;
+    order.sort_by(|a, b| sums[b].0.total_cmp(&sums[a].0));
+    let mut table = Table::new(1, &["kernel", "share", "us", "GFLOP/s"]);
+    for label in order.iter().take(SHOWN) {
+        let (s, f) = sums[label];
+        table.row([
+            label.clone(),
+            format!("{:.1}%", 100.0 * s / seconds),
+            format!("{:.1}", s * 1e6 / PROFILED as f64),
+            format!("{:.1}", f as f64 / s.max(1e-12) / 1e9),
+        ]);
+    }
+    console.say("");
+    table.lines().iter().for_each(|line| console.say(line));
+    if order.len() > SHOWN {
+        console.say(format!("and {} kernels with less", order.len() - SHOWN));
+    }
+    console.say(format!(
+        "{:.1} GFLOP/s of {:.0} that {workers} workers reach at most ({:.0}%), {} a step; timing every kernel costs \
+         time of its own",
+        flops as f64 / seconds / 1e9,
+        peak / 1e9,
+        100.0 * flops as f64 / seconds / peak,
+        short_flops(flops / PROFILED as u64)
+    ));
+    Ok(())
+}

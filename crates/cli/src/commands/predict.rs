@@ -1,0 +1,107 @@
+//! `thalweg predict`: classes and probabilities of image files.
+
+use super::prepare;
+use crate::args::PredictArgs;
+use crate::error::{Failure, Result};
+use crate::show::Console;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use thalweg::data::decode;
+use thalweg::graph::DType;
+use thalweg::train::{Model, Tensor};
+
+/// Images that are decoded and predicted together.
+const TOGETHER: usize = 64;
+
+/// Runs it.
+pub fn predict(args: &PredictArgs, console: &Console) -> Result<()> {
+    let files = files(&args.inputs)?;
+    let mut model = prepare::model_from(&args.model)?;
+    let (name, shape) = image_input(&model)?;
+    prepare::place(&mut model, &args.device)?;
+    for files in files.chunks(TOGETHER) {
+        let mut pixels = Vec::with_capacity(files.len() * shape.iter().product::<usize>());
+        for file in files {
+            pixels.extend(decode::image(file, shape[0], shape[1], shape[2])?);
+        }
+        let extents = [files.len(), shape[0], shape[1], shape[2]];
+        let Some(images) = Tensor::from_bytes(DType::U8, &extents, pixels) else {
+            return Err(Failure::Run("decoded images have a wrong size".into()));
+        };
+        let outputs = model.predict_tensors(&[(name.clone(), images)])?;
+        let Some((_, output)) = outputs.into_iter().next() else { continue };
+        let width = output.len() / files.len();
+        let names = model.info().class_names.clone();
+        for (file, row) in files.iter().zip(output.to_f32().chunks_exact(width.max(1))) {
+            show(file, row, &output.shape()[1..], &names, args.top, console);
+        }
+    }
+    Ok(())
+}
+
+/// The only input, which must take images.
+fn image_input(model: &Model) -> Result<(String, [usize; 3])> {
+    let inputs = model.network().inputs();
+    match inputs.as_slice() {
+        [one] => match one.shape.as_slice() {
+            &[h, w, c] if [1, 3, 4].contains(&c) => Ok((one.name.clone(), [h, w, c])),
+            other => Err(Failure::Usage(format!("the model takes {other:?}, which no image file can be"))),
+        },
+        many => Err(Failure::Usage(format!(
+            "the model has {} inputs; predict takes models of one image",
+            many.len()
+        ))),
+    }
+}
+
+/// Image files as they are, folders as the images in them, sorted.
+fn files(inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for input in inputs {
+        if !input.is_dir() {
+            files.push(input.clone());
+            continue;
+        }
+        let listed = std::fs::read_dir(input)
+            .map_err(|e| Failure::Data(format!("cannot list {}: {e}", input.display())))?;
+        let image = |p: &PathBuf| {
+            let extension = p.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+            extension.is_some_and(|e| decode::EXTENSIONS.contains(&e.as_str()))
+        };
+        let mut found: Vec<PathBuf> = listed.flatten().map(|e| e.path()).filter(image).collect();
+        if found.is_empty() {
+            let known = decode::EXTENSIONS.join(", .");
+            return Err(Failure::Data(format!("{} holds no image (.{known})", input.display())));
+        }
+        found.sort();
+        files.append(&mut found);
+    }
+    Ok(files)
+}
+
+fn show(file: &Path, row: &[f32], shape: &[usize], names: &[String], top: usize, console: &Console) {
+    let is_classes = matches!(shape, [n] if *n > 1);
+    if !is_classes {
+        console.say(format!("{}: {row:?}", file.display()));
+        console.event(&json!({ "input": file, "shape": shape, "output": row }));
+        return;
+    }
+    let name = |class: usize| names.get(class).cloned().unwrap_or_else(|| class.to_string());
+    let mut order: Vec<usize> = (0..row.len()).collect();
+    order.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
+    // Scores that are no probabilities (a model without softmax) are shown as they are.
+    let sum: f32 = row.iter().sum();
+    let are_probabilities = (sum - 1.0).abs() < 1e-3 && row.iter().all(|p| *p >= 0.0);
+    let value = |class: usize| match are_probabilities {
+        true => format!("{:.1}%", 100.0 * row[class]),
+        false => format!("{:.4}", row[class]),
+    };
+    let shown = || order.iter().take(top).copied();
+    let texts: Vec<String> = shown().map(|c| format!("{} {}", name(c), value(c))).collect();
+    console.say(format!("{}: {}", file.display(), texts.join(", ")));
+    let key = if are_probabilities { "probability" } else { "score" };
+    let entry = |c: usize| json!({ "class": name(c), "index": c, key: row[c] });
+    let best = order.first().copied().unwrap_or(0);
+    let top: Value = shown().map(entry).collect();
+    console.event(&json!({ "input": file, "class": name(best), "index": best, key: row[best], "top": top }));
+}

@@ -1,0 +1,62 @@
+//! From a recipe or a file to a model that is ready on its device.
+
+use crate::args::{DeviceArgs, What};
+use crate::error::{Failure, Result};
+use crate::recipe::Recipe;
+use std::path::Path;
+use thalweg::data::{Arrays, Dataset};
+use thalweg::train::{Compile, Kind, Model, ProgramSpec};
+
+/// A new model by a recipe, compiled, with its first weights.
+pub fn model_of(recipe: &Recipe, seed: u64) -> Result<Model> {
+    let mut model = Model::from_config(recipe.network.config().clone(), seed)?;
+    let compile = Compile::new(recipe.optimizer.clone(), recipe.loss.clone());
+    model.compile(recipe.metrics.iter().fold(compile, |c, m| c.metric(m.clone())))?;
+    Ok(model)
+}
+
+/// A model from a file.
+pub fn model_from(path: &Path) -> Result<Model> {
+    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("toml")) {
+        return Err(Failure::Usage(format!(
+            "{} is a recipe, and a model is needed: the .safetensors file that `thalweg fit` leaves in runs/",
+            path.display()
+        )));
+    }
+    Ok(Model::load(path)?)
+}
+
+/// Puts a model on its device now, so that a device that is not there is told before anything long begins.
+pub fn place(model: &mut Model, device: &DeviceArgs) -> Result<()> {
+    model.set_device(&device.device, (device.threads > 0).then_some(device.threads))?;
+    model.session()?;
+    Ok(())
+}
+
+/// What a program is for.
+pub fn kind(what: What) -> Kind {
+    match what {
+        What::Train => Kind::Train,
+        What::Evaluate => Kind::Evaluate,
+        What::Predict => Kind::Predict,
+    }
+}
+
+/// One example of zeros with the recipe's shapes: enough to build graphs with no data at hand.
+pub fn blank(recipe: &Recipe) -> Result<Arrays> {
+    let shape = recipe.data.shape();
+    let pixels = vec![0u8; shape.iter().product()];
+    Ok(Arrays::new()
+        .name("no data")
+        .input("image", &shape, pixels)
+        .target("label", &[], vec![0i32])
+        .build()?)
+}
+
+/// The program of a kind for so many examples.
+pub fn spec(model: &Model, what: What, data: &dyn Dataset, batch: usize) -> Result<ProgramSpec> {
+    Ok(match what {
+        What::Predict => model.predict_spec(data, batch)?,
+        _ => model.program_spec(data, batch, false, model.seed())?,
+    })
+}

@@ -1,0 +1,31 @@
+//! What the command takes from its environment: read once.
+//!
+//! In: `THALWEG_DATA`, `XDG_CACHE_HOME`, `NO_COLOR`. Out: [`Environment`].
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// The environment.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// Where data sets are kept.
+    data_root: PathBuf,
+    /// Whether colours may be used (<https://no-color.org>).
+    pub color: bool,
+}
+
+impl Environment {
+    /// Reads it.
+    pub fn read() -> Environment {
+        let set = |name: &str| env::var_os(name).filter(|v| !v.is_empty());
+        let data_root = set("THALWEG_DATA")
+            .or_else(|| set("XDG_CACHE_HOME"))
+            .map_or_else(thalweg::data::default_root, PathBuf::from);
+        Environment { data_root, color: set("NO_COLOR").is_none() }
+    }
+
+    /// The data root: what the user names with `--data`, else the environment's.
+    pub fn data_root<'a>(&'a self, named: Option<&'a Path>) -> &'a Path {
+        named.unwrap_or(&self.data_root)
+    }
+}

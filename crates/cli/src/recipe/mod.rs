@@ -1,0 +1,178 @@
+//! A recipe: a training run as a TOML file in Keras' words.
+//!
+//! In: a file with `data`, `[[preprocessing]]`, `[[layers]]`, `[compile]`, `[fit]`, `[[callbacks]]`. Out: a
+//! checked [`Recipe`] of the same types that the Rust builders use. Invariant: after reading, nothing in the file
+//! can be wrong any more but the data itself; every error is one line that begins with file, line and column.
+
+mod data;
+mod model;
+mod section;
+mod source;
+#[cfg(test)]
+mod tests;
+
+pub use data::DataRecipe;
+
+use crate::error::Failure;
+use model::ModelParts;
+use section::Section;
+use source::{Item, Node, Source};
+use std::path::Path;
+use thalweg::nn::{Network, losses::Loss, metrics::Metric, optimizers::Optimizer};
+use thalweg::train::callbacks::CallbackConfig;
+
+/// Everything a run needs.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// Of the model and, unless the user says otherwise, of the run.
+    pub name: String,
+    /// The file's text, kept with the model.
+    pub text: String,
+    /// What to learn from.
+    pub data: DataRecipe,
+    /// The checked model.
+    pub network: Network,
+    /// How weights follow gradients.
+    pub optimizer: Optimizer,
+    /// What is minimised.
+    pub loss: Loss,
+    /// What is watched.
+    pub metrics: Vec<Metric>,
+    /// How long and on what.
+    pub fit: FitRecipe,
+    /// What watches training.
+    pub callbacks: Vec<CallbackConfig>,
+}
+
+/// `[fit]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FitRecipe {
+    /// Passes over the data.
+    pub epochs: usize,
+    /// Examples per step.
+    pub batch_size: usize,
+    /// Whether every epoch has its own order.
+    pub shuffle: bool,
+    /// What is judged by after every epoch.
+    pub validation: Validation,
+    /// Of weights, order and dropout.
+    pub seed: u64,
+    /// Steps of an epoch, if fewer than the data gives.
+    pub steps_per_epoch: Option<usize>,
+}
+
+/// Which data a run is judged by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Validation {
+    /// None.
+    None,
+    /// The test split.
+    Test,
+    /// The last part of the training split.
+    Share(f64),
+}
+
+const SECTIONS: [&str; 7] = ["name", "data", "preprocessing", "layers", "compile", "fit", "callbacks"];
+
+impl Recipe {
+    /// Reads a file.
+    pub fn open(path: &Path) -> Result<Recipe, Failure> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| Failure::Usage(format!("cannot read the recipe {}: {e}", path.display())))?;
+        let stem = path.file_stem().map_or("recipe".into(), |s| s.to_string_lossy().into_owned());
+        let base = path.parent().unwrap_or(Path::new(""));
+        Recipe::read(&path.display().to_string(), &text, &stem, base)
+    }
+
+    /// Reads text that came from the file `file` in the folder `base`.
+    pub fn read(file: &str, text: &str, stem: &str, base: &Path) -> Result<Recipe, Failure> {
+        let source = &Source { name: file.to_owned(), text: text.to_owned() };
+        let root = source.parse()?;
+        let top = Section::new(source, "the recipe", &root, &SECTIONS)?;
+        let name = match top.text("name")? {
+            Some(name) => name,
+            None => stem,
+        };
+        let missing = |key: &str, hint: &str| source.wrong(0, format!("the recipe has no {key}; {hint}"));
+        let Some(data) = top.get("data") else {
+            return Err(missing("data", "add data = \"cifar10\", or [data] with a folder of images"));
+        };
+        let data = DataRecipe::read(source, data, base)?;
+        let Some(layers) = top.get("layers") else {
+            return Err(missing("layers", "add [[layers]] tables, as in class_name = \"Conv2D\""));
+        };
+        let preprocessing = top.get("preprocessing");
+        let network = ModelParts { source, name, data: &data, preprocessing, layers }.network()?;
+        let Some(compile) = top.get("compile") else {
+            return Err(missing("[compile]", "add optimizer, loss and metrics, as in Keras' model.compile"));
+        };
+        let (optimizer, loss, metrics) = read_compile(source, compile)?;
+        let fit = read_fit(source, top.get("fit"))?;
+        if fit.validation == Validation::Test && matches!(&data, DataRecipe::Folder { test: None, .. }) {
+            let what = "validation_data = \"test\" needs a test folder: add test = \"folder\" to [data]";
+            return Err(source.wrong(top.get("fit").map_or(0, |n| n.at), what));
+        }
+        let callbacks = match top.list("callbacks")? {
+            None => Vec::new(),
+            Some(all) => all.iter().map(|c| callback(source, c)).collect::<Result<_, _>>()?,
+        };
+        let (name, text) = (name.to_owned(), text.to_owned());
+        Ok(Recipe { name, text, data, network, optimizer, loss, metrics, fit, callbacks })
+    }
+}
+
+fn read_compile(source: &Source, node: &Node) -> Result<(Optimizer, Loss, Vec<Metric>), Failure> {
+    let section = Section::new(source, "[compile]", node, &["optimizer", "loss", "metrics"])?;
+    let part = |key: &str, example: &str| {
+        section
+            .get(key)
+            .ok_or_else(|| section.wrong(format!("[compile] needs {key}, as in {key} = \"{example}\"")))
+    };
+    let at = |node: &Node, message: String| source.wrong(node.blame(&message), message);
+    let optimizer = part("optimizer", "adam")?;
+    let loss = part("loss", "sparse_categorical_crossentropy")?;
+    let metrics = section.list("metrics")?.unwrap_or_default();
+    Ok((
+        Optimizer::from_value(optimizer.to_json()).map_err(|e| at(optimizer, e))?,
+        Loss::from_value(loss.to_json()).map_err(|e| at(loss, e))?,
+        metrics
+            .iter()
+            .map(|m| Metric::from_value(m.to_json()).map_err(|e| at(m, e)))
+            .collect::<Result<_, _>>()?,
+    ))
+}
+
+fn read_fit(source: &Source, node: Option<&Node>) -> Result<FitRecipe, Failure> {
+    let empty = Node { at: 0, value: Item::Table(Vec::new()) };
+    let known =
+        ["epochs", "batch_size", "shuffle", "validation_data", "validation_split", "seed", "steps_per_epoch"];
+    let s = Section::new(source, "[fit]", node.unwrap_or(&empty), &known)?;
+    let validation = match (s.text("validation_data")?, s.share("validation_split")?) {
+        (Some(_), Some(_)) => {
+            return Err(s.wrong("[fit] has both validation_data and validation_split; keep one"));
+        }
+        (None, None) => Validation::None,
+        (None, Some(share)) => Validation::Share(share),
+        (Some("test"), None) => Validation::Test,
+        (Some(other), None) => {
+            let at = s.get("validation_data").map_or(s.at, |n| n.at);
+            return Err(source
+                .wrong(at, format!("validation_data must be \"test\", the test split, not \"{other}\"")));
+        }
+    };
+    Ok(FitRecipe {
+        epochs: s.count("epochs")?.unwrap_or(1),
+        batch_size: s.count("batch_size")?.unwrap_or(32),
+        shuffle: s.truth("shuffle")?.unwrap_or(true),
+        validation,
+        seed: s.natural("seed")?.unwrap_or(0),
+        steps_per_epoch: s.count("steps_per_epoch")?,
+    })
+}
+
+fn callback(source: &Source, node: &Node) -> Result<CallbackConfig, Failure> {
+    CallbackConfig::from_json(&node.to_json()).map_err(|e| {
+        let message = e.to_string();
+        source.wrong(node.blame(&message), message)
+    })
+}

@@ -1,0 +1,13 @@
+//! What people and scripts see.
+
+mod confusion;
+mod console;
+mod numbers;
+mod progress;
+mod table;
+
+pub use confusion::confusion_text;
+pub use console::Console;
+pub use numbers::{grouped, megabytes, rounded, short_bytes, short_flops};
+pub use progress::{Bar, Tally, Watch};
+pub use table::Table;
