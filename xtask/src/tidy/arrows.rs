@@ -15,7 +15,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("thalweg-nn", &["base", "graph"]),
     ("thalweg-train", &["base", "graph", "device", "compile", "data", "nn"]),
     ("thalweg-vision", &["nn"]),
-    ("thalweg", &["nn", "data", "device", "train", "vision"]),
+    ("thalweg", &["base", "graph", "device", "compile", "data", "nn", "train", "vision"]),
     ("thalweg-cli", &["thalweg"]),
     ("thalweg-testkit", &["base", "graph", "device"]),
     ("xtask", &[]),

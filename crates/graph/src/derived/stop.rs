@@ -3,8 +3,8 @@
 use crate::{DType, Graph, NodeId, Op};
 
 impl Graph {
-    /// `x`, as a constant to differentiation. A cast has no gradient, and one to the same type changes nothing:
-    /// the simplifier drops it once the gradients are built.
+    /// `x`, as a constant to differentiation: a cast to the type it has. Only casts to another float type pass
+    /// gradients; this one does nothing else, and the simplifier drops it once the gradients are built.
     pub fn stop_gradient(&mut self, x: NodeId) -> NodeId {
         let dtype: DType = self.ty(x).dtype;
         self.op(Op::Cast(dtype), &[x])
