@@ -10,10 +10,10 @@ use thalweg_device::plan::{KernelId, Place, Stage, check};
 use thalweg_device::{Device, DeviceError, MemoryUse};
 
 fn after(threads: usize, isa: Option<Isa>, region: bool, runs: usize) -> Vec<Vec<u8>> {
-    let mut device = CpuDevice::new(Some(threads), isa).unwrap();
+    let mut device = CpuDevice::new(Some(threads), isa).expect("threads");
     let loaded = load_plan(&mut device, plan(region));
     for _ in 0..runs {
-        device.run(loaded.program).unwrap();
+        device.run(loaded.program).expect("a run");
     }
     loaded.read(&mut device)
 }

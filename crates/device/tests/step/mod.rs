@@ -182,15 +182,15 @@ pub fn load_plan(device: &mut dyn Device, plan: Plan) -> Loaded {
     let mut storage = Vec::new();
     let sizes = plan.bindings.iter().map(Binding::bytes).collect::<Vec<_>>();
     for b in &plan.bindings {
-        let a = device.allocate(b.bytes()).unwrap();
+        let a = device.allocate(b.bytes()).expect("memory");
         if b.dtype == DType::F32 {
             let bytes: Vec<u8> =
                 (0..b.bytes() / 4).flat_map(|_| (r.next_normal() * 0.3).to_le_bytes()).collect();
-            device.write(a, 0, &bytes).unwrap();
+            device.write(a, 0, &bytes).expect("it fits");
         }
         storage.push(a);
     }
-    let program = device.load(Arc::new(plan), &storage).unwrap();
+    let program = device.load(Arc::new(plan), &storage).expect("a good plan");
     Loaded { program, storage, sizes }
 }
 
@@ -199,7 +199,7 @@ impl Loaded {
     pub fn read(&self, device: &mut dyn Device) -> Vec<Vec<u8>> {
         let one = |(a, n): (&Allocation, &usize)| {
             let mut bytes = vec![0; *n];
-            device.read(*a, 0, &mut bytes).unwrap();
+            device.read(*a, 0, &mut bytes).expect("it fits");
             bytes
         };
         self.storage.iter().zip(&self.sizes).map(one).collect()

@@ -246,6 +246,10 @@ impl Accumulators {
 #[inline(always)]
 fn sum_of(lanes: &[f32]) -> f32 {
     const N: usize = WIDE / 2;
+    if lanes.len() < N {
+        // Short rows: rows overlap in the processor, a tree would only add work.
+        return lanes.iter().sum();
+    }
     let mut chains = [0.0_f32; N];
     let (whole, rest) = lanes.as_chunks::<N>();
     for block in whole {
@@ -268,6 +272,9 @@ fn sum_of(lanes: &[f32]) -> f32 {
 #[inline(always)]
 fn max_of(lanes: &[f32]) -> f32 {
     const N: usize = WIDE / 2;
+    if lanes.len() < N {
+        return lanes.iter().fold(f32::NEG_INFINITY, |m, x| max(m, *x));
+    }
     let mut chains = [f32::NEG_INFINITY; N];
     let (whole, rest) = lanes.as_chunks::<N>();
     for block in whole {
