@@ -84,11 +84,6 @@ impl Feed {
         Ok(Feed { wiring, names, labels, class_weight: by_class, weights: Vec::new(), weighted })
     }
 
-    /// The wiring.
-    pub fn wiring(&self) -> &Wiring {
-        &self.wiring
-    }
-
     /// Refuses a label that names no class. `record` gives the example of a place in the batch.
     pub fn check(&self, batch: &Batch, data: &dyn Dataset, record: impl Fn(usize) -> usize) -> Result<()> {
         for (wire, labels) in self.wiring.targets.iter().zip(&self.labels) {
@@ -185,7 +180,7 @@ mod tests {
     use thalweg_data::Arrays;
     use thalweg_nn::{InputInfo, OutputInfo};
 
-    fn data() -> thalweg_data::Arrays {
+    fn data() -> Arrays {
         Arrays::new().input("x", &[1], vec![0f32; 3]).target("y", &[], vec![0u8, 2, 1]).build().unwrap()
     }
 
@@ -213,12 +208,12 @@ mod tests {
 
     #[test]
     fn classes_weigh() {
-        let mut feed = feed(&[(2, 0.5)], 3).unwrap();
-        feed.weigh(&batch());
+        let mut weighing = feed(&[(2, 0.5)], 3).unwrap();
+        weighing.weigh(&batch());
         let weights: Vec<f32> =
-            feed.weights.chunks_exact(4).map(|c| f32::from_le_bytes(c.try_into().unwrap())).collect();
+            weighing.weights.chunks_exact(4).map(|c| f32::from_le_bytes(c.try_into().unwrap())).collect();
         assert_eq!(weights, [1.0, 0.5, 1.0]);
-        let error = super::tests::feed(&[(3, 1.0)], 3).err().unwrap().to_string();
+        let error = feed(&[(3, 1.0)], 3).err().unwrap().to_string();
         assert!(error.contains("names class 3, but output 'out' has 3 classes"), "{error}");
     }
 

@@ -182,7 +182,8 @@ impl<'m> Run<'m> {
             self.desk.model.info.provenance.epochs = at.epoch;
             self.history.epochs.push(logs);
             self.write_checkpoint(at)?;
-            if let Some(folder) = &self.desk.folder {
+            if let (Some(folder), Some(logs)) = (&self.desk.folder, self.history.last()) {
+                folder.log_epoch(at.epoch - 1, epochs, began.elapsed().as_secs_f64(), logs);
                 folder.write_curves(&self.history)?;
             }
             if stop.is_none() && at.epoch < epochs && self.is_interrupted() {
@@ -256,6 +257,15 @@ impl<'m> Run<'m> {
             resumed,
         };
         self.desk.tell(&event);
+        if let Some(folder) = &self.desk.folder {
+            folder.log(&format!(
+                "training with {} on {}, {} ({})",
+                self.data.describe(),
+                info.name,
+                info.description,
+                if resumed { "resumed" } else { "from the start" }
+            ));
+        }
         if let Some(advice) = self.desk.model.advice()? {
             self.desk.note(advice);
         }
@@ -420,7 +430,7 @@ impl<'m> Run<'m> {
 
     fn checkpoint_due(&self, batch: usize) -> bool {
         self.checkpoint.is_some()
-            && (self.fit.checkpoint_steps.is_some_and(|n| batch % n == 0)
+            && (self.fit.checkpoint_steps.is_some_and(|n| batch.is_multiple_of(n))
                 || self.fit.checkpoint_seconds.is_some_and(|s| self.last_checkpoint.elapsed() >= s))
     }
 
@@ -451,6 +461,9 @@ impl<'m> Run<'m> {
     }
 
     fn end(mut self, at: Position, stop: Option<String>) -> Result<Fitted> {
+        if let Some(folder) = &self.desk.folder {
+            folder.log(&stop.clone().unwrap_or_else(|| "training is complete".into()));
+        }
         if let Some(reason) = &stop {
             self.desk.tell(&Event::Stopped { reason });
         }

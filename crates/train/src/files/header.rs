@@ -96,7 +96,7 @@ impl Header {
             );
         }
         let mut text = serde_json::Value::Object(object).to_string();
-        while text.len() % 8 != 0 {
+        while !text.len().is_multiple_of(8) {
             text.push(' ');
         }
         text

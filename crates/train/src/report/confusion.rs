@@ -71,16 +71,15 @@ impl Confusion {
         svg.text((20.0, 30.0), title, heading, 0.0);
         let (x0, y0) = (margin, 46.0);
         let totals = self.per_class();
-        for l in 0..self.classes {
+        for (l, &(_, _, total)) in totals.iter().enumerate() {
             for p in 0..self.classes {
                 let count = self.get(l, p);
-                let share = if totals[l].2 == 0 { 0.0 } else { count as f64 / totals[l].2 as f64 };
+                let share = if total == 0 { 0.0 } else { count as f64 / total as f64 };
                 let (x, y) = (x0 + p as f64 * cell, y0 + l as f64 * cell);
                 let hint = format!(
-                    "{} taken for {}: {count} of {} ({:.1}%)",
+                    "{} taken for {}: {count} of {total} ({:.1}%)",
                     self.names[l],
                     self.names[p],
-                    totals[l].2,
                     100.0 * share
                 );
                 svg.rect((x, y, cell - 1.0, cell - 1.0), &shade(share, l == p), Some(&hint));

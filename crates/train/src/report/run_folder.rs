@@ -5,7 +5,7 @@
 
 use super::curves::curves;
 use crate::files::write_atomic;
-use crate::{History, Result, TrainError};
+use crate::{History, Logs, Result, TrainError};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -50,6 +50,12 @@ impl RunFolder {
     /// What was said.
     pub fn log_file(&self) -> PathBuf {
         self.root.join("log.txt")
+    }
+
+    /// Adds the logs of an epoch to the log.
+    pub fn log_epoch(&self, epoch: usize, epochs: usize, seconds: f64, logs: &Logs) {
+        let list: Vec<String> = logs.iter().map(|(n, v)| format!("{n} {v:.6}")).collect();
+        self.log(&format!("epoch {}/{epochs}: {seconds:.1} s, {}", epoch + 1, list.join(", ")));
     }
 
     /// Adds a line to the log. A log that cannot be written does not end a training.

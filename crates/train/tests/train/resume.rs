@@ -1,11 +1,9 @@
 //! A resumed run is bit by bit the uninterrupted one, wherever it was interrupted.
 
-mod support;
-
+use crate::support::{blobs, mlp, model};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use support::{blobs, mlp, model};
 use thalweg_base::philox::Sequence;
 use thalweg_data::{Dataset, Field};
 use thalweg_train::callbacks::{EarlyStopping, ReduceLROnPlateau};

@@ -1,9 +1,5 @@
 //! What the tests of training share: small data, small models, a device.
 
-#![expect(dead_code, reason = "each test file uses a part")]
-
-pub mod interpreted;
-
 use std::sync::{Arc, Mutex};
 use thalweg_base::philox::Sequence;
 use thalweg_data::{Arrays, Dataset};
@@ -51,7 +47,7 @@ pub fn model(config: ModelConfig, optimizer: &str) -> Model {
     let mut model = Model::from_config(config, 7).unwrap();
     let compile = Compile::from_names(optimizer, "sparse_categorical_crossentropy", &["accuracy"]).unwrap();
     model.compile(compile).unwrap();
-    model.use_device(Box::new(interpreted::Interpreted::default())).unwrap();
+    model.use_device(Box::new(crate::interpreted::Interpreted::default())).unwrap();
     model
 }
 

@@ -1,9 +1,7 @@
 //! Training on the real devices of a build: the CPU trains, saves and resumes as it should; the null device
 //! plans and counts all of it.
 
-mod support;
-
-use support::{Notes, blobs, mlp};
+use crate::support::{Notes, blobs, mlp};
 use thalweg_train::{Compile, End, Fit, Model};
 
 fn model(device: &str) -> Model {
@@ -40,7 +38,7 @@ fn the_cpu_agrees_with_the_interpreter() {
         history.get("loss")
     };
     let mut slow = model("cpu");
-    slow.use_device(Box::new(support::interpreted::Interpreted::default())).unwrap();
+    slow.use_device(Box::new(crate::interpreted::Interpreted::default())).unwrap();
     for (a, b) in run(model("cpu")).iter().zip(run(slow)) {
         assert!((a - b).abs() < 1e-4, "{a} and {b}");
     }

@@ -1,9 +1,7 @@
 //! What is not finite, out of range or in the way is named, and no training is lost.
 
-mod support;
-
+use crate::support::{Notes, blobs, mlp, model};
 use std::sync::Arc;
-use support::{Notes, blobs, mlp, model};
 use thalweg_data::{Arrays, Dataset};
 use thalweg_nn::ModelConfig;
 use thalweg_train::callbacks::{EarlyStopping, TerminateOnNaN};
@@ -25,7 +23,7 @@ fn a_bad_record_is_named_and_the_weights_survive() {
     assert!(error.contains("at step 2 (epoch 1, batch 3): field 'x' of example 21 of points"), "{error}");
     assert!(model.weights().unwrap().iter().all(|(_, t)| t.first_not_finite().is_none()));
     // The weights are those after the two good steps.
-    let mut good = support::model(mlp(4, 3, false), "sgd");
+    let mut good = crate::support::model(mlp(4, 3, false), "sgd");
     good.fit(poisoned(21), fit().steps_per_epoch(2)).unwrap();
     assert_eq!(model.weights_sha256().unwrap(), good.weights_sha256().unwrap());
 }
@@ -124,7 +122,7 @@ fn two_inputs_and_two_outputs() {
     let accuracy: thalweg_nn::metrics::Metric = "accuracy".parse().unwrap();
     let compile = Compile::from_names("sgd", "sparse_categorical_crossentropy", &[]).unwrap();
     model.compile(compile.output_loss("size", mse, 0.5).output_metric("kind", accuracy)).unwrap();
-    model.use_device(Box::new(support::interpreted::Interpreted::default())).unwrap();
+    model.use_device(Box::new(crate::interpreted::Interpreted::default())).unwrap();
     let data = Arrays::new()
         .input("b", &[3], (0..36).map(|i| i as f32 * 0.02).collect::<Vec<_>>())
         .input("a", &[2], (0..24).map(|i| i as f32 * 0.05).collect::<Vec<_>>())

@@ -1,9 +1,7 @@
 //! Models train, judge, predict, and come back from files as they were.
 
-mod support;
-
+use crate::support::{Notes, blobs, mlp, model, xor};
 use std::sync::Arc;
-use support::{Notes, blobs, mlp, model, xor};
 use thalweg_data::{Arrays, Dataset};
 use thalweg_train::callbacks::EarlyStopping;
 use thalweg_train::{End, Fit, Model};
@@ -57,7 +55,7 @@ fn fit_evaluate_predict_save_load_agree() {
     // The file holds the same model, and proves it.
     let path = run.join("model.safetensors");
     let mut second = Model::load(&path).unwrap();
-    second.use_device(Box::new(support::interpreted::Interpreted::default())).unwrap();
+    second.use_device(Box::new(crate::interpreted::Interpreted::default())).unwrap();
     assert_eq!(second.weights_sha256().unwrap(), first.weights_sha256().unwrap());
     assert_eq!(second.predict(test.clone(), 10).unwrap()[0], y);
     assert_eq!(second.evaluate(test, 16).unwrap(), logs);

@@ -1,0 +1,10 @@
+//! Training as a whole: learning, files, resuming, bad values, devices.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod bad_values;
+mod devices;
+mod interpreted;
+mod resume;
+mod support;
+mod training;
