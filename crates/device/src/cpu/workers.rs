@@ -43,6 +43,8 @@ struct Shared {
     state: AtomicUsize,
     /// Counts phases; `usize::MAX` ends the threads.
     epoch: AtomicUsize,
+    /// Threads that have begun to serve.
+    serving: AtomicUsize,
     shares: Vec<Share>,
     asleep: AtomicUsize,
     wake: (Mutex<()>, Condvar),
@@ -77,6 +79,7 @@ impl Workers {
             job: UnsafeCell::new(Job { f: nothing, tasks: 0, chunk: 1 }),
             state: AtomicUsize::new(0),
             epoch: AtomicUsize::new(0),
+            serving: AtomicUsize::new(0),
             shares: (0..n).map(|_| Share::default()).collect(),
             asleep: AtomicUsize::new(0),
             wake: Default::default(),
@@ -89,9 +92,14 @@ impl Workers {
             let shared = workers.shared.clone();
             let thread = thread::Builder::new().name(format!("thalweg-{index}")).spawn(move || {
                 super::pin::pin(index, n);
+                shared.serving.fetch_add(1, Ordering::SeqCst);
                 shared.serve(index);
             })?;
             workers.threads.push(thread);
+        }
+        // A thread that begins allocates: not in the middle of a run.
+        while workers.shared.serving.load(Ordering::SeqCst) < n - 1 {
+            thread::yield_now();
         }
         Ok(workers)
     }
