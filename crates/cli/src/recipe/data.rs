@@ -76,6 +76,18 @@ impl DataRecipe {
         }
     }
 
+    /// Number of classes, where it is known without opening anything.
+    pub fn classes(&self) -> Option<usize> {
+        match self {
+            DataRecipe::Named(name) => Some(match name.as_str() {
+                "cifar100" => 100,
+                "cifar100-coarse" => 20,
+                _ => 10,
+            }),
+            DataRecipe::Folder { .. } => None,
+        }
+    }
+
     /// In a few words.
     pub fn title(&self) -> String {
         match self {

@@ -6,6 +6,7 @@
 
 mod data;
 mod model;
+mod named;
 mod section;
 mod source;
 #[cfg(test)]
@@ -72,7 +73,8 @@ pub enum Validation {
     Share(f64),
 }
 
-const SECTIONS: [&str; 7] = ["name", "data", "preprocessing", "layers", "compile", "fit", "callbacks"];
+const SECTIONS: [&str; 8] =
+    ["name", "data", "preprocessing", "layers", "model", "compile", "fit", "callbacks"];
 
 impl Recipe {
     /// Reads a file.
@@ -98,11 +100,20 @@ impl Recipe {
             return Err(missing("data", "add data = \"cifar10\", or [data] with a folder of images"));
         };
         let data = DataRecipe::read(source, data, base)?;
-        let Some(layers) = top.get("layers") else {
-            return Err(missing("layers", "add [[layers]] tables, as in class_name = \"Conv2D\""));
-        };
         let preprocessing = top.get("preprocessing");
-        let network = ModelParts { source, name, data: &data, preprocessing, layers }.network()?;
+        let network = match (top.get("layers"), top.get("model")) {
+            (Some(layers), None) => {
+                ModelParts { source, name, data: &data, preprocessing, layers }.network()?
+            }
+            (None, Some(model)) => named::network(source, model, &data, preprocessing)?,
+            (Some(_), Some(model)) => {
+                return Err(source.wrong(model.at, "the recipe has both layers and a model; keep one"));
+            }
+            (None, None) => {
+                let hint = "add [[layers]] tables, or the name of a model, as in model = \"resnet18\"";
+                return Err(missing("layers and no model", hint));
+            }
+        };
         let Some(compile) = top.get("compile") else {
             return Err(missing("[compile]", "add optimizer, loss and metrics, as in Keras' model.compile"));
         };

@@ -8,7 +8,7 @@ use super::data::DataRecipe;
 use super::source::{Item, Node, Source};
 use crate::error::Failure;
 use serde_json::{Map, Value, json};
-use thalweg::nn::{ModelConfig, Network, NnError, batched, suggest};
+use thalweg::nn::{AnyLayer, ModelConfig, Network, NnError, batched, suggest};
 
 /// The parts of a recipe that make its model.
 pub struct ModelParts<'a> {
@@ -40,7 +40,7 @@ impl ModelParts<'_> {
         let names: Vec<String> = config.layers.iter().map(|l| l.name.clone()).collect();
         let network = Network::new(config).map_err(|e| self.place(&e, &rows, &names))?;
         self.check_input(&network, &rows)?;
-        Ok(network)
+        normal(network).map_err(|e| self.at_layers(e.to_string()))
     }
 
     fn at_layers(&self, what: String) -> Failure {
@@ -124,29 +124,49 @@ impl ModelParts<'_> {
         }
     }
 
-    /// One layer as flat JSON: class_name, name, inbound and arguments side by side.
     fn row<'n>(&self, node: &'n Node) -> Result<Row<'n>, Failure> {
-        let Item::Table(entries) = &node.value else {
-            return Err(self
-                .source
-                .wrong(node.at, format!("a layer must be a table, not {}", node.describe())));
-        };
-        let mut json = Map::new();
-        for (key, value) in entries {
-            let fraction = matches!(key.name.as_str(), "scale" | "offset").then(|| fraction(value)).flatten();
-            json.insert(key.name.clone(), fraction.map_or_else(|| value.to_json(), Value::from));
-        }
-        if !json.get("class_name").is_some_and(Value::is_string) {
-            let keys: Vec<&str> = json.keys().map(String::as_str).collect();
-            let hint = match suggest::nearest("class_name", &keys) {
-                Some(near) => format!(" ('{near}' is not it)"),
-                None => String::new(),
-            };
-            let what = format!("a layer needs a class_name{hint}, as in class_name = \"Conv2D\"");
-            return Err(self.source.wrong(node.at, what));
-        }
-        Ok(Row { json, node: Some(node) })
+        Ok(Row { json: flat(self.source, node)?, node: Some(node) })
     }
+}
+
+/// The same network with every argument written down, defaults too, as the Rust builders write them.
+pub fn normal(network: Network) -> Result<Network, NnError> {
+    let mut config = network.config().clone();
+    for layer in &mut config.layers {
+        let read = AnyLayer::read(&layer.class_name, &layer.config)
+            .map_err(|source| NnError::Layer { layer: layer.name.clone(), source })?;
+        layer.config = read.get().config();
+    }
+    Network::new(config)
+}
+
+/// One layer as the crates below take it.
+pub fn layer_json(source: &Source, node: &Node) -> Result<Value, Failure> {
+    let mut json = flat(source, node)?;
+    nest(&mut json);
+    Ok(Value::Object(json))
+}
+
+/// One layer as flat JSON: class_name, name, inbound and arguments side by side.
+fn flat(source: &Source, node: &Node) -> Result<Map<String, Value>, Failure> {
+    let Item::Table(entries) = &node.value else {
+        return Err(source.wrong(node.at, format!("a layer must be a table, not {}", node.describe())));
+    };
+    let mut json = Map::new();
+    for (key, value) in entries {
+        let fraction = matches!(key.name.as_str(), "scale" | "offset").then(|| fraction(value)).flatten();
+        json.insert(key.name.clone(), fraction.map_or_else(|| value.to_json(), Value::from));
+    }
+    if !json.get("class_name").is_some_and(Value::is_string) {
+        let keys: Vec<&str> = json.keys().map(String::as_str).collect();
+        let hint = match suggest::nearest("class_name", &keys) {
+            Some(near) => format!(" ('{near}' is not it)"),
+            None => String::new(),
+        };
+        let what = format!("a layer needs a class_name{hint}, as in class_name = \"Conv2D\"");
+        return Err(source.wrong(node.at, what));
+    }
+    Ok(json)
 }
 
 /// `"1/255"`: TOML has no fractions, and nobody should have to type 0.00392156862745098.

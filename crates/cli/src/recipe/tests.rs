@@ -68,6 +68,29 @@ fn the_example_is_the_seed_program() {
     assert_eq!((example.optimizer, example.loss), (here.optimizer, here.loss));
 }
 
+/// What `crates/thalweg/examples/cifar10.rs` builds.
+#[test]
+fn the_rust_api_builds_the_same_configuration() {
+    use thalweg::prelude::*;
+    let config = Sequential::new()
+        .name("r")
+        .add(InputLayer::new(&[32, 32, 3]).dtype("uint8"))
+        .add(Rescaling::new(1.0 / 255.0))
+        .add(Conv2D::new(32, 3).activation("relu"))
+        .add(MaxPooling2D::new().pool_size(2))
+        .add(Conv2D::new(64, 3).activation("relu"))
+        .add(MaxPooling2D::new().pool_size(2))
+        .add(Flatten::new())
+        .add(Dense::new(64).activation("relu"))
+        .add(Dense::new(10).activation("softmax"))
+        .build()
+        .unwrap();
+    let recipe = read(SEED).unwrap();
+    assert_eq!(recipe.network.config().to_json(), config.to_json());
+    assert_eq!(recipe.optimizer, Adam::default().into());
+    assert_eq!(recipe.loss, SparseCategoricalCrossentropy::default().into());
+}
+
 #[test]
 fn typo_keys_name_the_nearest() {
     check("batch_size", "bach_size", "18:1", &["[fit] has no key 'bach_size'; did you mean 'batch_size'?"]);
@@ -89,7 +112,6 @@ fn wrong_types_and_numbers() {
     check("batch_size = 32", "batch_size = 1.5", "18:14", &["not 1.5"]);
     check("filters = 32", "filters = -32", "4:28", &["filters", "-32"]);
     check("filters = 32", "filters = \"many\"", "4:28", &["filters", "many"]);
-    check("[compile]", "compile = 3\n[other]", "12:11", &["[compile] must be a table, not 3"]);
     check(
         "metrics = [\"accuracy\"]",
         "metrics = \"accuracy\"",
@@ -99,10 +121,10 @@ fn wrong_types_and_numbers() {
     check(
         "\"adam\"",
         "{ name = \"adam\", learning_rate = -0.1 }",
-        "13:31",
+        "13:30",
         &["learning_rate must be > 0; got -0.1"],
     );
-    check("\"adam\"", "{ name = \"adam\", beta_3 = 0.1 }", "13:31", &["did you mean 'beta_"]);
+    check("\"adam\"", "{ name = \"adam\", beta_3 = 0.1 }", "13:30", &["did you mean 'beta_"]);
 }
 
 #[test]
@@ -127,7 +149,7 @@ fn unknown_names() {
         &["metric 'acuracy' is not known; did you mean 'accuracy'?"],
     );
     check("\"cifar10\"", "\"cifar11\"", "1:8", &["data set 'cifar11' is not known; did you mean 'cifar10'?"]);
-    check("activation = \"relu\"", "activation = \"rely\"", "4:57", &["'rely'", "did you mean 'relu'?"]);
+    check("activation = \"relu\"", "activation = \"rely\"", "4:59", &["'rely'", "did you mean 'relu'?"]);
     check("\"test\"", "\"tset\"", "19:19", &["validation_data must be \"test\""]);
     check(
         "[fit]",
@@ -167,11 +189,52 @@ fn wrong_models() {
 }
 
 #[test]
+fn sections_of_a_wrong_kind() {
+    let layers = "data = \"cifar10\"\nlayers = [{ class_name = \"Flatten\" }]\n";
+    let line = |text: &str| read(text).unwrap_err().to_string();
+    assert_eq!(line(&format!("{layers}compile = 3")), "r.toml:3:11: [compile] must be a table, not 3");
+    assert_eq!(
+        line("data = \"cifar10\"\nlayers = 3"),
+        "r.toml:2:10: layers must be a list: write [[layers]] before each layer, not 3"
+    );
+    assert_eq!(
+        line("data = \"cifar10\"\nlayers = []"),
+        "r.toml:2:10: layers is empty; add [[layers]] tables"
+    );
+}
+
+#[test]
+fn named_models() {
+    let named = |model: &str, data: &str| {
+        read(&format!(
+            "data = {data}\nmodel = {model}\npreprocessing = [{{ class_name = \"Rescaling\", scale = \"1/255\" }}]\n\
+             compile = {{ optimizer = \"adam\", loss = \"sparse_categorical_crossentropy\" }}"
+        ))
+    };
+    let recipe = named("\"simple_cnn\"", "\"cifar10\"").unwrap();
+    assert_eq!(recipe.network.summary().params, 167_562);
+    assert_eq!(recipe.network.summary().rows[1].class_name, "Rescaling");
+    assert_eq!(recipe.network.summary().rows[2].connected_to, ["rescaling"]);
+    assert_eq!(named("\"simple_cnn\"", "\"cifar100\"").unwrap().network.outputs()[0].shape, [100]);
+    let folder = "{ train = \"x\", image_size = 32 }";
+    assert_eq!(
+        named("{ name = \"simple_cnn\", classes = 3 }", folder).unwrap().network.outputs()[0].shape,
+        [3]
+    );
+    let line = |model: &str, data: &str| named(model, data).unwrap_err().to_string();
+    assert!(
+        line("\"simple_cn\"", "\"cifar10\"")
+            .starts_with("r.toml:2:9: model 'simple_cn' is not known; did you mean")
+    );
+    assert!(line("\"simple_cnn\"", folder).contains("[model] of a folder needs classes"));
+}
+
+#[test]
 fn what_is_missing() {
     check("data = \"cifar10\"", "", "1:1", &["the recipe has no data; add data = \"cifar10\""]);
     check("loss = \"sparse_categorical_crossentropy\"", "", "12:1", &["[compile] needs loss"]);
     let line = read("data = \"cifar10\"").unwrap_err().to_string();
-    assert!(line.starts_with("r.toml:1:1: the recipe has no layers; add [[layers]]"), "{line}");
+    assert!(line.starts_with("r.toml:1:1: the recipe has no layers and no model; add"), "{line}");
     check("data = \"cifar10\"", "data = { train = \"x\" }", "1:8", &["needs image_size"]);
     let folder = "data = { train = \"x\", image_size = [32, 32] }";
     check("data = \"cifar10\"", folder, "16:1", &["needs a test folder"]);
