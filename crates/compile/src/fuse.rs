@@ -191,7 +191,9 @@ fn contraction(g: &Graph, p: &Partition, homes: &Homes, id: NodeId, taken: &BTre
     let mut result = id;
     if let [next] = only(id)[..] {
         let elementwise = matches!(g.node(next).op, Op::Scalar(_) | Op::Cast(_));
-        let plain = !matches!(g.node(id).op, Op::ConvFilterGrad(_));
+        // An optimizer's work stays together in one loop, which can update its states in place.
+        let update = g.updates.iter().any(|u| base(g, u.node) == next);
+        let plain = !update && !matches!(g.node(id).op, Op::ConvFilterGrad(_));
         if elementwise
             && plain
             && !taken.contains(&next)

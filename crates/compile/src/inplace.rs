@@ -5,7 +5,7 @@
 
 use crate::program::Program;
 use std::collections::BTreeSet;
-use thalweg_device::plan::{Access, BufferId, Contraction, Expr, Kernel, Product, Role};
+use thalweg_device::plan::{BufferId, Expr, Kernel, Role};
 
 /// Removes copies to bindings where possible, and orders what remains. Leaves kernels in a valid order.
 pub fn inplace(program: &mut Program) {
@@ -88,11 +88,8 @@ fn try_rename(program: &mut Program, from: BufferId, target: BufferId, old_reade
 
 /// Whether a kernel reads `target` only at the very element where it then stores `from`.
 fn elementwise_on(program: &Program, k: usize, from: BufferId, target: BufferId) -> bool {
-    let l = match &program.kernels[k].entry.kernel {
-        Kernel::Loop(l) => l,
-        Kernel::Contraction(c) => return epilogue_on(program, c, from, target),
-        Kernel::Pool(_) | Kernel::Unpool(_) | Kernel::ArgMax(_) => return false,
-    };
+    // Only loops: a contraction may use its result's memory for sums before its epilogue runs.
+    let Kernel::Loop(l) = &program.kernels[k].entry.kernel else { return false };
     let Some(out) = l.outs.iter().find(|o| o.access.buffer == from) else { return false };
     let same = l
         .body
@@ -103,36 +100,6 @@ fn elementwise_on(program: &Program, k: usize, from: BufferId, target: BufferId)
     let passed_on =
         l.outs.iter().any(|o| matches!(l.body.expr(o.value), Expr::Load(a) if a.buffer == target));
     same && !passed_on && out.reduce.is_none()
-}
-
-/// The same for a contraction: only its epilogue reads `target`, densely, as it stores its result.
-fn epilogue_on(program: &Program, c: &Contraction, from: BufferId, target: BufferId) -> bool {
-    let Some(e) = &c.epilogue else { return false };
-    let len = program.buffers[target.0 as usize].len as isize;
-    let dense = |a: &Access| {
-        // Row-major over the whole result: each stride is the product of the extents right of it, so the
-        // strides do not grow inwards and the outermost one times its extent is the length.
-        let shape = result_shape(c);
-        let mut step = 1;
-        let mut fits = a.offset == 0;
-        for (&n, &s) in shape.iter().zip(&a.strides).rev().filter(|(_, s)| **s != 0) {
-            fits &= s == step;
-            step *= n as isize;
-        }
-        fits && step == len
-    };
-    let loads = e.body.loads().filter(|a| a.buffer == target).all(dense);
-    e.pool.is_none() && c.out == from && c.a != target && c.b != target && loads
-}
-
-/// Shape of a contraction's result, over which its epilogue runs.
-fn result_shape(c: &Contraction) -> Vec<usize> {
-    match c.product {
-        Product::Dot(d) => vec![d.batch, d.m, d.n],
-        Product::Conv(d) => d.output().to_vec(),
-        Product::ConvInputGrad(d) => d.image().to_vec(),
-        Product::ConvFilterGrad(d) => d.filter().to_vec(),
-    }
 }
 
 /// Removes kernels; what had to follow them follows what they followed.

@@ -233,8 +233,11 @@ impl<'a> Lowering<'a> {
             Op::Concat(axis) => {
                 let strides = signed_strides(&node.ty);
                 let mut at = 0;
+                let mut before = None;
                 for &x in &node.inputs {
-                    self.place(id, x, out, at * strides[*axis], strides.clone());
+                    let piece = self.place(id, x, out, at * strides[*axis], strides.clone());
+                    // One after another: kernels of one launch write buffers of their own.
+                    self.program.kernels[piece].after.extend(before.replace(piece));
                     at += self.g.shape(x)[*axis] as isize;
                 }
             }

@@ -1,0 +1,99 @@
+//! The conformance suite of a device: every primitive, every gradient, and random graphs, compiled and run on it,
+//! against the f64 reference. A device passes it unmodified; it is listed once, at the end.
+
+use std::sync::Arc;
+use thalweg_compile::{Options, compile};
+use thalweg_device::Device;
+use thalweg_device::cpu::{CpuDevice, Isa};
+use thalweg_device::plan::Role;
+use thalweg_graph::reference::{Feeds, Tensor};
+use thalweg_graph::{DType, Graph, gradients, ops, philox};
+use thalweg_testkit::{
+    Results, Tolerance, check_cases, check_random, compare_results, operands, run_plan, run_reference,
+};
+
+fn run(device: &mut dyn Device, graph: &Graph, feeds: &Feeds) -> Results {
+    let plan = Arc::new(compile(graph, &Options::default()).plan);
+    run_plan(device, &plan, graph, feeds).unwrap()
+}
+
+/// The suite.
+fn conforms(device: &mut dyn Device) {
+    check_cases(Tolerance::F32, |g, f| run(device, g, f));
+    every_gradient(device);
+    check_random(0..300, Tolerance::GRAPH, |g, f| run(device, g, f));
+    repeated_runs_are_equal(device);
+    memory_is_given_back(device);
+}
+
+fn every_gradient(device: &mut dyn Device) {
+    for (i, case) in ops::cases().into_iter().enumerate().filter(|(_, c)| c.differentiable) {
+        let (mut g, x, y) = case.graph();
+        let x: Vec<_> = x.into_iter().filter(|&x| g.ty(x).dtype == DType::F32).collect();
+        let ty = g.ty(y).clone();
+        let weight = g.input("g", ty.clone());
+        let weighted = g.mul(y, weight);
+        for (i, d) in gradients(&mut g, weighted, &x).unwrap().into_iter().enumerate() {
+            g.output(&format!("d{i}"), d);
+        }
+        let mut feeds = operands(&case, i as u64);
+        let mut s = philox::Sequence::new(42, 9, 0);
+        let data = (0..ty.len()).map(|_| f64::from(2.0 * s.next_unit() - 1.0)).collect();
+        feeds.inputs.push(Tensor::new(&ty.shape, data));
+        let found = run(device, &g, &feeds);
+        if let Err(problem) = compare_results(&run_reference(&g, &feeds), &found, Tolerance::GRAPH) {
+            panic!("gradient of {:?}: {problem}\n{g}", case.op);
+        }
+    }
+}
+
+/// The same step twice gives the same bits: nothing depends on what memory held before.
+fn repeated_runs_are_equal(device: &mut dyn Device) {
+    for seed in 1000..1020 {
+        let (graph, feeds) = thalweg_testkit::random_graph(seed);
+        let first = run(device, &graph, &feeds);
+        assert_eq!(first, run(device, &graph, &feeds), "random graph {seed}\n{graph}");
+    }
+}
+
+/// What was allocated and loaded is counted, and gone when given back.
+fn memory_is_given_back(device: &mut dyn Device) {
+    let (graph, _) = thalweg_testkit::random_graph(7);
+    let plan = Arc::new(compile(&graph, &Options::default()).plan);
+    let before = device.memory().allocated;
+    let storage: Vec<_> = plan.bindings.iter().map(|b| device.allocate(b.bytes()).unwrap()).collect();
+    let bindings: usize =
+        [Role::State, Role::Input, Role::Output].into_iter().map(|r| plan.binding_bytes(r)).sum();
+    assert_eq!(device.memory().allocated - before, bindings);
+    let program = device.load(Arc::clone(&plan), &storage).unwrap();
+    assert!(device.memory().arena >= plan.arena);
+    device.unload(program);
+    storage.into_iter().for_each(|a| device.free(a));
+    assert_eq!(device.memory().allocated, before);
+}
+
+#[test]
+fn cpu_with_every_instruction_set() {
+    for isa in Isa::available() {
+        conforms(&mut CpuDevice::new(Some(2), Some(isa)).unwrap());
+    }
+}
+
+#[test]
+fn cpu_with_one_thread_and_with_more_threads_than_cores() {
+    for threads in [1, 7] {
+        conforms(&mut CpuDevice::new(Some(threads), None).unwrap());
+    }
+}
+
+/// Results do not depend on how many workers there are, to the bit.
+#[test]
+fn threads_do_not_change_results() {
+    for seed in 0..100 {
+        let (graph, feeds) = thalweg_testkit::random_graph(seed);
+        let mut results =
+            [1, 2, 5].map(|n| run(&mut CpuDevice::new(Some(n), None).unwrap(), &graph, &feeds)).into_iter();
+        let first = results.next().unwrap();
+        assert!(results.all(|r| r == first), "random graph {seed}\n{graph}");
+    }
+}
