@@ -63,6 +63,9 @@ pub trait Device: Send {
     fn write(&mut self, to: Allocation, offset: usize, bytes: &[u8]) -> Result<(), DeviceError>;
     /// Device to host; waits for what was started.
     fn read(&mut self, from: Allocation, offset: usize, bytes: &mut [u8]) -> Result<(), DeviceError>;
+    /// What it would hold beside the host's allocations if just these plans were loaded: known before anything
+    /// is allocated, and equal to what [`Device::memory`] says once they are.
+    fn needs(&self, plans: &[Arc<Plan>]) -> MemoryUse;
     /// Prepares a plan; `bindings` in the plan's order. Takes the arena and workspace it needs now.
     fn load(&mut self, plan: Arc<Plan>, bindings: &[Allocation]) -> Result<Program, DeviceError>;
     /// Forgets a program.

@@ -253,10 +253,11 @@ impl Session {
         self.device.memory()
     }
 
-    /// What the plans say it must hold: all bindings, and the largest arena. Slabs and packed weights, which
-    /// depend on the device, are in [`Session::memory`]'s `workspace` and `arena`.
+    /// What it will hold with the programs there are: all bindings, and what the device says the plans need.
+    /// Equal to [`Session::memory`], but known without looking.
     pub fn planned_bytes(&self) -> usize {
-        self.planned_bindings() + self.programs.values().map(|l| l.plan.arena).max().unwrap_or(0)
+        let plans: Vec<Arc<Plan>> = self.programs.values().map(|l| Arc::clone(&l.plan)).collect();
+        self.planned_bindings() + self.device.needs(&plans).total()
     }
 
     /// Bytes of all states, inputs and outputs.

@@ -153,6 +153,21 @@ impl Device for CpuDevice {
         Ok(())
     }
 
+    fn needs(&self, plans: &[Arc<Plan>]) -> MemoryUse {
+        let (mut arena, mut slab, mut scratch, mut packed) = (0, 0, 0, 0);
+        for plan in plans {
+            let (shared, each) = Loaded::sizes(plan, self.isa);
+            (arena, slab, scratch) = (arena.max(plan.arena), slab.max(plan.slab), scratch.max(each));
+            packed += shared;
+        }
+        let workers = self.workers.len();
+        MemoryUse {
+            allocated: 0,
+            arena: arena + workers * slab,
+            workspace: workers * scratch + packed,
+        }
+    }
+
     fn load(&mut self, plan: Arc<Plan>, bindings: &[Allocation]) -> Result<Program, DeviceError> {
         let sizes: Vec<usize> = bindings.iter().map(|a| self.block(*a).bytes()).collect();
         crate::bound(&plan, &sizes)?;

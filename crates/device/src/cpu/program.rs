@@ -78,20 +78,7 @@ unsafe impl Send for Loaded {}
 impl Loaded {
     /// Compiles a plan.
     pub fn new(plan: Arc<Plan>, bindings: Vec<Allocation>, isa: Isa) -> Result<Self, DeviceError> {
-        let mut shared = 0;
-        let mut work = Vec::with_capacity(plan.kernels.len());
-        for entry in &plan.kernels {
-            work.push(match &entry.kernel {
-                Kernel::Loop(l) => Work::Loop(CompiledLoop::new(l, isa)),
-                Kernel::Contraction(c) => {
-                    let prepared = Box::new(Prepared::new(c, isa));
-                    let at = shared;
-                    shared += prepared.shared_bytes().next_multiple_of(ALIGN);
-                    Work::Contraction { prepared, shared: at }
-                }
-                other => Work::Other(other.clone()),
-            });
-        }
+        let (work, shared) = work(&plan, isa);
         let shared = Block::zeroed(shared, "packed weights")?;
         let phases = phases(&plan, &work);
         Ok(Loaded { plan, bindings, work, phases, shared, desks: Vec::new(), isa })
@@ -109,12 +96,13 @@ impl Loaded {
 
     /// Scratch that each worker needs.
     pub fn scratch_bytes(&self) -> usize {
-        let each = self.work.iter().map(|w| match w {
-            Work::Loop(l) => l.scratch_bytes(),
-            Work::Contraction { prepared, .. } => prepared.worker_bytes(),
-            Work::Other(_) => 0,
-        });
-        each.max().unwrap_or(0).next_multiple_of(ALIGN)
+        scratch_bytes(&self.work)
+    }
+
+    /// Bytes of (packed operands, scratch of each worker) that a plan takes when loaded.
+    pub fn sizes(plan: &Plan, isa: Isa) -> (usize, usize) {
+        let (work, shared) = work(plan, isa);
+        (shared, scratch_bytes(&work))
     }
 
     /// Sets all addresses: the bindings' storage, the arena, and scratch and slab of each worker.
@@ -251,6 +239,31 @@ fn timed(times: Option<&[AtomicU64]>, kernel: usize, f: impl FnOnce()) {
     let start = Instant::now();
     f();
     times[kernel].fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+}
+
+/// Compiles each kernel; and the bytes of packed operands.
+fn work(plan: &Plan, isa: Isa) -> (Vec<Work>, usize) {
+    let mut shared = 0;
+    let compiled = plan.kernels.iter().map(|entry| match &entry.kernel {
+        Kernel::Loop(l) => Work::Loop(CompiledLoop::new(l, isa)),
+        Kernel::Contraction(c) => {
+            let prepared = Box::new(Prepared::new(c, isa));
+            let at = shared;
+            shared += prepared.shared_bytes().next_multiple_of(ALIGN);
+            Work::Contraction { prepared, shared: at }
+        }
+        other => Work::Other(other.clone()),
+    });
+    (compiled.collect(), shared)
+}
+
+fn scratch_bytes(work: &[Work]) -> usize {
+    let each = work.iter().map(|w| match w {
+        Work::Loop(l) => l.scratch_bytes(),
+        Work::Contraction { prepared, .. } => prepared.worker_bytes(),
+        Work::Other(_) => 0,
+    });
+    each.max().unwrap_or(0).next_multiple_of(ALIGN)
 }
 
 fn phases(plan: &Plan, work: &[Work]) -> Vec<Phase> {

@@ -104,6 +104,11 @@ impl Device for NullDevice {
         Ok(())
     }
 
+    fn needs(&self, plans: &[Arc<Plan>]) -> MemoryUse {
+        let most = |f: fn(&Arc<Plan>) -> usize| plans.iter().map(f).max().unwrap_or(0);
+        MemoryUse { arena: most(|p| p.arena) + most(|p| p.slab), ..MemoryUse::default() }
+    }
+
     fn load(&mut self, plan: Arc<Plan>, bindings: &[Allocation]) -> Result<Program, DeviceError> {
         let sizes: Vec<usize> = bindings.iter().map(|a| self.storage(*a).bytes).collect();
         crate::bound(&plan, &sizes)?;
@@ -141,13 +146,9 @@ impl Device for NullDevice {
     }
 
     fn memory(&self) -> MemoryUse {
-        let plans = self.programs.iter().flatten();
-        MemoryUse {
-            allocated: self.allocations.iter().flatten().map(|s| s.bytes).sum(),
-            arena: plans.clone().map(|p| p.arena).max().unwrap_or(0)
-                + plans.map(|p| p.slab).max().unwrap_or(0),
-            workspace: 0,
-        }
+        let plans: Vec<Arc<Plan>> = self.programs.iter().flatten().cloned().collect();
+        let allocated = self.allocations.iter().flatten().map(|s| s.bytes).sum();
+        MemoryUse { allocated, ..self.needs(&plans) }
     }
 
     fn profile(&mut self, program: Program) -> Result<Vec<StageTime>, DeviceError> {

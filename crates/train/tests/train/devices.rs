@@ -64,6 +64,8 @@ fn planned_memory_is_what_the_cpu_holds() {
     model.fit(blobs(90, 3, 1), Fit::epochs(1).validation_data(blobs(31, 3, 2))).unwrap();
     let memory = model.memory().unwrap();
     assert_eq!(model.session().unwrap().planned_bindings(), memory.allocated);
+    assert_eq!(model.planned_bytes().unwrap(), memory.total());
+    assert!(memory.arena > 0 && memory.workspace > 0, "{memory:?}");
 }
 
 #[test]

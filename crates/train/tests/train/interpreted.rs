@@ -68,9 +68,12 @@ impl Device for Interpreted {
     fn wait(&mut self) -> Result<(), DeviceError> {
         Ok(())
     }
+    fn needs(&self, plans: &[Arc<Plan>]) -> MemoryUse {
+        MemoryUse { arena: plans.iter().map(|p| p.arena).max().unwrap_or(0), ..MemoryUse::default() }
+    }
     fn memory(&self) -> MemoryUse {
-        let arena = self.programs.values().map(|(p, _)| p.arena).max().unwrap_or(0);
-        MemoryUse { allocated: self.memory.values().map(Vec::len).sum(), arena, workspace: 0 }
+        let plans: Vec<Arc<Plan>> = self.programs.values().map(|(p, _)| Arc::clone(p)).collect();
+        MemoryUse { allocated: self.memory.values().map(Vec::len).sum(), ..self.needs(&plans) }
     }
     fn profile(&mut self, program: Program) -> Result<Vec<StageTime>, DeviceError> {
         self.run(program)?;
