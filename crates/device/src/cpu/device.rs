@@ -161,11 +161,7 @@ impl Device for CpuDevice {
             packed += shared;
         }
         let workers = self.workers.len();
-        MemoryUse {
-            allocated: 0,
-            arena: arena + workers * slab,
-            workspace: workers * scratch + packed,
-        }
+        MemoryUse { allocated: 0, arena: arena + workers * slab, workspace: workers * scratch + packed }
     }
 
     fn load(&mut self, plan: Arc<Plan>, bindings: &[Allocation]) -> Result<Program, DeviceError> {
