@@ -1,39 +1,12 @@
 //! A training step allocates nothing: an epoch of four times the steps makes no more allocations.
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use thalweg_data::{Arrays, LoaderOptions};
 use thalweg_nn::Sequential;
 use thalweg_nn::layers::{Conv2D, Dense, Flatten, MaxPooling2D};
 use thalweg_train::{Compile, Fit, Model};
 
-static COUNT: AtomicU64 = AtomicU64::new(0);
-
-struct Counting;
-
-// SAFETY: passes everything on to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        COUNT.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.realloc(ptr, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// Allocations of one epoch of `steps` steps, after a first epoch compiled everything.
+/// Allocations on the training thread (a test of the device counts its workers') in one epoch of `steps` steps, after a first epoch compiled everything.
 fn allocations(steps: usize) -> u64 {
     let images = steps * 8;
     let data = Arrays::new()
@@ -64,9 +37,7 @@ fn allocations(steps: usize) -> u64 {
             .checkpoint_every_seconds(None)
     };
     model.fit(data.clone(), fit(1)).unwrap();
-    let before = COUNT.load(Ordering::Relaxed);
-    model.fit(data, fit(2)).unwrap();
-    COUNT.load(Ordering::Relaxed) - before
+    allocation_counter::measure(|| drop(model.fit(data, fit(2)).unwrap())).count_total
 }
 
 #[test]
