@@ -129,28 +129,21 @@ impl<'a> Lowering<'a> {
             if let (Some(how), true) = (reduce, parts > 1) {
                 let partial =
                     self.program.buffer(format!("{} parts", node_name(self.g, m)), DType::F32, len * parts);
-                finals.push((m, partial, buffer, len, how));
+                finals.push((m, partial, how));
                 buffer = partial;
             }
             let access = Access { buffer, offset: 0, strides };
             outs.push(LoopOut { value, reduce, access, part_stride: len as isize });
         }
         self.push(members[0], Kernel::Loop(Loop { space, reduced, parts, body, outs }));
-        for (m, partial, out, len, how) in finals {
-            self.combine(m, partial, out, len, parts, how);
+        for (m, partial, how) in finals {
+            self.combine(m, partial, parts, how);
         }
     }
 
-    /// Adds up `parts` partial results in order.
-    fn combine(
-        &mut self,
-        id: NodeId,
-        partial: BufferId,
-        out: BufferId,
-        len: usize,
-        parts: usize,
-        how: Reduce,
-    ) {
+    /// Adds up the `parts` partial results of a node in order.
+    fn combine(&mut self, id: NodeId, partial: BufferId, parts: usize, how: Reduce) {
+        let (out, len) = (self.homes[&id], self.g.ty(id).len());
         let mut body = Body::new();
         let load = Access { buffer: partial, offset: 0, strides: vec![len as isize, isize::from(len != 1)] };
         let value = body.push(Expr::Load(load), DType::F32);
@@ -202,7 +195,7 @@ impl<'a> Lowering<'a> {
                 product,
                 Kernel::Contraction(Contraction { product: which, a, b, out: partial, parts, epilogue }),
             );
-            self.combine(product, partial, out, len, parts, Reduce::Sum);
+            self.combine(product, partial, parts, Reduce::Sum);
         } else {
             self.push(
                 product,

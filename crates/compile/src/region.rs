@@ -101,7 +101,7 @@ fn shared(a: &Kernel, b: &Kernel) -> BTreeSet<BufferId> {
 /// Whether image `i` of the kernel's work touches only the `i`-th of `batch` equal pieces of the buffer.
 fn image_wise(kernel: &Kernel, b: BufferId, len: usize, batch: usize) -> bool {
     let piece = len / batch;
-    if len % batch != 0 {
+    if !len.is_multiple_of(batch) {
         return false;
     }
     let access = |a: &Access, space: &[usize]| {

@@ -50,9 +50,9 @@ fn units(program: &Program, regions: &[Region]) -> Vec<Unit> {
         }
         units.push(Unit { kernels: region.kernels.clone(), region: Some(r), after: BTreeSet::new() });
     }
-    for k in 0..program.kernels.len() {
-        if of[k] == usize::MAX {
-            of[k] = units.len();
+    for (k, unit) in of.iter_mut().enumerate() {
+        if *unit == usize::MAX {
+            *unit = units.len();
             units.push(Unit { kernels: vec![k], region: None, after: BTreeSet::new() });
         }
     }

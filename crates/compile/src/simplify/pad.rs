@@ -2,8 +2,11 @@
 
 use thalweg_graph::{ConvDims, Graph, NodeId, Op, Span};
 
+/// Elements before and after.
+type Sides = (usize, usize);
+
 /// (image, rows before/after, columns before/after) if the node pads only an image's rows and columns with 0.
-fn padded_image(g: &Graph, x: NodeId) -> Option<(NodeId, (usize, usize), (usize, usize))> {
+fn padded_image(g: &Graph, x: NodeId) -> Option<(NodeId, Sides, Sides)> {
     let node = g.node(x);
     let Op::Pad { axes, value } = &node.op else { return None };
     let plain = value.value() == 0.0 && axes.iter().all(|a| a.2 == 0) && axes.len() == 4;
@@ -12,7 +15,7 @@ fn padded_image(g: &Graph, x: NodeId) -> Option<(NodeId, (usize, usize), (usize,
 }
 
 /// The same geometry on the image without its padding.
-fn absorb(d: &ConvDims, rows: (usize, usize), cols: (usize, usize)) -> ConvDims {
+fn absorb(d: &ConvDims, rows: Sides, cols: Sides) -> ConvDims {
     let mut d = *d;
     (d.h, d.w) = (d.h - rows.0 - rows.1, d.w - cols.0 - cols.1);
     (d.rows.lo, d.rows.hi) = (d.rows.lo + rows.0, d.rows.hi + rows.1);
