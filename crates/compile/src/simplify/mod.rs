@@ -68,7 +68,8 @@ fn rewrite(g: &mut Graph, op: &Op, inputs: &[NodeId]) -> Option<NodeId> {
         Op::Slice(spans) => {
             movement::slice(g, spans, inputs[0]).or_else(|| pad::crop_of_input_grad(g, spans, inputs[0]))
         }
-        Op::Reduce(kind, axes) => arithmetic::reduce(g, *kind, axes, inputs[0]),
+        Op::Reduce(kind, axes) => arithmetic::reduce(g, *kind, axes, inputs[0])
+            .or_else(|| pooling::sum_of_unpool(g, *kind, axes, inputs[0])),
         Op::Conv(d) => pad::into_conv(g, d, inputs),
         Op::ConvFilterGrad(d) => pad::into_filter_grad(g, d, inputs),
         Op::Pad { axes, .. } if axes.iter().all(|&a| a == (0, 0, 0)) => Some(inputs[0]),

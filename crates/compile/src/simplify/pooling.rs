@@ -1,7 +1,7 @@
 //! A ReLU's mask before a max pooling's gradient, instead of behind it.
 
 use super::splat;
-use thalweg_graph::{Graph, NodeId, Op, PoolKind, ScalarOp};
+use thalweg_graph::{Graph, NodeId, Op, PoolKind, ReduceKind, ScalarOp};
 
 /// `select(0 < y, unpool(argpool(y), dy), 0)` is `unpool(argpool(y), select(0 < pool(y), dy, 0))`: only the
 /// maximum's position carries a gradient, and there y is the pooled value. Then nothing needs y itself, and
@@ -27,4 +27,12 @@ pub fn mask_before_unpool(g: &mut Graph, op: ScalarOp, inputs: &[NodeId]) -> Opt
     let alive = g.lt(zero, pooled);
     let dy = g.select(alive, unpool.inputs[1], zero);
     Some(g.op(Op::Unpool(d), &[unpool.inputs[0], dy]))
+}
+
+/// The sum of an unpooled image over batch, rows and columns is that of what was put there: every element lands
+/// somewhere; only the zeros between are left out of the sum. (A bias's gradient behind a max pooling.)
+pub fn sum_of_unpool(g: &mut Graph, kind: ReduceKind, axes: &[usize], x: NodeId) -> Option<NodeId> {
+    let node = g.node(x).clone();
+    let whole = kind == ReduceKind::Sum && [0, 1, 2].iter().all(|a| axes.contains(a));
+    (whole && matches!(node.op, Op::Unpool(_))).then(|| g.reduce(kind, node.inputs[1], axes))
 }
