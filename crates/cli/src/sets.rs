@@ -96,7 +96,7 @@ pub fn fetch(name: &str, root: &Path, console: &Console) -> Result<(), DataError
         // Bytes move the bar only; every other step is worth a line where there is none.
         let step = !matches!(progress, Progress::Downloading { .. } | Progress::Running { .. });
         if step && line != last {
-            console.event(&json!({ "event": "data", "text": line }));
+            console.event(&json!({ "event": "fetch", "text": line }));
             if !console.live && !console.is_json() {
                 eprintln!("{line}");
             }

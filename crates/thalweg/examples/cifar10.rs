@@ -8,7 +8,7 @@ fn main() -> Result<()> {
     let (train, test) = datasets::cifar10()?;
     let config = Sequential::new()
         .name("cifar10")
-        .add(InputLayer::new(&[32, 32, 3]).dtype("uint8"))
+        .add(InputLayer::new([32, 32, 3]).dtype("uint8"))
         .add(Rescaling::new(1.0 / 255.0))
         .add(Conv2D::new(32, 3).activation("relu"))
         .add(MaxPooling2D::new().pool_size(2))

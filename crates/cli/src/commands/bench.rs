@@ -43,9 +43,9 @@ pub fn bench(args: &BenchArgs, environment: &Environment, console: &Console) -> 
     let recipe = Recipe::open(&args.recipe)?;
     let batch = args.batch_size.unwrap_or(recipe.fit.batch_size);
     let mut model = prepare::model_of(&recipe, recipe.fit.seed)?;
-    prepare::place(&mut model, &args.device)?;
+    prepare::place(&mut model, &args.device, console)?;
     let data = data(&recipe, environment, batch, console)?;
-    console.say(format!("on {}", data.describe()));
+    console.say(format!("images from    {}", data.describe()));
     let what = match args.what {
         Measured::Train => What::Train,
         Measured::Predict => What::Predict,

@@ -16,9 +16,9 @@ use thalweg::train::{Event, Model, Observer};
 /// Runs it.
 pub fn evaluate(args: &EvaluateArgs, environment: &Environment, console: &Console) -> Result<()> {
     let mut model = prepare::model_from(&args.model)?;
-    prepare::place(&mut model, &args.device)?;
+    prepare::place(&mut model, &args.device, console)?;
     let data = sets::limited(open(&model, args, environment, console)?, args.limit)?;
-    console.say(format!("judging by {}", data.describe()));
+    console.say(format!("judging by     {}", data.describe()));
     let began = Instant::now();
     let bar = Bar::new(console, data.len().div_ceil(args.batch_size) as u64);
     let observer = move |event: &Event<'_>| {

@@ -24,7 +24,7 @@ pub fn fit(args: &FitArgs, environment: &Environment, console: &Console) -> Resu
     recipe.fit.batch_size = args.batch_size.unwrap_or(recipe.fit.batch_size);
     recipe.fit.seed = args.seed.unwrap_or(recipe.fit.seed);
     let mut model = prepare::model_of(&recipe, recipe.fit.seed)?;
-    prepare::place(&mut model, &args.device)?;
+    prepare::place(&mut model, &args.device, console)?;
     let splits = open_data(args, &recipe, environment, console)?;
     let name = args.run.as_deref().unwrap_or(&recipe.name);
     let chosen = run_folder::choose(name, args.resume, console)?;
@@ -59,9 +59,9 @@ fn open_data(
     let root = environment.data_root(args.data.as_deref());
     let mut splits = sets::open(&recipe.data, root, console)?;
     splits.train = sets::limited(splits.train, args.limit)?;
-    console.say(format!("learning from {}", splits.train.describe()));
+    console.say(format!("learning from  {}", splits.train.describe()));
     if let Some(test) = &splits.test {
-        console.say(format!("judging by    {}", test.describe()));
+        console.say(format!("judging by     {}", test.describe()));
     }
     console.event(&json!({
         "event": "data", "train": splits.train.describe(), "test": splits.test.as_ref().map(|t| t.describe()),

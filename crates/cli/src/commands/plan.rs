@@ -7,6 +7,7 @@ use crate::recipe::Recipe;
 use crate::show::{Console, Table, grouped, short_bytes, short_flops};
 use serde_json::json;
 use thalweg::compile::{Options, compile};
+use thalweg::device::Host;
 use thalweg::device::plan::{Plan, Role, Stage};
 
 /// Runs it.
@@ -15,6 +16,7 @@ pub fn plan(args: &PlanArgs, console: &Console) -> Result<()> {
     let batch = args.batch_size.unwrap_or(recipe.fit.batch_size);
     let model = prepare::model_of(&recipe, recipe.fit.seed)?;
     let blank = prepare::blank(&recipe)?;
+    let workers = Host::read().cores;
     let all = [What::Train, What::Evaluate, What::Predict];
     let mut columns: Vec<[String; 8]> = Vec::new();
     let mut heads = vec![""];
@@ -23,13 +25,13 @@ pub fn plan(args: &PlanArgs, console: &Console) -> Result<()> {
         let kind = prepare::kind(what);
         let graph = model.graph(kind, &spec)?;
         let plan = compile(&graph, &Options { name: kind.name().into(), explain: false }).plan;
-        let needs = Needs::of(&plan);
+        let needs = Needs::of(&plan, workers);
         heads.push(kind.name());
         columns.push(needs.cells());
         console.event(&json!({
             "event": "plan", "what": kind.name(), "batch_size": batch, "peak_bytes": needs.peak(),
             "state_bytes": needs.states, "input_bytes": needs.inputs, "output_bytes": needs.outputs,
-            "arena_bytes": needs.arena, "slab_bytes_per_worker": needs.slab, "kernels": needs.kernels,
+            "arena_bytes": needs.arena, "slab_bytes": needs.slabs, "workers": workers, "kernels": needs.kernels,
             "stages": needs.stages, "launches": needs.launches, "flops": needs.flops,
         }));
     }
@@ -37,7 +39,7 @@ pub fn plan(args: &PlanArgs, console: &Console) -> Result<()> {
         "peak memory",
         "  states",
         "  inputs and outputs",
-        "  arena",
+        "  arena and slabs",
         "kernels",
         "stages",
         "FLOPs a step",
@@ -51,10 +53,10 @@ pub fn plan(args: &PlanArgs, console: &Console) -> Result<()> {
     }
     console.say(console.bold(&format!("{}, batches of {batch}", args.recipe.display())));
     table.lines().iter().for_each(|line| console.say(line));
-    console.say(
-        "states are weights, optimizer slots and metrics. A device may hold packed weights and partial results \
-         beside the arena.",
-    );
+    console.say(format!(
+        "states are weights, optimizer slots and metrics; every one of {workers} workers has a slab for what stays in \
+         its caches. Packed weights come on top."
+    ));
     Ok(())
 }
 
@@ -64,7 +66,7 @@ struct Needs {
     inputs: usize,
     outputs: usize,
     arena: usize,
-    slab: usize,
+    slabs: usize,
     kernels: usize,
     stages: usize,
     launches: usize,
@@ -73,7 +75,7 @@ struct Needs {
 }
 
 impl Needs {
-    fn of(plan: &Plan) -> Needs {
+    fn of(plan: &Plan, workers: usize) -> Needs {
         let batch =
             plan.bindings.iter().find(|b| b.role == Role::Input).and_then(|b| b.shape.first()).copied();
         Needs {
@@ -81,7 +83,7 @@ impl Needs {
             inputs: plan.binding_bytes(Role::Input),
             outputs: plan.binding_bytes(Role::Output),
             arena: plan.arena,
-            slab: plan.slab,
+            slabs: plan.slab * workers,
             kernels: plan.kernels.len(),
             stages: plan.stages.len(),
             launches: plan.stages.iter().filter(|s| matches!(s, Stage::Launch(_))).count(),
@@ -91,7 +93,7 @@ impl Needs {
     }
 
     fn peak(&self) -> usize {
-        self.states + self.inputs + self.outputs + self.arena + self.slab
+        self.states + self.inputs + self.outputs + self.arena + self.slabs
     }
 
     fn cells(&self) -> [String; 8] {
@@ -99,7 +101,7 @@ impl Needs {
             short_bytes(self.peak() as u64),
             short_bytes(self.states as u64),
             short_bytes((self.inputs + self.outputs) as u64),
-            short_bytes((self.arena + self.slab) as u64),
+            short_bytes((self.arena + self.slabs) as u64),
             self.kernels.to_string(),
             grouped(self.stages as u64),
             short_flops(self.flops),

@@ -18,7 +18,7 @@ pub fn predict(args: &PredictArgs, console: &Console) -> Result<()> {
     let files = files(&args.inputs)?;
     let mut model = prepare::model_from(&args.model)?;
     let (name, shape) = image_input(&model)?;
-    prepare::place(&mut model, &args.device)?;
+    prepare::place_quietly(&mut model, &args.device)?;
     for files in files.chunks(TOGETHER) {
         let mut pixels = Vec::with_capacity(files.len() * shape.iter().product::<usize>());
         for file in files {

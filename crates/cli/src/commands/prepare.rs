@@ -3,6 +3,7 @@
 use crate::args::{DeviceArgs, What};
 use crate::error::{Failure, Result};
 use crate::recipe::Recipe;
+use crate::show::Console;
 use std::path::Path;
 use thalweg::data::{Arrays, Dataset};
 use thalweg::train::{Compile, Kind, Model, ProgramSpec};
@@ -26,8 +27,18 @@ pub fn model_from(path: &Path) -> Result<Model> {
     Ok(Model::load(path)?)
 }
 
-/// Puts a model on its device now, so that a device that is not there is told before anything long begins.
-pub fn place(model: &mut Model, device: &DeviceArgs) -> Result<()> {
+/// Puts a model on its device now, so that a device that is not there is told before anything long begins; says
+/// which it is, and why where the user left the choice.
+pub fn place(model: &mut Model, device: &DeviceArgs, console: &Console) -> Result<()> {
+    place_quietly(model, device)?;
+    let info = model.device_info()?;
+    let why = if device.device == "auto" { " (auto: this build has no GPU device)" } else { "" };
+    console.say(format!("computing on   {}{why}: {}", info.name, info.description));
+    Ok(())
+}
+
+/// The same without a word, where only results are wanted.
+pub fn place_quietly(model: &mut Model, device: &DeviceArgs) -> Result<()> {
     model.set_device(&device.device, (device.threads > 0).then_some(device.threads))?;
     model.session()?;
     Ok(())

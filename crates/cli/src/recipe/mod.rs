@@ -5,6 +5,7 @@
 //! can be wrong any more but the data itself; every error is one line that begins with file, line and column.
 
 mod data;
+mod fits;
 mod model;
 mod named;
 mod section;
@@ -15,6 +16,7 @@ mod tests;
 pub use data::DataRecipe;
 
 use crate::error::Failure;
+use fits::Fits;
 use model::ModelParts;
 use section::Section;
 use source::{Item, Node, Source};
@@ -118,6 +120,12 @@ impl Recipe {
             return Err(missing("[compile]", "add optimizer, loss and metrics, as in Keras' model.compile"));
         };
         let (optimizer, loss, metrics) = read_compile(source, compile)?;
+        let fits = Fits { source, data: &data, network: &network, compile };
+        fits.loss(&loss)?;
+        fits.metrics(&metrics)?;
+        if let Loss::SparseCategoricalCrossentropy(_) = loss {
+            fits.classes(top.get("layers").or(top.get("model")))?;
+        }
         let fit = read_fit(source, top.get("fit"))?;
         if fit.validation == Validation::Test && matches!(&data, DataRecipe::Folder { test: None, .. }) {
             let what = "validation_data = \"test\" needs a test folder: add test = \"folder\" to [data]";

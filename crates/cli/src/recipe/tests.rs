@@ -74,7 +74,7 @@ fn the_rust_api_builds_the_same_configuration() {
     use thalweg::prelude::*;
     let config = Sequential::new()
         .name("r")
-        .add(InputLayer::new(&[32, 32, 3]).dtype("uint8"))
+        .add(InputLayer::new([32, 32, 3]).dtype("uint8"))
         .add(Rescaling::new(1.0 / 255.0))
         .add(Conv2D::new(32, 3).activation("relu"))
         .add(MaxPooling2D::new().pool_size(2))
@@ -230,6 +230,13 @@ fn named_models() {
 }
 
 #[test]
+fn labels_suit_loss_and_outputs() {
+    check("units = 10", "units = 5", "10:3", &["layer 'dense_1' has 5 outputs, but cifar10 has 10 classes"]);
+    check("units = 10", "units = 1", "14:8", &["[N,1]", "use binary_crossentropy"]);
+    check("loss = \"sparse_", "loss = \"", "14:8", &["sparse_categorical_crossentropy"]);
+}
+
+#[test]
 fn what_is_missing() {
     check("data = \"cifar10\"", "", "1:1", &["the recipe has no data; add data = \"cifar10\""]);
     check("loss = \"sparse_categorical_crossentropy\"", "", "12:1", &["[compile] needs loss"]);
@@ -251,7 +258,7 @@ layers = [
   { class_name = "Flatten" },
   { class_name = "Dense", units = 2 },
 ]
-compile = { optimizer = "sgd", loss = "mse" }
+compile = { optimizer = "sgd", loss = "sparse_categorical_crossentropy" }
 "#;
     let recipe = read(text).unwrap();
     assert_eq!(recipe.network.outputs()[0].shape, [2]);

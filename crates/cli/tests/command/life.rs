@@ -174,6 +174,8 @@ fn the_machine_and_its_data() {
     assert_eq!(stats[0]["counts"], json!(vec![100; 10]));
     let own = place.run(&["data", "stats", "photos", "--json"]).ok().last();
     assert_eq!((&own["counts"], &own["class_names"]), (&json!([3, 3]), &json!(["blue", "red"])));
+    let rooted = place.command(&["doctor", "--json"]).env("THALWEG_DATA", "/somewhere").output().unwrap();
+    assert!(String::from_utf8(rooted.stdout).unwrap().contains("\"root\":\"/somewhere\""));
     let info = place.run(&["data", "info", "cifar10-sample"]).ok().out;
     assert!(info.contains("10 classes: airplane, automobile"), "{info}");
     let script = place.run(&["completions", "bash"]).ok().out;
