@@ -24,6 +24,11 @@ pub fn of(kernel: &Kernel, program: &Program) -> (u64, u64) {
                 Product::ConvInputGrad(d) => (d.flops(), d.image().iter().product()),
                 Product::ConvFilterGrad(d) => (d.flops(), d.filter().iter().product()),
             };
+            // Of an unpooled operand only what was pooled is multiplied.
+            let product = c.unpooled.map_or(product, |u| {
+                let share = |of: [usize; 4]| of.iter().product::<usize>() as u64;
+                product * share(u.dims.output()) / share(u.dims.image()).max(1)
+            });
             product + c.epilogue.as_ref().map_or(0, |e| e.body.flops() * results as u64)
         }
         Kernel::Pool(p) => {

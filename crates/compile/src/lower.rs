@@ -9,7 +9,7 @@ use crate::region::slices;
 use std::collections::{BTreeMap, BTreeSet};
 use thalweg_device::plan::{
     self, Access, ArgMax, Binding, Body, BufferId, Contraction, DotDims, Entry, Epilogue, Expr, Kernel, Loop,
-    LoopOut, PoolEpilogue, Product, Reduce, Role, Unpool,
+    LoopOut, PoolEpilogue, Product, Reduce, Role, Unpool, Unpooled,
 };
 use thalweg_graph::{DType, Graph, NodeId, Op, PoolKind, ReduceKind, Type};
 
@@ -162,7 +162,18 @@ impl<'a> Lowering<'a> {
         pool: Option<(thalweg_graph::PoolDims, NodeId, Option<NodeId>)>,
     ) {
         let node = self.g.node(product);
-        let (a, b) = (self.home(node.inputs[0]), self.home(node.inputs[1]));
+        let mut unpooled = None;
+        let mut operand = |i: usize| {
+            let x = node.inputs[i];
+            let Op::Unpool(dims) = self.g.node(x).op else { return self.home(x) };
+            if self.homes.contains_key(&x) {
+                return self.home(x);
+            }
+            let (arg, dy) = (self.g.node(x).inputs[0], self.g.node(x).inputs[1]);
+            unpooled = Some(Unpooled { dims, arg: self.home(arg) });
+            self.home(dy)
+        };
+        let (a, b) = (operand(0), operand(1));
         let which = match &node.op {
             Op::Dot { ta, tb } => {
                 let (x, r) = (self.g.shape(node.inputs[0]), node.ty.rank());
@@ -193,13 +204,21 @@ impl<'a> Lowering<'a> {
                 self.program.buffer(format!("{} parts", node_name(self.g, product)), DType::F32, len * parts);
             self.push(
                 product,
-                Kernel::Contraction(Contraction { product: which, a, b, out: partial, parts, epilogue }),
+                Kernel::Contraction(Contraction {
+                    product: which,
+                    a,
+                    b,
+                    out: partial,
+                    parts,
+                    unpooled,
+                    epilogue,
+                }),
             );
             self.combine(product, partial, parts, Reduce::Sum);
         } else {
             self.push(
                 product,
-                Kernel::Contraction(Contraction { product: which, a, b, out, parts, epilogue }),
+                Kernel::Contraction(Contraction { product: which, a, b, out, parts, unpooled, epilogue }),
             );
         }
     }

@@ -4,7 +4,8 @@
 //! computed twice at a cost. Everything else is computed inside the loops that use it.
 
 use std::collections::BTreeSet;
-use thalweg_graph::{Graph, NodeId, Op, ScalarOp};
+use thalweg_device::plan::{BufferId, Unpooled};
+use thalweg_graph::{ConvDims, Graph, NodeId, Op, ScalarOp};
 
 /// Work that may be repeated rather than stored and loaded again, in simple operations.
 const REPEAT_LIMIT: u64 = 4;
@@ -17,6 +18,8 @@ pub struct Partition {
     /// Per node, the stored or opaque nodes that use it, directly or through nodes computed on the way; and
     /// whether it is itself a root.
     pub users: Vec<BTreeSet<NodeId>>,
+    /// Unpooled gradients that only convolution gradients read, which take them as they were before: not stored.
+    pub absorbed: BTreeSet<NodeId>,
     /// Per node, whether an output or an update is exactly it (through reshapes).
     pub root: Vec<bool>,
 }
@@ -53,6 +56,36 @@ pub fn opaque(op: &Op) -> bool {
 /// Whether the kernel reads its operands as dense buffers (loops read anything).
 fn needs_buffers(op: &Op) -> bool {
     opaque(op) && !matches!(op, Op::Reduce(..) | Op::Concat(_) | Op::Pad { .. })
+}
+
+/// The operand number of a convolution gradient's output gradient.
+pub fn gradient_operand(op: &Op) -> Option<(usize, &ConvDims)> {
+    match op {
+        Op::ConvInputGrad(d) => Some((0, d)),
+        Op::ConvFilterGrad(d) => Some((1, d)),
+        _ => None,
+    }
+}
+
+/// Unpoolings that every user can take apart.
+fn absorbed(g: &Graph, alive: &[NodeId], root: &[bool]) -> BTreeSet<NodeId> {
+    let mut found: BTreeSet<NodeId> = alive
+        .iter()
+        .copied()
+        .filter(|&id| matches!(g.node(id).op, Op::Unpool(_)) && !root[id.index()])
+        .collect();
+    for &user in alive {
+        let node = g.node(user);
+        for (i, x) in node.inputs.iter().enumerate() {
+            let Op::Unpool(dims) = g.node(*x).op else { continue };
+            let unpooled = Unpooled { dims, arg: BufferId(0) };
+            let takes = gradient_operand(&node.op).is_some_and(|(at, d)| at == i && unpooled.fits(d));
+            if !takes {
+                found.remove(x);
+            }
+        }
+    }
+    found
 }
 
 /// The node under reshapes: it has the same dense elements.
@@ -93,13 +126,14 @@ impl Partition {
             stored.insert(base(g, id));
         }
         let alive: Vec<NodeId> = g.ids().filter(|id| live[id.index()]).collect();
+        let absorbed = absorbed(g, &alive, &root);
         for &id in &alive {
             let node = g.node(id);
-            if opaque(&node.op) {
+            if opaque(&node.op) && !absorbed.contains(&id) {
                 stored.insert(id);
             }
             if needs_buffers(&node.op) {
-                stored.extend(node.inputs.iter().map(|&i| base(g, i)));
+                stored.extend(node.inputs.iter().map(|&i| base(g, i)).filter(|i| !absorbed.contains(i)));
             }
         }
         let cost = Self::costs(g, &alive, &stored);
@@ -128,7 +162,7 @@ impl Partition {
                 users[i.index()].extend(&through);
             }
         }
-        Partition { stored, users, root }
+        Partition { stored, users, absorbed, root }
     }
 
     /// Cost of one element of each node, operands included that are not stored.

@@ -7,7 +7,7 @@ use thalweg_device::Device;
 use thalweg_device::cpu::{CpuDevice, Isa};
 use thalweg_device::plan::Role;
 use thalweg_graph::reference::{Feeds, Tensor};
-use thalweg_graph::{DType, Graph, gradients, ops, philox};
+use thalweg_graph::{ConvDims, DType, Graph, Op, PoolDims, PoolKind, Type, Window, gradients, ops, philox};
 use thalweg_testkit::{
     Results, Tolerance, check_cases, check_random, compare_results, operands, run_plan, run_reference,
 };
@@ -21,6 +21,7 @@ fn run(device: &mut dyn Device, graph: &Graph, feeds: &Feeds) -> Results {
 fn conforms(device: &mut dyn Device) {
     check_cases(Tolerance::F32, |g, f| run(device, g, f));
     every_gradient(device);
+    gradients_behind_pools(device);
     check_random(0..300, Tolerance::GRAPH, |g, f| run(device, g, f));
     repeated_runs_are_equal(device);
     memory_is_given_back(device);
@@ -43,6 +44,54 @@ fn every_gradient(device: &mut dyn Device) {
         let found = run(device, &g, &feeds);
         if let Err(problem) = compare_results(&run_reference(&g, &feeds), &found, Tolerance::GRAPH) {
             panic!("gradient of {:?}: {problem}\n{g}", case.op);
+        }
+    }
+}
+
+/// Gradients of a convolution with a ReLU and a max pooling behind it, which devices may compute from the few
+/// live elements: filters, strides, dilations, padding, pools that drop a row, odd channels, any batch.
+fn gradients_behind_pools(device: &mut dyn Device) {
+    let mut s = philox::Sequence::new(7, 3, 0);
+    for trial in 0..60 {
+        let mut pick = |n: u32| s.below(n) as usize;
+        let (n, c, k) = (1 + pick(9), [1, 3, 5, 8, 17, 32][pick(6)], [1, 4, 7, 16, 33][pick(5)]);
+        let (h, w) = (4 + pick(9), 4 + pick(9));
+        let (size, stride) = ([1, 2, 3, 5][pick(4)], 1 + pick(2));
+        let dilation = if size == 2 { 1 + pick(2) } else { 1 };
+        let window = |extent: usize, same: bool| match same {
+            true => Window::same(extent, size, stride, dilation),
+            false => Window::valid(size, stride, dilation),
+        };
+        let same = pick(2) == 0 || size > 3;
+        let (rows, cols) = (window(h, same), window(w, same));
+        let (Some(oh), Some(ow)) = (rows.outputs(h), cols.outputs(w)) else { continue };
+        let pooling = Window::valid(if oh > 3 && ow > 3 && pick(3) == 0 { 3 } else { 2 }, 3, 1);
+        let pooling = Window { stride: pooling.size, ..pooling };
+        let (Some(ph), Some(pw)) = (pooling.outputs(oh), pooling.outputs(ow)) else { continue };
+        let conv = ConvDims { n, h, w, c, k, oh, ow, rows, cols, groups: 1 };
+        let pool = PoolDims { n, h: oh, w: ow, c: k, oh: ph, ow: pw, rows: pooling, cols: pooling };
+
+        let mut g = Graph::new();
+        let x = g.input("x", Type::f32(&conv.image()));
+        let filter = g.input("filter", Type::f32(&conv.filter()));
+        let weight = g.input("weight", Type::f32(&pool.output()));
+        let scaled = g.scale(x, 2.0);
+        let y = g.op(Op::Conv(conv), &[scaled, filter]);
+        let y = g.relu(y);
+        let y = g.op(Op::Pool(PoolKind::Max, pool), &[y]);
+        let y = g.mul(y, weight);
+        let grads = gradients(&mut g, y, &[x, filter]).unwrap();
+        g.output("dx", grads[0]);
+        g.output("dfilter", grads[1]);
+        let types: Vec<Type> = g.inputs.iter().map(|i| i.ty.clone()).collect();
+        let mut random = |ty: &Type| {
+            let data = (0..ty.len()).map(|_| f64::from(2.0 * s.next_unit() - 1.0)).collect();
+            Tensor::new(&ty.shape, data)
+        };
+        let feeds = Feeds { inputs: types.iter().map(&mut random).collect(), states: Vec::new() };
+        let found = run(device, &g, &feeds);
+        if let Err(problem) = compare_results(&run_reference(&g, &feeds), &found, Tolerance::GRAPH) {
+            panic!("trial {trial}: {problem}\n{g}");
         }
     }
 }

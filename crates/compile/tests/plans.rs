@@ -4,7 +4,7 @@ mod interpreter;
 
 use interpreter::{Machine, get, set};
 use thalweg_compile::{Options, compile};
-use thalweg_device::plan::{Kernel, Role, Stage};
+use thalweg_device::plan::{Entry, Kernel, Role, Stage};
 use thalweg_graph::reference::{Feeds, Tensor};
 use thalweg_graph::{DType, Graph, Type, gradients, ops, philox};
 use thalweg_testkit::{
@@ -159,6 +159,10 @@ fn conv_bias_relu_pool_is_one_kernel_and_updates_are_in_place() {
     assert_eq!(pooled.count(), 1, "{plan}");
     assert!(!plan.kernels.iter().any(|k| matches!(k.kernel, Kernel::Pool(_))), "{plan}");
     assert!(!plan.kernels.iter().any(|k| k.label.starts_with("store")), "{plan}");
+    // The gradient behind the pool is never unpooled: the filter's gradient takes it as it is.
+    assert!(!plan.kernels.iter().any(|k| matches!(k.kernel, Kernel::Unpool(_))), "{plan}");
+    let sparse = |k: &&Entry| matches!(&k.kernel, Kernel::Contraction(c) if c.unpooled.is_some());
+    assert_eq!(plan.kernels.iter().filter(sparse).count(), 1, "{plan}");
     let regions: Vec<usize> = plan
         .stages
         .iter()
@@ -167,7 +171,7 @@ fn conv_bias_relu_pool_is_one_kernel_and_updates_are_in_place() {
             Stage::Launch(_) => None,
         })
         .collect();
-    assert_eq!(regions, [2, 2], "{plan}");
+    assert_eq!(regions, [2], "{plan}");
     assert_eq!(
         compiled.passes.iter().map(|p| p.0).collect::<Vec<_>>(),
         ["build", "simplify", "lower", "inplace", "memory"]

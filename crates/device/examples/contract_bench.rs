@@ -100,7 +100,8 @@ impl Bench {
         }
         let bases = Bases::new(ptrs);
         let [a, b, out] = [0, 1, 2].map(BufferId);
-        let prepared = Prepared::new(&Contraction { product, a, b, out, parts, epilogue }, self.isa);
+        let prepared =
+            Prepared::new(&Contraction { product, a, b, out, parts, unpooled: None, epilogue }, self.isa);
         let (mut shared, s) = aligned(prepared.shared_bytes());
         let (mut worker, w) = aligned(prepared.worker_bytes());
         let (shared, worker) = (shared[s..].as_mut_ptr(), worker[w..].as_mut_ptr());

@@ -217,8 +217,15 @@ fn check(product: Product, then: Then, pool: Option<PoolDims>, parts: usize) {
     }
     for isa in Isa::available() {
         let pool = pool.map(|dims| PoolEpilogue { dims, arg: Some(ARG) });
-        let contraction =
-            Contraction { product, a: A, b: B, out: OUT, parts, epilogue: epilogue(then, &space, pool) };
+        let contraction = Contraction {
+            product,
+            a: A,
+            b: B,
+            out: OUT,
+            parts,
+            unpooled: None,
+            epilogue: epilogue(then, &space, pool),
+        };
         let prepared = Prepared::new(&contraction, isa);
         let per_image = prepared.units_per_image();
         if per_image > 0 && n > 0 {
@@ -391,8 +398,10 @@ fn long_sums_are_accurate() {
     let (mut a, mut b): (Vec<f32>, Vec<f32>) = (value(m * k), value(n * k));
     let want = naive(&product, 0..0, &a, &b);
     for isa in Isa::available() {
-        let prepared =
-            Prepared::new(&Contraction { product, a: A, b: B, out: OUT, parts: 1, epilogue: None }, isa);
+        let prepared = Prepared::new(
+            &Contraction { product, a: A, b: B, out: OUT, parts: 1, unpooled: None, epilogue: None },
+            isa,
+        );
         let mut out = vec![f32::NAN; m * n];
         let bases = Bases::new([&mut a, &mut b, &mut out].map(|v| v.as_mut_ptr().cast()).to_vec());
         run(&prepared, &bases, &mut Random(1));

@@ -174,7 +174,22 @@ impl Machine {
 
     fn contraction(&mut self, plan: &Plan, c: &Contraction) {
         let (na, nb) = operand_lengths(c.product);
-        let (a, b) = (self.whole(plan, c.a, na), self.whole(plan, c.b, nb));
+        let (a, b) = match &c.unpooled {
+            None => (self.whole(plan, c.a, na), self.whole(plan, c.b, nb)),
+            Some(u) => {
+                let count = u.dims.output().iter().product();
+                let arg = self.whole(plan, u.arg, count);
+                let input = matches!(c.product, Product::ConvInputGrad(_));
+                let dy = self.whole(plan, if input { c.a } else { c.b }, count);
+                let mut full = vec![0.0; u.dims.image().iter().product()];
+                each_window(u.dims, |i, o, p| {
+                    if arg[o] == p as f64 {
+                        full[i] += dy[o];
+                    }
+                });
+                if input { (full, self.whole(plan, c.b, nb)) } else { (self.whole(plan, c.a, na), full) }
+            }
+        };
         let (shape, mut out): (Vec<usize>, Vec<f64>) = match c.product {
             Product::Dot(d) => {
                 let mut out = Vec::new();

@@ -7,7 +7,7 @@ use super::{
     ALIGN, Access, Body, BufferId, Expr, Kernel, KernelId, Loop, Place, Plan, PoolEpilogue, Product, Stage,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use thalweg_base::DType;
+use thalweg_base::{ConvDims, DType};
 
 type Rule = Result<(), String>;
 
@@ -150,13 +150,19 @@ impl Checker<'_> {
             Kernel::Loop(l) => self.loops(l),
             Kernel::Contraction(c) => {
                 let count = |shape: &[usize]| shape.iter().product::<usize>();
+                let pooled = |d: &ConvDims| match &c.unpooled {
+                    None => Ok(count(&d.output())),
+                    Some(u) if u.dims.image() == d.output() && u.dims.disjoint() && u.fits(d) => {
+                        self.dense(u.arg, DType::U8, count(&u.dims.output()))?;
+                        Ok(count(&u.dims.output()))
+                    }
+                    Some(_) => Err("the unpooled operand does not fit the product".to_owned()),
+                };
                 let (a, b, space) = match c.product {
                     Product::Dot(d) => (d.batch * d.m * d.k, d.batch * d.k * d.n, vec![d.batch, d.m, d.n]),
                     Product::Conv(d) => (count(&d.image()), count(&d.filter()), d.output().to_vec()),
-                    Product::ConvInputGrad(d) => (count(&d.output()), count(&d.filter()), d.image().to_vec()),
-                    Product::ConvFilterGrad(d) => {
-                        (count(&d.image()), count(&d.output()), d.filter().to_vec())
-                    }
+                    Product::ConvInputGrad(d) => (pooled(&d)?, count(&d.filter()), d.image().to_vec()),
+                    Product::ConvFilterGrad(d) => (count(&d.image()), pooled(&d)?, d.filter().to_vec()),
                 };
                 self.dense(c.a, DType::F32, a)?;
                 self.dense(c.b, DType::F32, b)?;

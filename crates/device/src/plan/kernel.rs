@@ -91,6 +91,29 @@ pub struct Epilogue {
     pub pool: Option<PoolEpilogue>,
 }
 
+/// An output gradient given by what it would be unpooled from: mostly exact zeros that need not be multiplied.
+/// The convolution has one group and no column dilation; windows are disjoint, not padded, of at most 16.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unpooled {
+    /// Geometry: its image is the convolution's output.
+    pub dims: PoolDims,
+    /// u8 positions.
+    pub arg: BufferId,
+}
+
+impl Unpooled {
+    /// Whether kernels need to know such an operand for this convolution.
+    pub fn fits(&self, d: &ConvDims) -> bool {
+        let w = [self.dims.rows, self.dims.cols];
+        let unpadded = w.iter().all(|w| w.lo + w.hi == 0);
+        d.groups == 1
+            && d.cols.dilation == 1
+            && unpadded
+            && self.dims.disjoint()
+            && w[0].size * w[1].size <= 16
+    }
+}
+
 /// A product, its epilogue, its result.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Contraction {
@@ -104,6 +127,9 @@ pub struct Contraction {
     pub out: BufferId,
     /// Pieces of the batch with their own partial result (`ConvFilterGrad` only; 1 otherwise).
     pub parts: usize,
+    /// If so, the output-gradient operand (`a` of `ConvInputGrad`, `b` of `ConvFilterGrad`) holds the pooled
+    /// gradient, [n, pooled rows, pooled columns, k].
+    pub unpooled: Option<Unpooled>,
     /// Elementwise continuation.
     pub epilogue: Option<Epilogue>,
 }
@@ -174,7 +200,8 @@ impl Kernel {
             Kernel::Loop(l) => l.body.loads().map(|a| a.buffer).collect(),
             Kernel::Contraction(c) => {
                 let extra = c.epilogue.iter().flat_map(|e| e.body.loads().map(|a| a.buffer));
-                [c.a, c.b].into_iter().chain(extra).collect()
+                let arg = c.unpooled.iter().map(|u| u.arg);
+                [c.a, c.b].into_iter().chain(arg).chain(extra).collect()
             }
             Kernel::Pool(p) => vec![p.x],
             Kernel::Unpool(u) => vec![u.arg, u.dy],
@@ -207,6 +234,9 @@ impl Kernel {
                 f(&mut c.a);
                 f(&mut c.b);
                 f(&mut c.out);
+                if let Some(u) = &mut c.unpooled {
+                    f(&mut u.arg);
+                }
                 if let Some(e) = &mut c.epilogue {
                     e.body.map_loads(|a| f(&mut a.buffer));
                     if let Some(arg) = e.pool.as_mut().and_then(|p| p.arg.as_mut()) {

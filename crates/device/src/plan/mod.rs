@@ -13,7 +13,7 @@ pub use body::{Access, Body, Expr, ExprId};
 pub use check::check;
 pub use kernel::{
     ArgMax, Contraction, DotDims, Epilogue, Kernel, Loop, LoopOut, Pool, PoolEpilogue, PoolKind, Product,
-    Reduce, Unpool,
+    Reduce, Unpool, Unpooled,
 };
 use std::fmt;
 use thalweg_base::DType;

@@ -68,6 +68,10 @@ fn kernel(k: &Kernel, f: &mut Formatter<'_>) -> Result {
                 }
             };
             writeln!(f, "      b{} = {what} of b{}, b{} in {} parts", c.out.0, c.a.0, c.b.0, c.parts)?;
+            if let Some(u) = &c.unpooled {
+                let (w, arg) = (u.dims, u.arg.0);
+                writeln!(f, "        output gradient unpooled by {} {}, positions b{arg}", w.rows, w.cols)?;
+            }
             if let Some(e) = &c.epilogue {
                 body(&e.body, f)?;
                 writeln!(f, "        then e{}", e.value.0)?;

@@ -109,6 +109,39 @@ impl Finish {
         }
     }
 
+    /// Finishes a whole image that was summed elsewhere: `[h, w, c]` plain sums at `at`, in place.
+    ///
+    /// # Safety
+    /// As for [`Finish::apply`].
+    pub unsafe fn image(
+        &self,
+        bases: &Bases,
+        image: usize,
+        [h, w, c]: [usize; 3],
+        at: *mut f32,
+        scratch: *mut u8,
+    ) {
+        // SAFETY: as for this function.
+        unsafe {
+            match &self.rest {
+                Rest::Tape(_) => {
+                    for y in 0..h {
+                        self.apply(bases, [image, y, 0, 0], [w, c], (at.add(y * w * c), c), scratch);
+                    }
+                }
+                Rest::Direct { .. } => {
+                    let store = self.store(bases);
+                    for i in 0..h * w * c {
+                        let bias = if store.bias.is_null() { 0.0 } else { *store.bias.add(i % c) };
+                        let v = *at.add(i) + bias;
+                        // Not `max`: NaN stays NaN.
+                        *at.add(i) = if store.relu && v < 0.0 { 0.0 } else { v };
+                    }
+                }
+            }
+        }
+    }
+
     /// Finishes `height` rows of pixels from row `y` of an image: `[ow, k]` values each, dense at `c`. Pooled,
     /// they end in the contraction's buffer and in that of the positions.
     ///

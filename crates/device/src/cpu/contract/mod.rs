@@ -11,6 +11,7 @@ mod filter;
 mod finish;
 mod peak;
 mod product;
+mod sparse;
 mod tile;
 mod vector;
 
@@ -21,6 +22,7 @@ use dot::Dot;
 use filter::Filter;
 use finish::Finish;
 pub use peak::peak_flops;
+use sparse::{SparseFilter, SparseInput};
 use std::ops::Range;
 
 /// What a worker has at hand while it runs units.
@@ -42,6 +44,8 @@ enum Kind {
     Dot(Dot),
     Conv(Conv),
     Filter(Filter),
+    SparseInput(SparseInput),
+    SparseFilter(SparseFilter),
 }
 
 impl Prepared {
@@ -55,11 +59,19 @@ impl Prepared {
             Product::ConvFilterGrad(d) => d.filter().to_vec(),
         };
         let finish = Finish::new(c.epilogue.as_ref(), &space, c.out, isa);
-        let kind = match &c.product {
-            Product::Dot(d) => Kind::Dot(Dot::new(*d, buffers, finish, isa)),
-            Product::Conv(d) => Kind::Conv(Conv::new(d, Direction::Forward, buffers, finish, isa)),
-            Product::ConvInputGrad(d) => Kind::Conv(Conv::new(d, Direction::InputGrad, buffers, finish, isa)),
-            Product::ConvFilterGrad(d) => Kind::Filter(Filter::new(d, buffers, c.parts, finish, isa)),
+        let kind = match (&c.product, &c.unpooled) {
+            (Product::ConvInputGrad(d), Some(u)) => {
+                Kind::SparseInput(SparseInput::new(d, u, buffers, finish, isa))
+            }
+            (Product::ConvFilterGrad(d), Some(u)) => {
+                Kind::SparseFilter(SparseFilter::new(d, u, buffers, c.parts, isa))
+            }
+            (Product::Dot(d), _) => Kind::Dot(Dot::new(*d, buffers, finish, isa)),
+            (Product::Conv(d), _) => Kind::Conv(Conv::new(d, Direction::Forward, buffers, finish, isa)),
+            (Product::ConvInputGrad(d), None) => {
+                Kind::Conv(Conv::new(d, Direction::InputGrad, buffers, finish, isa))
+            }
+            (Product::ConvFilterGrad(d), None) => Kind::Filter(Filter::new(d, buffers, c.parts, finish, isa)),
         };
         Prepared { kind }
     }
@@ -69,7 +81,8 @@ impl Prepared {
         match &self.kind {
             Kind::Dot(x) => x.shared_bytes(),
             Kind::Conv(x) => x.shared_bytes(),
-            Kind::Filter(_) => 0,
+            Kind::SparseInput(x) => x.shared_bytes(),
+            Kind::Filter(_) | Kind::SparseFilter(_) => 0,
         }
     }
 
@@ -79,6 +92,8 @@ impl Prepared {
             Kind::Dot(x) => x.worker_bytes(),
             Kind::Conv(x) => x.worker_bytes(),
             Kind::Filter(x) => x.worker_bytes(),
+            Kind::SparseInput(x) => x.worker_bytes(),
+            Kind::SparseFilter(x) => x.worker_bytes(),
         }
     }
 
@@ -87,7 +102,8 @@ impl Prepared {
         match &self.kind {
             Kind::Dot(x) => x.pack_units(),
             Kind::Conv(x) => x.pack_units(),
-            Kind::Filter(_) => 0,
+            Kind::SparseInput(x) => x.pack_units(),
+            Kind::Filter(_) | Kind::SparseFilter(_) => 0,
         }
     }
 
@@ -102,7 +118,8 @@ impl Prepared {
             match &self.kind {
                 Kind::Dot(x) => x.pack(units, bases, shared),
                 Kind::Conv(x) => x.pack(units, bases, shared),
-                Kind::Filter(_) => {}
+                Kind::SparseInput(x) => x.pack(units, bases, shared),
+                Kind::Filter(_) | Kind::SparseFilter(_) => {}
             }
         }
     }
@@ -113,6 +130,8 @@ impl Prepared {
             Kind::Dot(x) => x.units(),
             Kind::Conv(x) => x.units(),
             Kind::Filter(x) => x.units(),
+            Kind::SparseInput(x) => x.units(),
+            Kind::SparseFilter(x) => x.units(),
         }
     }
 
@@ -122,7 +141,8 @@ impl Prepared {
         match &self.kind {
             Kind::Dot(x) => x.units_per_image(),
             Kind::Conv(x) => x.units_per_image(),
-            Kind::Filter(_) => 0,
+            Kind::SparseInput(_) => 1,
+            Kind::Filter(_) | Kind::SparseFilter(_) => 0,
         }
     }
 
@@ -140,6 +160,8 @@ impl Prepared {
                 Kind::Dot(x) => x.run(units, desk),
                 Kind::Conv(x) => x.run(units, desk),
                 Kind::Filter(x) => x.run(units, bases, worker),
+                Kind::SparseInput(x) => x.run(units, bases, shared, worker),
+                Kind::SparseFilter(x) => x.run(units, bases, worker),
             }
         }
     }
@@ -157,10 +179,17 @@ impl Prepared {
         images: Range<usize>,
         bases: &Bases,
         _shared: *const u8,
-        _worker: *mut u8,
+        worker: *mut u8,
     ) {
-        let Kind::Filter(x) = &self.kind else { panic!("only a filter gradient has partial results") };
         // SAFETY: as for this function.
-        unsafe { x.run_part(part, images, bases) }
+        unsafe {
+            match &self.kind {
+                Kind::Filter(x) => x.run_part(part, images, bases),
+                Kind::SparseFilter(x) => x.run_part(part, images, bases, worker),
+                Kind::Dot(_) | Kind::Conv(_) | Kind::SparseInput(_) => {
+                    panic!("only a filter gradient has partial results")
+                }
+            }
+        }
     }
 }
