@@ -448,6 +448,7 @@ unsafe fn rows<V: Vector>(
 
 /// `R` rows of `N` vectors in registers, from float `skip` of the rows on; the last vector may be partial.
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "constant indices, so that sums stay in registers")]
 unsafe fn held<V: Vector, const R: usize, const N: usize>(
     g: &Geometry,
     live: &[Live],
