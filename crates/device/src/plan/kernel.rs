@@ -185,6 +185,7 @@ pub struct ArgMax {
 /// A kernel.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[expect(missing_docs, reason = "see the types")]
+#[expect(clippy::large_enum_variant, reason = "a plan has few kernels and is made once")]
 pub enum Kernel {
     Loop(Loop),
     Contraction(Contraction),
