@@ -18,8 +18,6 @@ pub struct Partition {
     /// Per node, the stored or opaque nodes that use it, directly or through nodes computed on the way; and
     /// whether it is itself a root.
     pub users: Vec<BTreeSet<NodeId>>,
-    /// Unpooled gradients that only convolution gradients read, which take them as they were before: not stored.
-    pub absorbed: BTreeSet<NodeId>,
     /// Per node, whether an output or an update is exactly it (through reshapes).
     pub root: Vec<bool>,
 }
@@ -67,7 +65,7 @@ pub fn gradient_operand(op: &Op) -> Option<(usize, &ConvDims)> {
     }
 }
 
-/// Unpoolings that every user can take apart.
+/// Unpoolings that only convolution gradients read, which take what was unpooled instead: they are not stored.
 fn absorbed(g: &Graph, alive: &[NodeId], root: &[bool]) -> BTreeSet<NodeId> {
     let mut found: BTreeSet<NodeId> = alive
         .iter()
@@ -162,7 +160,7 @@ impl Partition {
                 users[i.index()].extend(&through);
             }
         }
-        Partition { stored, users, absorbed, root }
+        Partition { stored, users, root }
     }
 
     /// Cost of one element of each node, operands included that are not stored.

@@ -1,6 +1,6 @@
 //! Makes the sample of CIFAR-10 that is kept beside this file and built into the program.
 //!
-//! Input: the folder of the official binary files (`thalweg get cifar10`). Output, in the folder of this
+//! Input: the folder of the official binary files (`thalweg data get cifar10`). Output, in the folder of this
 //! file: `cifar10-sample.{train,test}.png`, one column of 32 x 32 images, lossless, and
 //! `cifar10-sample.{train,test}.txt`, their labels as one digit each. Invariant: the first 100 (test: 20)
 //! images of every class in the official order, kept in that order; the same files every time.

@@ -177,6 +177,10 @@ impl ArraysBuilder {
 }
 
 impl Dataset for Arrays {
+    fn in_memory(&self) -> bool {
+        true
+    }
+
     fn len(&self) -> usize {
         self.len
     }

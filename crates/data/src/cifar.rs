@@ -135,7 +135,7 @@ pub fn open(dir: &Path, variant: Variant, split: Split) -> Result<Cifar> {
             std::io::ErrorKind::NotFound => DataError::Missing {
                 path: path.clone(),
                 fix: format!(
-                    "run `thalweg get {}`, or give the folder with the official binary files of {}",
+                    "run `thalweg data get {}`, or give the folder with the official binary files of {}",
                     variant.get_name(),
                     variant.title()
                 ),
@@ -184,7 +184,7 @@ pub fn sample(split: Split) -> Result<Cifar> {
         return Err(damaged(format!("{} labels for {:?} pixels", labels.len(), decoded.dimensions())));
     }
     let description = format!(
-        "SAMPLE of CIFAR-10 {split}, {} of {} images, built into thalweg (for the real set: `thalweg get cifar10`)",
+        "SAMPLE of CIFAR-10 {split}, {} of {} images, built into thalweg (for the real set: `thalweg data get cifar10`)",
         labels.len(),
         if split == Split::Train { "50,000" } else { "10,000" },
     );

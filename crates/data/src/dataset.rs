@@ -112,6 +112,11 @@ pub trait Dataset: Send + Sync {
     /// `shape x dtype` bytes.
     fn read(&self, index: usize, out: &mut [&mut [u8]]) -> Result<()>;
 
+    /// Whether `read` only copies memory: then threads that read ahead cost more than they save.
+    fn in_memory(&self) -> bool {
+        false
+    }
+
     /// The class label of an example when it is known without decoding the example; `None` otherwise.
     fn label(&self, _index: usize) -> Option<i64> {
         None

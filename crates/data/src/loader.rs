@@ -19,16 +19,22 @@ use std::thread::{self, JoinHandle};
 /// How a loader works; no choice changes what it yields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoaderOptions {
-    /// Threads that read ahead; 0 reads when a batch is asked for.
+    /// Threads that read ahead; 0 reads when a batch is asked for. [`LoaderOptions::AUTO`]: 0 for a data set in
+    /// memory, 2 for any other.
     pub workers: usize,
     /// Batches that may be ahead of the one last handed out; at least 1 when there are workers.
     pub prefetch: usize,
 }
 
+impl LoaderOptions {
+    /// As many workers as the data set is worth.
+    pub const AUTO: usize = usize::MAX;
+}
+
 impl Default for LoaderOptions {
-    /// Two workers, four batches ahead.
+    /// Workers as the data set is worth, four batches ahead.
     fn default() -> LoaderOptions {
-        LoaderOptions { workers: 2, prefetch: 4 }
+        LoaderOptions { workers: LoaderOptions::AUTO, prefetch: 4 }
     }
 }
 
@@ -93,7 +99,12 @@ impl Loader {
         options: LoaderOptions,
     ) -> Loader {
         let field_bytes = dataset.fields().iter().map(|f| f.bytes()).collect();
-        let options = LoaderOptions { prefetch: options.prefetch.max(1), ..options };
+        let workers = match options.workers {
+            LoaderOptions::AUTO if dataset.in_memory() => 0,
+            LoaderOptions::AUTO => 2,
+            n => n,
+        };
+        let options = LoaderOptions { prefetch: options.prefetch.max(1), workers };
         let state = State {
             next_taken: 0,
             next_out: 0,

@@ -41,6 +41,10 @@ impl LabelledImages {
 }
 
 impl Dataset for LabelledImages {
+    fn in_memory(&self) -> bool {
+        true
+    }
+
     fn len(&self) -> usize {
         self.labels.len()
     }

@@ -96,6 +96,6 @@ fn open_stem(dir: &Path, stem: &str) -> Result<(PathBuf, Box<dyn Read>)> {
             Err(e) => return Err(DataError::io("open", &path)(e)),
         }
     }
-    let fix = "run `thalweg get mnist`, or give the folder with the idx files (plain or .gz)".to_owned();
+    let fix = "run `thalweg data get mnist`, or give the folder with the idx files (plain or .gz)".to_owned();
     Err(DataError::Missing { path: dir.join(stem), fix })
 }

@@ -71,6 +71,10 @@ impl Subset {
 }
 
 impl Dataset for Subset {
+    fn in_memory(&self) -> bool {
+        self.source.in_memory()
+    }
+
     fn len(&self) -> usize {
         self.indices.len()
     }

@@ -114,7 +114,7 @@ fn bad_cifar_files_are_named() {
     );
     fs::remove_file(&path).unwrap();
     let error = cifar_error(dir.path());
-    assert!(error.contains("data_batch_2.bin is not there; run `thalweg get cifar10`"), "{error}");
+    assert!(error.contains("data_batch_2.bin is not there; run `thalweg data get cifar10`"), "{error}");
 }
 
 #[test]
@@ -165,7 +165,10 @@ fn mnist_is_read_plain_or_gzipped() {
         assert_eq!(set.label(2), Some(9));
         assert_eq!(set.class_names()[3], "3");
         let error = open_named("mnist", root.path(), Split::Train).err().unwrap().to_string();
-        assert!(error.contains("train-images-idx3-ubyte is not there; run `thalweg get mnist`"), "{error}");
+        assert!(
+            error.contains("train-images-idx3-ubyte is not there; run `thalweg data get mnist`"),
+            "{error}"
+        );
     }
 }
 
@@ -224,7 +227,7 @@ fn names_lead_to_data_sets() {
     let root = tempdir().unwrap();
     assert_eq!(open_named("cifar10-sample", root.path(), Split::Test).unwrap().len(), 200);
     let error = |name| open_named(name, root.path(), Split::Train).err().unwrap().to_string();
-    assert!(error("cifar100").contains("run `thalweg get cifar100`"));
+    assert!(error("cifar100").contains("run `thalweg data get cifar100`"));
     assert!(error("cifar").contains("'cifar' is not a known data set"));
     assert!("validation".parse::<Split>().is_err());
     assert!(thalweg_data::default_root().is_absolute());
