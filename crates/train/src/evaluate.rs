@@ -20,12 +20,12 @@ use thalweg_nn::metrics;
 /// Examples in a step of evaluation and prediction unless said otherwise: Keras' default.
 pub const BATCH_SIZE: usize = 32;
 
-/// Calls `each` with every batch of a data set, in order.
+/// Calls `each` with every batch of a data set, in order; `each` says whether to go on.
 fn batches(
     data: &Arc<dyn Dataset>,
     batch_size: usize,
     options: LoaderOptions,
-    mut each: impl FnMut(&Batch, usize, usize) -> Result<()>,
+    mut each: impl FnMut(&Batch, usize, usize) -> Result<bool>,
 ) -> Result<()> {
     if data.is_empty() {
         return Err(TrainError::argument(format!("{} has no examples", data.describe())));
@@ -37,7 +37,9 @@ fn batches(
     let mut loader = Loader::new(Arc::clone(data), order, batch_size, options);
     let (mut index, count) = (0, loader.batches());
     while let Some(batch) = loader.next_batch()? {
-        each(&batch, index, count)?;
+        if !each(&batch, index, count)? {
+            break;
+        }
         loader.recycle(batch);
         index += 1;
     }
@@ -52,6 +54,12 @@ pub(crate) fn reset_metrics(session: &mut Session, logs: &[String]) -> Result<()
         session.write_scalar(&count, 0.0)?;
     }
     Ok(())
+}
+
+/// The sums of all metrics as they are, by state.
+pub(crate) fn metric_sums(session: &mut Session, logs: &[String]) -> Result<Vec<(String, f64)>> {
+    let names = logs.iter().map(|log| metric_names(log)).flat_map(|(total, count)| [total, count]);
+    names.map(|name| session.read_scalar(&name).map(|sum| (name, sum))).collect()
 }
 
 /// The means of all metrics so far.
@@ -127,14 +135,31 @@ impl Model {
         options: LoaderOptions,
         observer: &mut Option<Box<dyn Observer>>,
     ) -> Result<Logs> {
+        let judged = self.evaluate_until(data, batch_size, options, observer, &|| false)?;
+        judged.ok_or_else(|| TrainError::argument("evaluation was interrupted"))
+    }
+
+    /// The same; nothing where `stop` says, before some batch, that it is enough.
+    pub(crate) fn evaluate_until(
+        &mut self,
+        data: &Arc<dyn Dataset>,
+        batch_size: usize,
+        options: LoaderOptions,
+        observer: &mut Option<Box<dyn Observer>>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<Logs>> {
         let spec = self.program_spec(&**data, batch_size, false, 0)?;
         let mut feed = self.feed(spec.wiring.clone(), &[])?;
         self.declare_states(true)?;
         let logs = self.log_names()?;
         reset_metrics(self.session()?, &logs)?;
         let mut programs = Programs::new(Kind::Evaluate, spec);
-        let mut told = Instant::now();
+        let (mut told, mut stopped) = (Instant::now(), false);
         batches(data, batch_size, options, |batch, index, count| {
+            if stop() {
+                stopped = true;
+                return Ok(false);
+            }
             feed.check(batch, &**data, |place| index * batch_size + place)?;
             let program = programs.get(self, batch.size)?;
             let session = self.session()?;
@@ -146,9 +171,12 @@ impl Model {
                 told = Instant::now();
                 observer.event(&Event::Evaluating { step: index + 1, steps: count });
             }
-            Ok(())
+            Ok(true)
         })?;
-        read_metrics(self.session()?, &logs)
+        if stopped {
+            return Ok(None);
+        }
+        read_metrics(self.session()?, &logs).map(Some)
     }
 
     /// The model's outputs for every example: one tensor [n, ..] per output.
@@ -182,7 +210,7 @@ impl Model {
             feed.write(self.session()?, &program, batch)?;
             self.session()?.run(&program)?;
             let outputs = self.outputs(&program)?;
-            each(batch, outputs)
+            each(batch, outputs).map(|()| true)
         })
     }
 

@@ -22,6 +22,16 @@ pub(crate) struct Position {
     pub batch: usize,
 }
 
+/// What a checkpoint says beside what it puts into the model and the callbacks.
+pub(crate) struct Resumed {
+    pub position: Position,
+    pub history: History,
+    /// Seconds trained before.
+    pub seconds: f64,
+    /// Why a callback had ended training, if one had.
+    pub stopped: Option<String>,
+}
+
 /// Writes a checkpoint.
 pub(crate) fn write(
     desk: &mut Desk<'_>,
@@ -57,7 +67,7 @@ pub(crate) fn read(
     path: &Path,
     callbacks: &mut [Box<dyn Callback>],
     settings: &Settings,
-) -> Result<(Position, History, f64)> {
+) -> Result<Resumed> {
     let mut reader = ModelReader::open(path)?;
     let saved = reader.info().model.clone();
     if saved != desk.model.info.model {
@@ -121,7 +131,8 @@ pub(crate) fn read(
     for (want, value) in list.iter().zip(states) {
         session.write_state(&want.name, value)?;
     }
-    Ok((Position { epoch: trainer.epoch, batch: trainer.batch }, history, trainer.seconds))
+    let position = Position { epoch: trainer.epoch, batch: trainer.batch };
+    Ok(Resumed { position, history, seconds: trainer.seconds, stopped: trainer.stopped })
 }
 
 /// What a data set is, wherever it lies: its fields, and a sum over up to 16 examples spread over it.

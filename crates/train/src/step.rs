@@ -153,16 +153,16 @@ pub fn training(plans: Plans<'_>, optimizer: &Optimizer) -> Result<Graph> {
     let one = b.g.constant_of(DType::I32, 1.0);
     let next = b.g.add(b.iteration, one);
     b.guarded(ok, b.iteration, next);
-    b.metrics(&forward, &losses, loss, Some(ok));
+    b.metrics(&losses, loss, Some(ok));
     Ok(b.g)
 }
 
 /// The evaluation step: only metrics change.
 pub fn evaluation(plans: Plans<'_>) -> Graph {
     let mut b = Builder::new(plans, false);
-    let (forward, losses) = b.forward_and_losses(false);
+    let (_, losses) = b.forward_and_losses(false);
     let loss = b.weighted_sum(&losses);
-    b.metrics(&forward, &losses, loss, None);
+    b.metrics(&losses, loss, None);
     b.g
 }
 
@@ -292,7 +292,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Sums of the loss (each batch by its size, as Keras' loss tracker) and of every metric.
-    fn metrics(&mut self, _forward: &Forward, nodes: &[GoalNodes], loss: NodeId, ok: Option<NodeId>) {
+    fn metrics(&mut self, nodes: &[GoalNodes], loss: NodeId, ok: Option<NodeId>) {
         self.g.set_scope("metrics");
         self.track("loss", loss, ok);
         for (n, goal) in nodes.iter().zip(self.plans.goals) {

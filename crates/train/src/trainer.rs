@@ -7,7 +7,7 @@
 use crate::callbacks::{CSVLogger, Callback, EpochContext, TensorBoard, TrainContext, Training};
 use crate::desk::Desk;
 use crate::diagnose::{Origin, origin};
-use crate::evaluate::{Programs, read_metrics, reset_metrics};
+use crate::evaluate::{Programs, metric_sums, read_metrics, reset_metrics};
 use crate::events::{Event, REPORT_EVERY};
 use crate::feed::Feed;
 use crate::files::{Settings, TrainerState};
@@ -71,6 +71,8 @@ struct Run<'m> {
     started: Instant,
     /// Seconds before this run, where it goes on.
     earlier: f64,
+    /// Why a callback ended training, once one has.
+    stopped: Option<String>,
 }
 
 impl<'m> Run<'m> {
@@ -134,6 +136,7 @@ impl<'m> Run<'m> {
             last_checkpoint: now,
             started: now,
             earlier: 0.0,
+            stopped: None,
         })
     }
 
@@ -144,10 +147,14 @@ impl<'m> Run<'m> {
         self.desk.model.declare_states(false)?;
         if let Some(path) = self.fit.resume.clone() {
             let (desk, callbacks) = (&mut self.desk, &mut self.callbacks);
-            (at, self.history, self.earlier) = resume::read(desk, &path, callbacks, &self.settings)?;
+            let resumed = resume::read(desk, &path, callbacks, &self.settings)?;
+            (at, self.history) = (resumed.position, resumed.history);
+            (self.earlier, self.stopped) = (resumed.seconds, resumed.stopped);
         }
+        // A run that failed elsewhere may have left a bad step behind that nobody looked at.
+        self.desk.model.session()?.write_scalar(BAD_STEP, -1.0)?;
         self.begin(at)?;
-        let mut stop: Option<String> = None;
+        let mut stop = self.stopped.clone();
         while at.epoch < self.fit.epochs && stop.is_none() {
             let began = Instant::now();
             let epochs = self.fit.epochs;
@@ -169,7 +176,9 @@ impl<'m> Run<'m> {
                 Ended::Interrupted => return self.interrupted(at),
             };
             let trained = began.elapsed().as_secs_f64();
-            let logs = self.end_epoch(at.epoch, logs, &mut stop)?;
+            let Some(logs) = self.end_epoch(at.epoch, logs, &mut stop)? else {
+                return self.interrupted(at);
+            };
             at = Position { epoch: at.epoch + 1, batch: 0 };
             let examples = (steps - done) * self.fit.batch_size;
             self.desk.tell(&Event::EpochEnd {
@@ -181,6 +190,7 @@ impl<'m> Run<'m> {
             });
             self.desk.model.info.provenance.epochs = at.epoch;
             self.history.epochs.push(logs);
+            self.stopped.clone_from(&stop);
             self.write_checkpoint(at)?;
             if let (Some(folder), Some(logs)) = (&self.desk.folder, self.history.last()) {
                 folder.log_epoch(at.epoch - 1, epochs, began.elapsed().as_secs_f64(), logs);
@@ -294,7 +304,7 @@ impl<'m> Run<'m> {
         let (mut told, mut told_at) = (Instant::now(), at.batch);
         loop {
             let Some(batch) = loader.next_batch()? else {
-                match self.look(at, &order, base)? {
+                match self.look(at, base)? {
                     None => break,
                     Some(ended) => match self.handle_bad(ended, at, &order, &mut base)? {
                         Some(ended) => return Ok(ended),
@@ -318,7 +328,7 @@ impl<'m> Run<'m> {
             if !(report || interrupted || checkpoint) {
                 continue;
             }
-            if let Some(bad) = self.look(at, &order, base)? {
+            if let Some(bad) = self.look(at, base)? {
                 match self.handle_bad(bad, at, &order, &mut base)? {
                     Some(ended) => return Ok(ended),
                     None => loader = self.loader(&order, at.batch),
@@ -361,7 +371,7 @@ impl<'m> Run<'m> {
     }
 
     /// The batch whose loss was not finite, if there was one since the last look.
-    fn look(&mut self, at: &Position, _order: &[u32], base: (usize, usize)) -> Result<Option<usize>> {
+    fn look(&mut self, at: &Position, base: (usize, usize)) -> Result<Option<usize>> {
         let bad = self.desk.model.session()?.read_scalar(BAD_STEP)?;
         let batch = (bad >= 0.0).then(|| base.1 + (bad as usize).saturating_sub(base.0));
         Ok(batch.map(|b| b.min(at.batch.saturating_sub(1))))
@@ -408,12 +418,21 @@ impl<'m> Run<'m> {
         }
     }
 
-    /// Validation, callbacks.
-    fn end_epoch(&mut self, epoch: usize, mut logs: Logs, stop: &mut Option<String>) -> Result<Logs> {
+    /// Validation, callbacks. Nothing where validation was interrupted: it is done again when training goes on.
+    fn end_epoch(&mut self, epoch: usize, mut logs: Logs, stop: &mut Option<String>) -> Result<Option<Logs>> {
         if let Some(validation) = &self.validation {
             let batch = self.fit.validation_batch_size.unwrap_or(self.fit.batch_size);
+            let sums = metric_sums(self.desk.model.session()?, &self.log_names)?;
             let Desk { model, observer, .. } = &mut self.desk;
-            let judged = model.evaluate_watched(validation, batch, self.fit.loader, observer)?;
+            let flag = self.fit.interrupt.as_deref();
+            let interrupted = || flag.is_some_and(|f| f.load(Ordering::Relaxed));
+            let judged = model.evaluate_until(validation, batch, self.fit.loader, observer, &interrupted)?;
+            let Some(judged) = judged else {
+                // Both sides use the same sums: those of the epoch are what a resumed run must find.
+                let session = model.session()?;
+                sums.iter().try_for_each(|(name, sum)| session.write_scalar(name, *sum))?;
+                return Ok(None);
+            };
             judged.iter().for_each(|(name, value)| logs.set(&format!("val_{name}"), value));
         }
         logs.set("learning_rate", self.desk.learning_rate()?);
@@ -421,7 +440,7 @@ impl<'m> Run<'m> {
             let training = &mut self.desk;
             callback.on_epoch_end(&mut EpochContext { epoch, logs: &mut logs, stop, training })?;
         }
-        Ok(logs)
+        Ok(Some(logs))
     }
 
     fn is_interrupted(&self) -> bool {
@@ -442,6 +461,7 @@ impl<'m> Run<'m> {
             settings: self.settings.clone(),
             history: self.history.to_json(),
             callbacks: Vec::new(),
+            stopped: self.stopped.clone(),
             seconds: self.seconds(),
         };
         resume::write(&mut self.desk, &path, &self.callbacks, trainer)?;

@@ -23,6 +23,9 @@ pub struct TrainerState {
     pub history: Value,
     /// Each callback's name and state.
     pub callbacks: Vec<(String, Value)>,
+    /// Why a callback ended training after the last epoch, if one did: going on ends there too.
+    #[serde(default)]
+    pub stopped: Option<String>,
     /// Seconds trained.
     pub seconds: f64,
 }
@@ -122,6 +125,7 @@ mod tests {
                 settings,
                 history: serde_json::json!([{"loss": 0.1f32, "lr": 1e-300}]),
                 callbacks: vec![("EarlyStopping".into(), serde_json::json!({"wait": 1}))],
+                stopped: Some("enough".into()),
                 seconds: 0.1 + 0.2,
             },
             states: vec![(

@@ -139,3 +139,44 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
         assert_eq!(model.weights_sha256().unwrap(), sum, "checkpoint {n}");
     }
 }
+
+/// An interruption while the validation data are read ends at once, and going on is the uninterrupted run.
+#[test]
+fn validation_is_interrupted_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = folder.path().join("last.safetensors");
+    let mut whole = new_model();
+    let history = whole.fit(blobs(45, 3, 1), fit(EPOCHS)).unwrap().history;
+    // Validation reads 20 examples an epoch: once in its first batch, once in its last one of the last epoch.
+    for reads in [3, 20 * EPOCHS - 14] {
+        let flag = Arc::new(AtomicBool::new(false));
+        let left = AtomicUsize::new(reads);
+        let validation = Arc::new(Fuse { data: blobs(20, 3, 5), left, flag: flag.clone() });
+        let mut first = new_model();
+        let stopping = fit(EPOCHS).validation_data(validation).interrupt(flag).checkpoint_to(&checkpoint);
+        let fitted = first.fit(blobs(45, 3, 1), stopping).unwrap();
+        assert_eq!(fitted.end, End::Interrupted(Some(checkpoint.clone())), "{reads}");
+        assert_eq!(fitted.history.epochs.len(), (reads - 1) / 20, "{reads}");
+        let mut second = new_model();
+        let fitted = second.fit(blobs(45, 3, 1), fit(EPOCHS).resume(&checkpoint)).unwrap();
+        assert_eq!(fitted.history, history, "{reads}");
+        assert_eq!(second.weights_sha256().unwrap(), whole.weights_sha256().unwrap(), "{reads}");
+    }
+}
+
+/// What a callback has ended stays ended: a run killed after its last checkpoint is not trained further.
+#[test]
+fn a_stopped_run_stays_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = folder.path().join("last.safetensors");
+    let stopping = |epochs| {
+        let callback = EarlyStopping::new("loss").min_delta(10.0).patience(2).restore_best_weights(true);
+        Fit::epochs(epochs).batch_size(8).callback(callback).checkpoint_to(&checkpoint)
+    };
+    let mut whole = new_model();
+    let ended = whole.fit(blobs(45, 3, 1), stopping(9)).unwrap();
+    let mut again = new_model();
+    let resumed = again.fit(blobs(45, 3, 1), stopping(9).resume(&checkpoint)).unwrap();
+    assert_eq!((resumed.history, resumed.end), (ended.history, ended.end));
+    assert_eq!(again.weights_sha256().unwrap(), whole.weights_sha256().unwrap());
+}
