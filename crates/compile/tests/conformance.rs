@@ -14,7 +14,7 @@ use thalweg_testkit::{
 
 fn run(device: &mut dyn Device, graph: &Graph, feeds: &Feeds) -> Results {
     let plan = Arc::new(compile(graph, &Options::default()).plan);
-    run_plan(device, &plan, graph, feeds).unwrap()
+    run_plan(device, &plan, graph, feeds).expect("it runs")
 }
 
 /// The suite.
@@ -34,7 +34,7 @@ fn every_gradient(device: &mut dyn Device) {
         let ty = g.ty(y).clone();
         let weight = g.input("g", ty.clone());
         let weighted = g.mul(y, weight);
-        for (i, d) in gradients(&mut g, weighted, &x).unwrap().into_iter().enumerate() {
+        for (i, d) in gradients(&mut g, weighted, &x).expect("a gradient").into_iter().enumerate() {
             g.output(&format!("d{i}"), d);
         }
         let mut feeds = operands(&case, i as u64);
@@ -80,7 +80,7 @@ fn gradients_behind_pools(device: &mut dyn Device) {
         let y = g.relu(y);
         let y = g.op(Op::Pool(PoolKind::Max, pool), &[y]);
         let y = g.mul(y, weight);
-        let grads = gradients(&mut g, y, &[x, filter]).unwrap();
+        let grads = gradients(&mut g, y, &[x, filter]).expect("gradients");
         g.output("dx", grads[0]);
         g.output("dfilter", grads[1]);
         let types: Vec<Type> = g.inputs.iter().map(|i| i.ty.clone()).collect();
@@ -110,11 +110,11 @@ fn memory_is_given_back(device: &mut dyn Device) {
     let (graph, _) = thalweg_testkit::random_graph(7);
     let plan = Arc::new(compile(&graph, &Options::default()).plan);
     let before = device.memory().allocated;
-    let storage: Vec<_> = plan.bindings.iter().map(|b| device.allocate(b.bytes()).unwrap()).collect();
+    let storage: Vec<_> = plan.bindings.iter().map(|b| device.allocate(b.bytes()).expect("memory")).collect();
     let bindings: usize =
         [Role::State, Role::Input, Role::Output].into_iter().map(|r| plan.binding_bytes(r)).sum();
     assert_eq!(device.memory().allocated - before, bindings);
-    let program = device.load(Arc::clone(&plan), &storage).unwrap();
+    let program = device.load(Arc::clone(&plan), &storage).expect("a good plan");
     assert!(device.memory().arena >= plan.arena);
     device.unload(program);
     storage.into_iter().for_each(|a| device.free(a));

@@ -63,14 +63,14 @@ impl Net {
         let &[n, h, w, c] = self.g.shape(x) else { panic!("not an image") };
         let padding = if size > 1 { Padding::Same } else { Padding::Valid };
         let geometry = Geometry { size: (size, size), strides: (stride, stride), dilation: (1, 1), padding };
-        let d = geometry.conv([n, h, w, c], k, groups).unwrap();
+        let d = geometry.conv([n, h, w, c], k, groups).expect("a window fits");
         let fan = (size * size * c / groups) as f64;
         let filter = self.weight(&d.filter(), (3.0 / fan).sqrt());
         self.g.op(Op::Conv(d), &[x, filter])
     }
 
     fn bias(&mut self, x: NodeId) -> NodeId {
-        let c = self.g.shape(x).last().copied().unwrap();
+        let c = self.g.shape(x).last().copied().expect("has channels");
         let b = self.weight(&[c], 0.1);
         self.g.add(x, b)
     }
@@ -92,7 +92,7 @@ impl Net {
     fn pool(&mut self, x: NodeId, size: usize, stride: usize, padding: Padding) -> NodeId {
         let &[n, h, w, c] = self.g.shape(x) else { panic!("not an image") };
         let geometry = Geometry { size: (size, size), strides: (stride, stride), dilation: (1, 1), padding };
-        self.g.max_pool(x, geometry.pool([n, h, w, c]).unwrap())
+        self.g.max_pool(x, geometry.pool([n, h, w, c]).expect("a window fits"))
     }
 
     fn dense(&mut self, x: NodeId, units: usize) -> NodeId {
@@ -133,7 +133,7 @@ impl Net {
     fn train(mut self, loss: NodeId) -> (Graph, Feeds) {
         self.g.output("loss", loss);
         let weights = std::mem::take(&mut self.weights);
-        let grads = gradients(&mut self.g, loss, &weights).unwrap();
+        let grads = gradients(&mut self.g, loss, &weights).expect("all is differentiable");
         let magnitude = self.g.abs(loss);
         let most = self.g.constant(1e30);
         let fine = self.g.lt(magnitude, most);
@@ -258,7 +258,7 @@ fn seed(n: usize) -> (Graph, Feeds) {
     for k in [32, 17] {
         let &[n, h, w, c] = net.g.shape(y) else { panic!("not an image") };
         let geometry = Geometry { size: (3, 3), strides: (1, 1), dilation: (1, 1), padding: Padding::Valid };
-        let d = geometry.conv([n, h, w, c], k, 1).unwrap();
+        let d = geometry.conv([n, h, w, c], k, 1).expect("a window fits");
         let filter = net.weight(&d.filter(), (1.0 / (3 * c) as f64).sqrt());
         y = net.g.op(Op::Conv(d), &[y, filter]);
         y = net.bias(y);
@@ -278,9 +278,9 @@ fn seed(n: usize) -> (Graph, Feeds) {
 fn check(what: &str, n: usize, (graph, feeds): &(Graph, Feeds)) -> bool {
     let plan = Arc::new(compile(graph, &Options::default()).plan);
     let run = |threads| -> Results {
-        let mut device = CpuDevice::new(Some(threads), None).unwrap();
+        let mut device = CpuDevice::new(Some(threads), None).expect("threads");
         let device: &mut dyn Device = &mut device;
-        run_plan(device, &plan, graph, feeds).unwrap()
+        run_plan(device, &plan, graph, feeds).expect("it runs")
     };
     let found = run(1);
     if let Err(problem) = compare_results(&run_reference(graph, feeds), &found, Tolerance::GRAPH) {
