@@ -28,7 +28,9 @@ pub use config::{LayerConfig, ModelConfig, TensorRef};
 pub use error::{LayerError, NnError, batched};
 pub use initializers::Initializer;
 pub use layers::{AnyLayer, Layer};
-pub use network::{Forward, ForwardArgs, InputInfo, Network, OutputInfo, Summary, SummaryRow, Weight};
+pub use network::{
+    Adapting, Forward, ForwardArgs, InputInfo, Network, OutputInfo, Summary, SummaryRow, Weight,
+};
 
 /// The extents of one example, without the batch axis.
 pub type Shape = Vec<usize>;

@@ -21,7 +21,7 @@ use thalweg_nn::metrics;
 pub const BATCH_SIZE: usize = 32;
 
 /// Calls `each` with every batch of a data set, in order; `each` says whether to go on.
-fn batches(
+pub(crate) fn batches(
     data: &Arc<dyn Dataset>,
     batch_size: usize,
     options: LoaderOptions,

@@ -18,6 +18,7 @@
 //! # }
 //! ```
 
+mod adapt;
 pub mod callbacks;
 mod compile;
 mod desk;

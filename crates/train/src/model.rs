@@ -234,6 +234,18 @@ impl Model {
         Ok(())
     }
 
+    /// Sets one weight, by its index in the network's order.
+    pub(crate) fn set_weight(&mut self, index: usize, values: &[f32]) -> Result<()> {
+        let weight = &self.network.weights()[index];
+        let tensor = Tensor::f32(&weight.shape, values)
+            .ok_or_else(|| TrainError::argument(format!("weight '{}' is {:?}", weight.path, weight.shape)))?;
+        match &mut self.session {
+            None => self.weights[index] = tensor,
+            Some(session) => session.write_state(&weight.path, &tensor)?,
+        }
+        Ok(())
+    }
+
     /// Takes over the weights of a file whose names and shapes are this model's.
     pub fn load_weights(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let values = ModelReader::open(path.as_ref())?.weights(&specs(&self.network))?;
@@ -321,14 +333,7 @@ impl Model {
     pub fn graph(&self, kind: Kind, of: &ProgramSpec) -> Result<Graph> {
         let empty = Vec::new();
         let goals = self.compiled.as_ref().map_or(&empty, |c| &c.goals);
-        let plans = Plans {
-            network: &self.network,
-            goals,
-            wiring: &of.wiring,
-            batch: of.batch,
-            weighted: of.weighted,
-            seed: of.seed,
-        };
+        let plans = Plans::of(&self.network, goals, of);
         if kind != Kind::Predict {
             self.compiled()?;
         }
@@ -345,12 +350,24 @@ impl Model {
         if kind != Kind::Predict {
             self.declare_states(kind == Kind::Evaluate)?;
         }
-        let key = format!("b{}{} {:?} s{}", of.batch, if of.weighted { "w" } else { "" }, of.wiring, of.seed);
+        self.program_of(kind, "", of, |model| model.graph(kind, of))
+    }
+
+    /// The loaded program that `what` and `of` name; of the graph that `build` makes when it is asked for first.
+    pub(crate) fn program_of(
+        &mut self,
+        kind: Kind,
+        what: &str,
+        of: &ProgramSpec,
+        build: impl FnOnce(&Model) -> Result<Graph>,
+    ) -> Result<Loaded> {
+        let weighted = if of.weighted { "w" } else { "" };
+        let key = format!("{what}b{}{weighted} {:?} s{}", of.batch, of.wiring, of.seed);
         self.session()?;
         let Some(mut session) = self.session.take() else {
             return Err(TrainError::argument("the device is gone"));
         };
-        let loaded = session.program(kind, &key, || self.graph(kind, of));
+        let loaded = session.program(kind, &key, || build(self));
         self.session = Some(session);
         loaded
     }

@@ -8,6 +8,7 @@
 
 use crate::Result;
 use crate::compile::Goal;
+use crate::model::ProgramSpec;
 use crate::wiring::{Wire, Wiring};
 use thalweg_base::DType;
 use thalweg_graph::{Graph, NodeId, Type, gradients};
@@ -39,6 +40,14 @@ pub struct Plans<'a> {
     pub weighted: bool,
     /// Key of random numbers.
     pub seed: u64,
+}
+
+impl<'a> Plans<'a> {
+    /// Those of a program.
+    pub(crate) fn of(network: &'a Network, goals: &'a [Goal], spec: &'a ProgramSpec) -> Plans<'a> {
+        let ProgramSpec { wiring, batch, weighted, seed } = spec;
+        Plans { network, goals, wiring, batch: *batch, weighted: *weighted, seed: *seed }
+    }
 }
 
 /// A graph being built, with what all kinds share.
@@ -173,6 +182,17 @@ pub fn prediction(plans: Plans<'_>) -> Graph {
     let forward = b.forward(&inputs, false);
     for (info, &node) in plans.network.outputs().iter().zip(&forward.outputs) {
         b.g.output(&format!("output/{}", info.name), node);
+    }
+    b.g
+}
+
+/// What the network computes, in evaluation, up to the tensor of that name: output `value`.
+pub(crate) fn tap(plans: Plans<'_>, tensor: &str) -> Graph {
+    let mut b = Builder::new(plans, false);
+    let inputs = b.inputs();
+    let forward = b.forward(&inputs, false);
+    if let Some((_, node)) = forward.layer_outputs.iter().find(|(name, _)| name == tensor) {
+        b.g.output("value", *node);
     }
     b.g
 }

@@ -26,12 +26,36 @@ layer! {
 }
 
 impl Normalization {
-    /// Per-example axes with statistics of their own, ascending, or `None` where one does not exist.
+    /// Per-example axes with statistics of their own, ascending, or `None` where one does not exist or comes
+    /// twice.
     fn own_axes(&self, rank: usize) -> Option<Vec<usize>> {
         let axes = self.axis.0.iter().flatten().map(|&a| super::axis_of(a, rank));
         let mut axes: Vec<usize> = axes.collect::<Option<_>>()?;
         axes.sort_unstable();
-        Some(axes)
+        axes.windows(2).all(|w| w[0] != w[1]).then_some(axes)
+    }
+
+    /// Whether its statistics are weights, which adapting sets, and not arguments.
+    pub fn adapts(&self) -> bool {
+        self.mean.0.is_none()
+    }
+
+    /// For every element of an example of an accepted shape, which element of the statistics it belongs to.
+    pub fn places(&self, shape: &[usize]) -> Vec<usize> {
+        let own = self.own_axes(shape.len()).unwrap_or_default();
+        let elements = 0..shape.iter().product();
+        let place = |element: usize| {
+            let (mut rest, mut place, mut step) = (element, 0, 1);
+            for axis in (0..shape.len()).rev() {
+                if own.contains(&axis) {
+                    place += rest % shape[axis] * step;
+                    step *= shape[axis];
+                }
+                rest /= shape[axis];
+            }
+            place
+        };
+        elements.map(place).collect()
     }
 
     /// The example's shape with 1 where the axis shares its statistics, or `None` where an axis does not exist.
@@ -55,7 +79,8 @@ impl Layer for Normalization {
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, LayerError> {
         let shape = self.single(inputs)?;
         let Some(statistics) = self.statistics(shape) else {
-            return Err(self.refuse(inputs, "an axis of `axis` does not exist (the batch is axis 0)"));
+            let fix = "an axis of `axis` does not exist or comes twice (the batch is axis 0)";
+            return Err(self.refuse(inputs, fix));
         };
         let want: usize = statistics.iter().product();
         for (name, values) in [("mean", &self.mean), ("variance", &self.variance)] {

@@ -53,6 +53,21 @@ pub struct Weight {
     pub trainable: bool,
 }
 
+/// A Normalization layer that takes its statistics from data.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Adapting {
+    /// Its name.
+    pub layer: String,
+    /// The tensor that it normalises, as [`Forward::layer_outputs`] calls it.
+    pub input: String,
+    /// Per element of an example of that tensor, which element of the statistics it belongs to.
+    pub places: Vec<usize>,
+    /// Index of its mean among the weights.
+    pub mean: usize,
+    /// Index of its variance among the weights.
+    pub variance: usize,
+}
+
 /// A layer with its place in the weights.
 #[derive(Clone, Debug)]
 struct NamedLayer {
@@ -126,6 +141,23 @@ impl Network {
             .zip(&self.weights)
             .map(|(stream, w)| w.initializer.fill(&w.shape, &mut Sequence::new(seed, stream, 0)))
             .collect()
+    }
+
+    /// The Normalization layers whose statistics come from data, in the order of computation.
+    pub fn adapting(&self) -> Vec<Adapting> {
+        let mut found: Vec<Adapting> = Vec::new();
+        for site in &self.calls {
+            let named = &self.layers[site.layer];
+            let AnyLayer::Normalization(layer) = &named.layer else { continue };
+            let &[input] = site.inputs.as_slice() else { continue };
+            if !layer.adapts() || found.iter().any(|a| a.layer == named.name) {
+                continue;
+            }
+            let places = layer.places(&self.calls[input].shape);
+            let (input, mean) = (self.tensor_name(input), named.weights.start);
+            found.push(Adapting { layer: named.name.clone(), input, places, mean, variance: mean + 1 });
+        }
+        found
     }
 
     /// Sets whether the weights of the layers whose names match `pattern` (`*` stands for anything) learn;

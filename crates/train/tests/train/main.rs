@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod adapting;
 mod bad_values;
 mod devices;
 mod interpreted;
