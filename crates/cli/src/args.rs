@@ -227,6 +227,12 @@ pub struct PlanArgs {
     /// Examples per step, instead of the recipe's
     #[arg(long, value_name = "N", value_parser = positive)]
     pub batch_size: Option<usize>,
+    /// The device it is for
+    #[arg(long, value_name = "D", default_value = "auto")]
+    pub device: String,
+    /// Worker threads, instead of one per core
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub threads: Option<usize>,
     /// What to plan; default: all three
     #[arg(long, value_enum)]
     pub what: Option<What>,

@@ -6,9 +6,10 @@ use crate::error::Result;
 use crate::recipe::Recipe;
 use crate::show::{Console, Table, grouped, short_bytes, short_flops};
 use serde_json::json;
+use std::sync::Arc;
 use thalweg::compile::{Options, compile};
-use thalweg::device::Host;
 use thalweg::device::plan::{Plan, Role, Stage};
+use thalweg::device::{MemoryUse, open};
 
 /// Runs it.
 pub fn plan(args: &PlanArgs, console: &Console) -> Result<()> {
@@ -16,30 +17,32 @@ pub fn plan(args: &PlanArgs, console: &Console) -> Result<()> {
     let batch = args.batch_size.unwrap_or(recipe.fit.batch_size);
     let model = prepare::model_of(&recipe, recipe.fit.seed)?;
     let blank = prepare::blank(&recipe)?;
-    let workers = Host::read().cores;
+    let device = open(&args.device, args.threads)?;
+    let info = device.info();
     let all = [What::Train, What::Evaluate, What::Predict];
-    let mut columns: Vec<[String; 8]> = Vec::new();
+    let mut columns: Vec<[String; 9]> = Vec::new();
     let mut heads = vec![""];
     for what in all.into_iter().filter(|w| args.what.is_none_or(|only| only == *w)) {
         let spec = prepare::spec(&model, what, &blank, batch)?;
         let kind = prepare::kind(what);
         let graph = model.graph(kind, &spec)?;
-        let plan = compile(&graph, &Options { name: kind.name().into(), explain: false }).plan;
-        let needs = Needs::of(&plan, workers);
+        let plan = Arc::new(compile(&graph, &Options { name: kind.name().into(), explain: false }).plan);
+        let needs = Needs::of(&plan, device.needs(&[Arc::clone(&plan)]));
         heads.push(kind.name());
         columns.push(needs.cells());
         console.event(&json!({
             "event": "plan", "what": kind.name(), "batch_size": batch, "peak_bytes": needs.peak(),
             "state_bytes": needs.states, "input_bytes": needs.inputs, "output_bytes": needs.outputs,
-            "arena_bytes": needs.arena, "slab_bytes": needs.slabs, "workers": workers, "kernels": needs.kernels,
-            "stages": needs.stages, "launches": needs.launches, "flops": needs.flops,
+            "arena_bytes": needs.device.arena, "workspace_bytes": needs.device.workspace, "device": info.name,
+            "workers": info.workers, "kernels": needs.kernels, "stages": needs.stages, "launches": needs.launches, "flops": needs.flops,
         }));
     }
     let labels = [
         "peak memory",
         "  states",
         "  inputs and outputs",
-        "  arena and slabs",
+        "  activations",
+        "  packed weights, workspace",
         "kernels",
         "stages",
         "FLOPs a step",
@@ -54,8 +57,8 @@ pub fn plan(args: &PlanArgs, console: &Console) -> Result<()> {
     console.say(console.bold(&format!("{}, batches of {batch}", args.recipe.display())));
     table.lines().iter().for_each(|line| console.say(line));
     console.say(format!(
-        "states are weights, optimizer slots and metrics; every one of {workers} workers has a slab for what stays in \
-         its caches. Packed weights come on top."
+        "on {} with {} workers; states are weights, optimizer slots and metrics",
+        info.name, info.workers
     ));
     Ok(())
 }
@@ -65,8 +68,7 @@ struct Needs {
     states: usize,
     inputs: usize,
     outputs: usize,
-    arena: usize,
-    slabs: usize,
+    device: MemoryUse,
     kernels: usize,
     stages: usize,
     launches: usize,
@@ -75,15 +77,14 @@ struct Needs {
 }
 
 impl Needs {
-    fn of(plan: &Plan, workers: usize) -> Needs {
+    fn of(plan: &Plan, device: MemoryUse) -> Needs {
         let batch =
             plan.bindings.iter().find(|b| b.role == Role::Input).and_then(|b| b.shape.first()).copied();
         Needs {
             states: plan.binding_bytes(Role::State),
             inputs: plan.binding_bytes(Role::Input),
             outputs: plan.binding_bytes(Role::Output),
-            arena: plan.arena,
-            slabs: plan.slab * workers,
+            device,
             kernels: plan.kernels.len(),
             stages: plan.stages.len(),
             launches: plan.stages.iter().filter(|s| matches!(s, Stage::Launch(_))).count(),
@@ -93,15 +94,16 @@ impl Needs {
     }
 
     fn peak(&self) -> usize {
-        self.states + self.inputs + self.outputs + self.arena + self.slabs
+        self.states + self.inputs + self.outputs + self.device.total()
     }
 
-    fn cells(&self) -> [String; 8] {
+    fn cells(&self) -> [String; 9] {
         [
             short_bytes(self.peak() as u64),
             short_bytes(self.states as u64),
             short_bytes((self.inputs + self.outputs) as u64),
-            short_bytes((self.arena + self.slabs) as u64),
+            short_bytes(self.device.arena as u64),
+            short_bytes(self.device.workspace as u64),
             self.kernels.to_string(),
             grouped(self.stages as u64),
             short_flops(self.flops),
