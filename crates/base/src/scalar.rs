@@ -148,7 +148,29 @@ impl ScalarOp {
         }
     }
 
-    /// The meaning, in f64. Integers are exact; the caller rounds the result to its type.
+    /// The meaning where the result is of that type: a float as [`ScalarOp::eval`] gives it, integer arithmetic
+    /// wrapping as devices do (a cast would saturate).
+    pub fn eval_in(self, dtype: DType, a: &[f64]) -> f64 {
+        if dtype.is_float() {
+            return self.eval(a);
+        }
+        let i = |k: usize| a[k] as i64;
+        let exact = match self {
+            ScalarOp::Neg => i(0).wrapping_neg(),
+            ScalarOp::Abs => i(0).wrapping_abs(),
+            ScalarOp::Add => i(0).wrapping_add(i(1)),
+            ScalarOp::Sub => i(0).wrapping_sub(i(1)),
+            ScalarOp::Mul => i(0).wrapping_mul(i(1)),
+            _ => return dtype.round(self.eval(a)),
+        };
+        match dtype {
+            DType::I32 => f64::from(exact as i32),
+            DType::U32 => f64::from(exact as u32),
+            DType::Bool | DType::U8 | DType::F32 => dtype.round(exact as f64),
+        }
+    }
+
+    /// The meaning, in f64, not yet rounded to a type: see [`ScalarOp::eval_in`] for integers.
     pub fn eval(self, a: &[f64]) -> f64 {
         let truth = |b: bool| f64::from(u8::from(b));
         match self {
@@ -215,6 +237,16 @@ mod tests {
         assert_eq!(ScalarOp::Select.infer(&[F32, I32, I32]), None);
         assert_eq!(ScalarOp::Exp.infer(&[I32]), None);
         assert_eq!(ScalarOp::Neg.infer(&[F32, F32]), None);
+    }
+
+    #[test]
+    fn integers_wrap() {
+        let most = f64::from(i32::MAX);
+        assert_eq!(ScalarOp::Add.eval_in(DType::I32, &[most, 1.0]), f64::from(i32::MIN));
+        assert_eq!(ScalarOp::Sub.eval_in(DType::U32, &[1.0, 2.0]), f64::from(u32::MAX));
+        let largest = f64::from(u32::MAX);
+        assert_eq!(ScalarOp::Mul.eval_in(DType::U32, &[largest, largest]), 1.0);
+        assert_eq!(ScalarOp::Lt.eval_in(DType::Bool, &[1.0, 2.0]), 1.0);
     }
 
     #[test]

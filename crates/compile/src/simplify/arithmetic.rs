@@ -9,7 +9,7 @@ pub fn fold(g: &mut Graph, op: ScalarOp, inputs: &[NodeId]) -> Option<NodeId> {
     let values: Vec<f64> = args.iter().map(|c| c.value()).collect();
     let dtypes: Vec<DType> = args.iter().map(|c| c.dtype()).collect();
     let ty = Type { dtype: op.infer(&dtypes)?, shape: g.shape(inputs[0]).to_vec() };
-    Some(g.full(&ty, ty.dtype.round(op.eval(&values))))
+    Some(g.full(&ty, op.eval_in(ty.dtype, &values)))
 }
 
 /// `x * 1`, `x + 0`, `select(c, x, x)` and the like. Not `x * 0`: it would hide a NaN.

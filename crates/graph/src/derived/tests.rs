@@ -49,7 +49,8 @@ fn activations_follow_their_formulas() {
     let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
     let softplus = |x: f64| if x > 30.0 { x } else { x.exp().ln_1p() };
     let hard = |x: f64| (x + 3.0).clamp(0.0, 6.0) / 6.0;
-    let cases: Vec<(&str, Build, Box<dyn Fn(f64) -> f64>)> = vec![
+    type Formula = Box<dyn Fn(f64) -> f64>;
+    let cases: Vec<(&str, Build, Formula)> = vec![
         ("relu6", |g, x| g.relu6(x), Box::new(|x| x.clamp(0.0, 6.0))),
         ("leaky_relu", |g, x| g.leaky_relu(x, 0.25), Box::new(|x| if x > 0.0 { x } else { 0.25 * x })),
         ("elu", |g, x| g.elu(x, 1.5), Box::new(|x| if x > 0.0 { x } else { 1.5 * x.exp_m1() })),
