@@ -153,7 +153,7 @@ fn hosts(
                         j != i && matches!(l.body.expr(other.value), thalweg_device::plan::Expr::Load(a) if a.buffer == b)
                     });
                     o.binding.is_none()
-                        && o.len * o.dtype.size() == v.len * v.dtype.size()
+                        && (o.len, o.dtype.size()) == (v.len, v.dtype.size())
                         && lives[&b].last == s
                         && lives[&b].first < s
                         && same

@@ -70,7 +70,11 @@ fn absorbed(g: &Graph, alive: &[NodeId], root: &[bool]) -> BTreeSet<NodeId> {
     let mut found: BTreeSet<NodeId> = alive
         .iter()
         .copied()
-        .filter(|&id| matches!(g.node(id).op, Op::Unpool(_)) && !root[id.index()])
+        .filter(|&id| {
+            // Devices need not look for positions that no maximum has.
+            let Op::Unpool(dims) = g.node(id).op else { return false };
+            g.node(g.node(id).inputs[0]).op == Op::ArgPool(dims) && !root[id.index()]
+        })
         .collect();
     for &user in alive {
         let node = g.node(user);

@@ -124,7 +124,7 @@ fn small_step() -> (Graph, Feeds) {
     let loss = g.sum_all(e);
     g.output("loss", loss);
     g.output("prediction", y);
-    let grads = gradients(&mut g, loss, &params).unwrap();
+    let grads = gradients(&mut g, loss, &params).expect("gradients");
     for ((&p, &m), &d) in params.iter().zip(&slots).zip(&grads) {
         let kept = g.scale(m, 0.9);
         let step = g.scale(d, 0.01);
@@ -217,4 +217,74 @@ fn outputs_may_be_inputs_and_each_other() {
     g.output("y", y);
     g.output("y again", z);
     check(&g, &Feeds { inputs: vec![random(&Type::f32(&[3, 2]), -1.0, 1.0, 1)], states: vec![] }, "outputs");
+}
+
+/// Integers wrap, whether the compiler computes them or a device.
+#[test]
+fn folded_integers_wrap() {
+    let mut g = Graph::new();
+    let n = g.input("n", Type::new(DType::I32, &[2]));
+    let most = g.constant_of(DType::I32, f64::from(i32::MAX));
+    let folded = g.add(most, most);
+    let run = g.add(n, most);
+    let sum = g.add(run, folded);
+    g.output("folded", sum);
+    let feeds = Feeds { inputs: vec![Tensor::new(&[2], vec![1.0, f64::from(i32::MAX)])], states: vec![] };
+    check(&g, &feeds, "wrapping");
+}
+
+/// Positions that no window has put nothing anywhere, whatever is made of the gradient afterwards.
+#[test]
+fn positions_from_outside_may_lie_beyond_their_window() {
+    let (n, h) = (2, 5);
+    let (lo, hi) = (window(2, 2), thalweg_graph::Window { lo: 1, hi: 1, ..window(3, 2) });
+    for w in [lo, hi] {
+        let oh = w.outputs(h).unwrap();
+        let d = thalweg_graph::PoolDims { n, h, w: h, c: 3, oh, ow: oh, rows: w, cols: w };
+        let conv = thalweg_graph::ConvDims {
+            n,
+            h: h + 2,
+            w: h + 2,
+            c: 2,
+            k: 3,
+            oh: h,
+            ow: h,
+            rows: window(3, 1),
+            cols: window(3, 1),
+            groups: 1,
+        };
+        let mut g = Graph::new();
+        let arg = g.input("arg", Type::new(DType::U8, &d.output()));
+        let dy = g.input("dy", Type::f32(&d.output()));
+        let image = g.input("image", Type::f32(&conv.image()));
+        let filter = g.input("filter", Type::f32(&conv.filter()));
+        let full = g.op(thalweg_graph::Op::Unpool(d), &[arg, dy]);
+        let bias = g.reduce(thalweg_graph::ReduceKind::Sum, full, &[0, 1, 2]);
+        let dx = g.op(thalweg_graph::Op::ConvInputGrad(conv), &[full, filter]);
+        let df = g.op(thalweg_graph::Op::ConvFilterGrad(conv), &[image, full]);
+        for (name, y) in [("bias", bias), ("dx", dx), ("df", df)] {
+            g.output(name, y);
+        }
+        let mut inputs = vec![random(&g.inputs[0].ty, 0.0, 40.0, 1)];
+        inputs.extend((1..4).map(|i| random(&g.inputs[i].ty, -1.0, 1.0, 5 + i as u32)));
+        check(&g, &Feeds { inputs, states: vec![] }, "positions");
+    }
+}
+
+/// Bytes that die where as many bytes of another width are born are no place for them: elements would move.
+#[test]
+fn results_take_the_place_of_operands_of_their_own_width_only() {
+    let mut g = Graph::new();
+    let a = g.input("a", Type::new(DType::U8, &[1, 8]));
+    let b = g.input("b", Type::new(DType::U8, &[1, 8]));
+    let filter = g.input("filter", Type::f32(&[4, 3]));
+    let both = g.op(thalweg_graph::Op::Concat(1), &[a, b]);
+    let some = g.slice(both, 1, 0, 4);
+    let wide = g.cast(some, DType::F32);
+    let y = g.dot(wide, filter, false, false);
+    g.output("y", y);
+    let inputs = (0..3).map(|i| random(&g.inputs[i].ty, 0.0, 100.0, 1 + i as u32)).collect();
+    check(&g, &Feeds { inputs, states: vec![] }, "width");
+    let plan = compile(&g, &Options::default()).plan;
+    assert_eq!(thalweg_device::plan::check(&plan), Ok(()), "{plan}");
 }

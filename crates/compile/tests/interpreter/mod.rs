@@ -1,6 +1,5 @@
 //! A slow interpreter of plans over real bytes at the planned offsets: separates faults of the compiler from
-//! faults of a device. Every value is rounded to its type, as on a
-//! device: what is computed twice must be equal.
+//! faults of a device. Every value is rounded to its type, as on a device: what is computed twice must be equal.
 
 use thalweg_base::{ConvDims, DType, philox};
 use thalweg_device::Plan;
@@ -93,7 +92,10 @@ impl Machine {
                     for i in 0..a.inner {
                         let at = |k: usize| ((o * a.n + k) * a.inner + i) as isize;
                         let values: Vec<f64> = (0..a.n).map(|k| self.get(plan, a.x, at(k))).collect();
-                        let best = (0..a.n).rev().max_by(|&p, &q| values[p].total_cmp(&values[q])).unwrap();
+                        let best = (0..a.n)
+                            .rev()
+                            .max_by(|&p, &q| values[p].total_cmp(&values[q]))
+                            .expect("not empty");
                         self.set(plan, a.out, (o * a.inner + i) as isize, best as f64);
                     }
                 }
@@ -119,7 +121,9 @@ impl Machine {
                     values[step.0 as usize] as i32 as u32,
                     values[element.0 as usize] as i32 as u32,
                 ))),
-                Expr::Op(op, args) => op.eval(&args.iter().map(|a| values[a.0 as usize]).collect::<Vec<_>>()),
+                Expr::Op(op, args) => {
+                    op.eval_in(dtype, &args.iter().map(|a| values[a.0 as usize]).collect::<Vec<_>>())
+                }
                 Expr::Cast(x) => values[x.0 as usize],
             };
             values.push(if dtype == DType::F32 { f64::from(v as f32) } else { dtype.round(v) });
@@ -142,7 +146,7 @@ impl Machine {
             }
             let values = self.eval(plan, &l.body, &index, 0.0);
             // Part p holds p*n/parts .. (p+1)*n/parts of axis 0.
-            let part = (0..l.parts).find(|p| index[0] < (p + 1) * l.space[0] / l.parts).unwrap();
+            let part = (0..l.parts).find(|p| index[0] < (p + 1) * l.space[0] / l.parts).expect("a part");
             for (o, out) in l.outs.iter().enumerate() {
                 let a = &out.access;
                 let mut at =
@@ -221,7 +225,7 @@ impl Machine {
                 let image = d.oh * d.ow * d.k;
                 let mut out = vec![0.0; size * c.parts];
                 each_product(d, |i, f, o| {
-                    let part = (0..c.parts).find(|p| o / image < (p + 1) * d.n / c.parts).unwrap();
+                    let part = (0..c.parts).find(|p| o / image < (p + 1) * d.n / c.parts).expect("a part");
                     out[part * size + f] += a[i] * b[o];
                 });
                 (vec![out.len()], out)
@@ -229,15 +233,14 @@ impl Machine {
         };
         let mut pooled = None;
         if let Some(e) = &c.epilogue {
-            for linear in 0..out.len() {
+            for (linear, value) in out.iter_mut().enumerate() {
                 let mut index = vec![0; shape.len()];
                 let mut rest = linear;
                 for d in (0..shape.len()).rev() {
                     index[d] = rest % shape[d];
                     rest /= shape[d];
                 }
-                let acc = DType::F32.round(out[linear]);
-                out[linear] = self.eval(plan, &e.body, &index, acc)[e.value.0 as usize];
+                *value = self.eval(plan, &e.body, &index, *value)[e.value.0 as usize];
             }
             if let Some(p) = e.pool {
                 pooled = Some((pool(&out, p.dims, PoolKind::Max), p.arg));
@@ -311,13 +314,17 @@ fn pool(x: &[f64], d: thalweg_base::PoolDims, kind: PoolKind) -> (Vec<f64>, Vec<
     (values, positions)
 }
 
+fn four(bytes: &[u8]) -> [u8; 4] {
+    [bytes[0], bytes[1], bytes[2], bytes[3]]
+}
+
 /// One element from bytes.
 pub fn get(bytes: &[u8], dtype: DType) -> f64 {
     match dtype {
         DType::Bool | DType::U8 => f64::from(bytes[0]),
-        DType::U32 => f64::from(u32::from_le_bytes(bytes[..4].try_into().unwrap())),
-        DType::I32 => f64::from(i32::from_le_bytes(bytes[..4].try_into().unwrap())),
-        DType::F32 => f64::from(f32::from_le_bytes(bytes[..4].try_into().unwrap())),
+        DType::U32 => f64::from(u32::from_le_bytes(four(bytes))),
+        DType::I32 => f64::from(i32::from_le_bytes(four(bytes))),
+        DType::F32 => f64::from(f32::from_le_bytes(four(bytes))),
     }
 }
 
