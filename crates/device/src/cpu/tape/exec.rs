@@ -155,11 +155,14 @@ unsafe fn float1<const FMA: bool>(frame: &Frame<'_>, s: &Step, n: usize, op: Sca
             ScalarOp::Sigmoid => map1(frame, s, n, math::sigmoid::<FMA>),
             ScalarOp::Erf => map1(frame, s, n, math::erf::<FMA>),
             ScalarOp::Cos => {
-                let small = |ok, a: &f32| ok & (a.abs() <= math::COS_LIMIT);
-                if frame.lanes::<f32>(s.args[0], n).iter().fold(true, small) {
-                    map1(frame, s, n, math::cos_reduced);
-                } else {
-                    map1(frame, s, n, math::cos_any);
+                map1(frame, s, n, math::cos_reduced);
+                // Lane by lane: the others must not notice a neighbour that is far out.
+                let args = frame.lanes::<f32>(s.args[0], n);
+                let far = |a: &f32| a.abs() > math::COS_LIMIT;
+                if args.iter().fold(false, |any, a| any | far(a)) {
+                    for (d, a) in frame.dst::<f32>(s, n).iter_mut().zip(args).filter(|(_, a)| far(a)) {
+                        *d = math::cos_any(*a);
+                    }
                 }
             }
             _ => unreachable!("compile.rs makes no such step"),

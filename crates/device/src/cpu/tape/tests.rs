@@ -57,7 +57,19 @@ fn edges(dtype: DType) -> Vec<f64> {
 
 /// A block of one tape, in one go: the dense lanes of value 0.
 fn evaluate(tape: &Tape, bases: &Bases, origin: &[usize], rows: usize, cols: usize) -> Vec<u32> {
-    let mut scratch = vec![0_u64; tape.scratch_bytes() / 8 + 16];
+    evaluate_in(tape, bases, origin, rows, cols, 0)
+}
+
+/// The same, in scratch that is full of something.
+fn evaluate_in(
+    tape: &Tape,
+    bases: &Bases,
+    origin: &[usize],
+    rows: usize,
+    cols: usize,
+    garbage: u64,
+) -> Vec<u32> {
+    let mut scratch = vec![garbage; tape.scratch_bytes() / 8 + 16];
     let at = scratch.as_mut_ptr().cast::<u8>();
     // SAFETY: the test's buffers hold every access of the block; the scratch is long enough once aligned.
     unsafe {
@@ -240,5 +252,35 @@ fn accumulators_and_strided_stores() {
         for c in 0..5 {
             assert_eq!(out[4 + r * 10 - c], (r * 16 + c) as f32 + 1.0);
         }
+    }
+}
+
+/// The tape's invariant: not on what scratch held, not on its neighbours, not on how the space is cut.
+#[test]
+fn a_lane_depends_on_nothing_but_its_operands() {
+    let mut values: Vec<f64> = (0..1000).map(|i| f64::from((i as f32 * 0.731).sin() * 1e6)).collect();
+    // Cosine is computed in another way so far out.
+    values[777] = 3e8;
+    let bytes = storage(DType::F32, &values);
+    let bases = Bases::new(vec![bytes.as_ptr().cast_mut()]);
+    let unary = ScalarOp::ALL.into_iter().filter(|op| op.infer(&[DType::F32]) == Some(DType::F32));
+    for (isa, op) in unary.flat_map(|op| Isa::available().map(move |isa| (isa, op))) {
+        let mut body = Body::new();
+        let x = body.push(load(0, &[1]), DType::F32);
+        // Not where it lies in memory: in a register, which is longer than the block.
+        let twice = body.push(Expr::Op(ScalarOp::Add, vec![x, x]), DType::F32);
+        let y = body.push(Expr::Op(op, vec![twice]), DType::F32);
+        let tape = Tape::new(&body, &[y], &[values.len()], isa);
+        let whole = evaluate_in(&tape, &bases, &[0], 1, 999, 0);
+        assert_eq!(whole, evaluate_in(&tape, &bases, &[0], 1, 999, !0), "{isa} {}: scratch", op.name());
+        let pieces: Vec<u32> = (0..999)
+            .step_by(37)
+            .flat_map(|at| evaluate_in(&tape, &bases, &[at], 1, 37.min(999 - at), 0))
+            .collect();
+        let different = (0..999).find(|&i| {
+            let [a, b] = [whole[i], pieces[i]].map(f32::from_bits);
+            a.to_bits() != b.to_bits() && !(a.is_nan() && b.is_nan())
+        });
+        assert_eq!(different, None, "{isa} {}: cut", op.name());
     }
 }
