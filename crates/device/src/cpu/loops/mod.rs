@@ -226,7 +226,9 @@ impl Box<'_> {
         let (col_lo, col_hi) = (self.lo[rank - 1], self.hi[rank - 1]);
         let mut at = [0; MAX_RANK];
         at[..rank].copy_from_slice(self.lo);
-        loop {
+        // A part may have no steps: then nothing is added up.
+        let mut more = self.lo.iter().zip(self.hi).all(|(lo, hi)| lo < hi);
+        while more {
             for row in (row_lo..row_hi).step_by(k.block[0]) {
                 for col in (col_lo..col_hi).step_by(k.block[1]) {
                     if rank >= 2 {
@@ -238,9 +240,7 @@ impl Box<'_> {
                     unsafe { self.block(&at[..rank], shape) };
                 }
             }
-            if !self.next(&mut at) {
-                break;
-            }
+            more = self.next(&mut at);
         }
         // SAFETY: as at the start.
         unsafe { self.finish() };

@@ -262,3 +262,23 @@ fn two_results_may_swap_their_inputs() {
     unsafe { kernel.run(0..kernel.units(), &bases, Scratch::of(&kernel).get()) };
     assert!(a.iter().zip(&b).enumerate().all(|(i, (a, b))| *a == -(i as f32) && *b == i as f32));
 }
+
+#[test]
+fn a_part_without_steps_sums_nothing() {
+    let x = vec![1.0_f32; 3 * 4 * 5];
+    let mut body = Body::new();
+    let v = body.push(load(0, 0, &[20, 1, 4]), DType::F32);
+    let access = Access { buffer: BufferId(1), offset: 0, strides: vec![0; 3] };
+    let outs = vec![LoopOut { value: v, reduce: Some(Reduce::Sum), access, part_stride: 1 }];
+    let l = Loop { space: vec![3, 4, 5], reduced: vec![true; 3], parts: 1, body, outs };
+    for parts in [3, 5] {
+        let kernel = CompiledLoop::new(&Loop { parts, ..l.clone() }, Isa::detect());
+        let mut out = vec![9.0_f32; parts];
+        let bases = Bases::new(vec![x.as_ptr().cast_mut().cast(), out.as_mut_ptr().cast()]);
+        // SAFETY: the buffers hold the space.
+        unsafe { kernel.run(0..kernel.units(), &bases, Scratch::of(&kernel).get()) };
+        let want: Vec<f32> =
+            (0..parts).map(|p| ((p + 1) * 3 / parts - p * 3 / parts) as f32 * 20.0).collect();
+        assert_eq!(out, want, "{parts} parts");
+    }
+}
