@@ -8,7 +8,7 @@ use thalweg_base::{ConvDims, DType, PoolDims, Scalar, ScalarOp, Window};
 use thalweg_device::cpu::contract::Prepared;
 use thalweg_device::cpu::{Bases, Isa};
 use thalweg_device::plan::{
-    Access, Body, BufferId, Contraction, DotDims, Epilogue, Expr, PoolEpilogue, Product,
+    Access, Body, BufferId, Contraction, DotDims, Epilogue, Expr, PoolEpilogue, Product, Unpooled,
 };
 
 const A: BufferId = BufferId(0);
@@ -408,5 +408,55 @@ fn long_sums_are_accurate() {
         for (got, want) in out.iter().zip(&want) {
             assert!((f64::from(*got) - want).abs() < 2e-6 * want, "{isa}: {got}, not {want}");
         }
+    }
+}
+
+/// Positions come from memory, so any byte may be among them: such an element is nobody's, and what a kernel notes
+/// about it stays in its scratch.
+#[test]
+fn positions_beyond_a_window_harm_nobody() {
+    let window = Window::valid(3, 1, 1);
+    let (n, k) = (2, 37);
+    let d = conv(n, (8, 8), (2, k), window, window, 1);
+    let half = Window::valid(2, 2, 1);
+    let dims = PoolDims { n, h: 6, w: 6, c: k, oh: 3, ow: 3, rows: half, cols: half };
+    let count = n * 9 * k;
+    let mut random = Random(9);
+    let mut filter = random.whole(9 * 2 * k);
+    let mut dy: Vec<f32> = (0..count).map(|_| 1.0).collect();
+    let mut arg: Vec<u8> = (0..count).map(|_| random.below(16) as u8).collect();
+    let product = Product::ConvInputGrad(d);
+    let unpooled = Some(Unpooled { dims, arg: ARG });
+    let c = Contraction { product, a: A, b: B, out: OUT, parts: 1, unpooled, epilogue: None };
+    for isa in Isa::available() {
+        let prepared = Prepared::new(&c, isa);
+        let mut results = Vec::new();
+        // With the strangers, and with their elements dead: the same.
+        for dead in [false, true] {
+            if dead {
+                dy.iter_mut().zip(&arg).for_each(|(v, a)| *v *= f32::from(u8::from(*a < 4)));
+            }
+            let mut out = vec![f32::NAN; n * 64 * 2];
+            let none = std::ptr::null_mut();
+            let [a, b, o] = [&mut dy, &mut filter, &mut out].map(|v| v.as_mut_ptr().cast());
+            let bases = Bases::new(vec![a, b, o, none, none, arg.as_mut_ptr()]);
+            let (shared_bytes, worker_bytes) = (prepared.shared_bytes(), prepared.worker_bytes());
+            let mut shared = vec![0_u64; shared_bytes / 8 + 8];
+            let mut worker = vec![!0_u64; worker_bytes / 8 + 8 + 8192];
+            let place = |v: &mut Vec<u64>| {
+                let at = v.as_mut_ptr().cast::<u8>();
+                at.wrapping_add(at.align_offset(64))
+            };
+            let (shared, scratch) = (place(&mut shared), place(&mut worker));
+            // SAFETY: the buffers have the product's sizes, the scratch what was asked for and more.
+            unsafe {
+                prepared.pack(0..prepared.pack_units(), &bases, shared);
+                prepared.run(0..prepared.units(), &bases, shared, scratch);
+            }
+            let behind = (scratch as usize - worker.as_ptr() as usize + worker_bytes) / 8;
+            assert!(worker[behind..].iter().all(|&x| x == !0), "{isa}: wrote past its scratch");
+            results.push(out);
+        }
+        assert_eq!(results[0], results[1], "{isa}");
     }
 }

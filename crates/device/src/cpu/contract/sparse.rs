@@ -16,6 +16,9 @@ use thalweg_base::{ConvDims, PoolDims, Window};
 
 /// Output channels of a unit where a filter gradient is not in parts.
 const CHANNELS: usize = 16;
+/// Positions of a window, at most. Any byte is taken as one of them (`& (POSITIONS - 1)`), so that none leads
+/// outside of the lists; plans hold no others.
+const POSITIONS: usize = 16;
 /// Vectors held in registers: rows x vectors of a row.
 const HELD: usize = 18;
 
@@ -130,9 +133,9 @@ impl SparseInput {
         self.lists() + stage + self.finish.scratch()
     }
 
-    /// Bytes of the lists of live channels, one per position of a window.
+    /// Bytes of the lists of live channels, one per position that a byte may give.
     fn lists(&self) -> usize {
-        lines(self.g.positions() * self.g.d.k * size_of::<Live>())
+        lines(POSITIONS * self.g.d.k * size_of::<Live>())
     }
 
     /// One unit per output channel.
@@ -215,17 +218,17 @@ impl Job for Scatter<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let (g, k) = (self.g, self.g.d.k);
-        let mut counts = [0usize; 16];
+        let mut counts = [0usize; POSITIONS];
         for y in 0..g.pool.oh {
             for x in 0..g.pool.ow {
                 let at = (y * g.pool.ow + x) * k;
-                counts[..g.positions()].fill(0);
+                counts.fill(0);
                 // SAFETY: a list has room for every channel; patches lie in the padded image; packed rows are
                 // whole vectors.
                 unsafe {
                     for channel in 0..k {
                         let value = *self.dy.add(at + channel);
-                        let p = *self.arg.add(at + channel) as usize & 15;
+                        let p = *self.arg.add(at + channel) as usize & (POSITIONS - 1);
                         *self.lists.add(p * k + counts[p]) =
                             Live { at: (channel * g.channel()) as u32, value };
                         counts[p] += usize::from(value != 0.0);
@@ -374,7 +377,7 @@ impl Job for Gather<'_> {
     unsafe fn run<V: Vector>(self) {
         let (g, k, room) = (self.g, self.g.d.k, self.g.windows());
         let (first, count) = (self.channels.start, self.channels.len());
-        let mut patches = [0u32; 16];
+        let mut patches = [0u32; POSITIONS];
         // SAFETY: a list has room for every window; patches lie in the (padded) image.
         unsafe {
             self.counts.write_bytes(0, count);
@@ -386,7 +389,7 @@ impl Job for Gather<'_> {
                     }
                     for c in 0..count {
                         let value = *self.dy.add(at + c);
-                        let patch = patches[*self.arg.add(at + c) as usize & 15];
+                        let patch = patches[*self.arg.add(at + c) as usize & (POSITIONS - 1)];
                         let n = *self.counts.add(c);
                         *self.lists.add(c * room + n) = Live { at: patch, value };
                         *self.counts.add(c) = n + usize::from(value != 0.0);
