@@ -61,15 +61,6 @@ impl Isa {
             Isa::Portable => "portable",
         }
     }
-
-    /// f32 lanes of a register.
-    pub const fn lanes(self) -> usize {
-        match self {
-            Isa::Avx512 => 16,
-            Isa::Avx2 => 8,
-            Isa::Neon | Isa::Portable => 4,
-        }
-    }
 }
 
 impl fmt::Display for Isa {
