@@ -460,3 +460,39 @@ fn positions_beyond_a_window_harm_nobody() {
         assert_eq!(results[0], results[1], "{isa}");
     }
 }
+
+/// A filter gradient behind a pooling, over many images: one f32 chain would be off by ten times as much.
+#[test]
+fn long_sums_behind_pools_are_accurate() {
+    let (n, k) = (1000, 3);
+    let window = Window::valid(3, 1, 1);
+    let d = conv(n, (14, 14), (2, k), window, window, 1);
+    let half = Window::valid(2, 2, 1);
+    let dims = PoolDims { n, h: 12, w: 12, c: k, oh: 6, ow: 6, rows: half, cols: half };
+    let mut random = Random(5);
+    let mut value = |n: usize| (0..n).map(|_| random.below(1 << 20) as f32 / (1 << 20) as f32).collect();
+    let (mut image, mut dy): (Vec<f32>, Vec<f32>) = (value(n * 14 * 14 * 2), value(n * 36 * k));
+    let mut arg: Vec<u8> = (0..dy.len()).map(|i| (i % 4) as u8).collect();
+    let mut full = vec![0.0_f32; n * 144 * k];
+    for (i, (&v, &at)) in dy.iter().zip(&arg).enumerate() {
+        let (window, channel, at) = (i / k, i % k, usize::from(at));
+        let (y, x) = (window / 6 % 6 * 2 + at / 2, window % 6 * 2 + at % 2);
+        full[((window / 36 * 12 + y) * 12 + x) * k + channel] = v;
+    }
+    let product = Product::ConvFilterGrad(d);
+    let want = naive(&product, 0..n, &image, &full);
+    let unpooled = Some(Unpooled { dims, arg: ARG });
+    let c = Contraction { product, a: A, b: B, out: OUT, parts: 1, unpooled, epilogue: None };
+    for isa in Isa::available() {
+        let prepared = Prepared::new(&c, isa);
+        let mut out = vec![f32::NAN; 9 * 2 * k];
+        let none = std::ptr::null_mut();
+        let [a, b, o] = [&mut image, &mut dy, &mut out].map(|v| v.as_mut_ptr().cast());
+        let bases = Bases::new(vec![a, b, o, none, none, arg.as_mut_ptr()]);
+        run(&prepared, &bases, &mut random);
+        for (got, want) in out.iter().zip(&want) {
+            let error = (f64::from(*got) - want).abs() / want;
+            assert!(error < 6e-7, "{isa}: {got}, not {want}: {error:e}");
+        }
+    }
+}

@@ -16,6 +16,8 @@ use thalweg_base::{ConvDims, PoolDims, Window};
 
 /// Output channels of a unit where a filter gradient is not in parts.
 const CHANNELS: usize = 16;
+/// Images that are summed on their own and then added, so that the error of long f32 sums stays small.
+const IMAGES: usize = 16;
 /// Positions of a window, at most. Any byte is taken as one of them (`& (POSITIONS - 1)`), so that none leads
 /// outside of the lists; plans hold no others.
 const POSITIONS: usize = 16;
@@ -332,27 +334,45 @@ impl SparseFilter {
             let counts = worker.add(self.lists()).cast::<usize>();
             let sums = worker.add(self.lists() + self.counts()).cast::<f32>();
             let stage = worker.add(self.lists() + self.counts() + self.sums()).cast::<f32>();
-            sums.write_bytes(0, channels.len() * g.channel());
-            for image in images {
-                let x = bases.get(self.image).cast::<f32>().add(image * g.d.h * g.d.w * g.d.c);
-                let at = image * g.windows() * g.d.k;
-                let job = Gather {
-                    g,
-                    channels: channels.clone(),
-                    dy: bases.get(self.dy).cast::<f32>().add(at),
-                    arg: bases.get(self.arg).add(at),
-                    image: g.stage(x, stage),
-                    lists: worker.cast(),
-                    counts,
-                    sums,
-                };
-                dispatch(g.isa, job);
+            let mut from = images.start;
+            loop {
+                let to = (from + IMAGES).min(images.end);
+                sums.write_bytes(0, channels.len() * g.channel());
+                for image in from..to {
+                    let x = bases.get(self.image).cast::<f32>().add(image * g.d.h * g.d.w * g.d.c);
+                    let at = image * g.windows() * g.d.k;
+                    let job = Gather {
+                        g,
+                        channels: channels.clone(),
+                        dy: bases.get(self.dy).cast::<f32>().add(at),
+                        arg: bases.get(self.arg).add(at),
+                        image: g.stage(x, stage),
+                        lists: worker.cast(),
+                        counts,
+                        sums,
+                    };
+                    dispatch(g.isa, job);
+                }
+                self.add_to(out, sums, &channels, from > images.start);
+                from = to;
+                if from >= images.end {
+                    break;
+                }
             }
-            for r in 0..g.d.rows.size {
-                for j in 0..g.row {
-                    let to = out.add((r * g.row + j) * g.d.k + channels.start);
-                    for c in 0..channels.len() {
-                        *to.add(c) = *sums.add(c * g.channel() + r * g.pitch + j);
+        }
+    }
+
+    /// Sums of some channels to their places in the gradient, where earlier ones may be.
+    unsafe fn add_to(&self, out: *mut f32, sums: *const f32, channels: &Range<usize>, more: bool) {
+        let g = &self.g;
+        for r in 0..g.d.rows.size {
+            for j in 0..g.row {
+                for c in 0..channels.len() {
+                    // SAFETY: every filter element of these channels has its place in both.
+                    unsafe {
+                        let to = out.add((r * g.row + j) * g.d.k + channels.start + c);
+                        let sum = *sums.add(c * g.channel() + r * g.pitch + j);
+                        *to = if more { *to + sum } else { sum };
                     }
                 }
             }
