@@ -210,7 +210,11 @@ impl Initializer {
                         return Err(suggest::unknown("distribution", other, &known));
                     }
                 };
-                scaled(number("scale", 1.0)?, fan, distribution)
+                let scale = number("scale", 1.0)?;
+                if scale <= 0.0 {
+                    return Err(format!("{name}: scale must be > 0; got {scale}"));
+                }
+                scaled(scale, fan, distribution)
             }
             "zeros" => Initializer::Constant(0.0),
             "ones" => Initializer::Constant(1.0),

@@ -171,3 +171,51 @@ fn freezing_by_pattern() {
     assert_eq!(network.weights().iter().filter(|w| w.trainable).count(), 4);
     assert_eq!(Network::new(network.config().clone()).unwrap().weights(), network.weights());
 }
+
+/// Every size that the arguments allow is either built or refused in one line; none overflows.
+#[test]
+fn absurd_sizes_are_refused() {
+    let most = u32::MAX;
+    let input = |shape: serde_json::Value| json!({"class_name": "Input", "config": {"shape": shape}});
+    let layer = |class: &str, config: serde_json::Value| json!({"class_name": class, "config": config});
+    let error = layers(json!([input(json!([most, most, most]))]));
+    assert!(error.contains("more than 2^32 elements"), "{error}");
+    let dense = layer("Dense", json!({"units": most}));
+    let error = layers(json!([input(json!([1])), dense.clone(), dense]));
+    assert!(error.contains("weight 'dense_1/kernel' [4294967295, 4294967295] has more"), "{error}");
+    let error =
+        layers(json!([input(json!([6])), layer("Reshape", json!({"target_shape": [-1, most, most, most]}))]));
+    assert!(error.contains("6 elements cannot take target_shape"), "{error}");
+    for (class, config) in [
+        ("UpSampling2D", json!({"size": most})),
+        ("ZeroPadding2D", json!({"padding": most})),
+        ("DepthwiseConv2D", json!({"kernel_size": 1, "depth_multiplier": most})),
+        ("Conv2D", json!({"filters": most, "kernel_size": most, "padding": "same"})),
+        ("Conv2D", json!({"filters": 1, "kernel_size": most, "dilation_rate": most})),
+        ("AveragePooling2D", json!({"pool_size": most})),
+    ] {
+        let error = layers(json!([input(json!([9, 9, 3])), layer(class, config)]));
+        assert!(error.contains("more than 2^32") || error.contains("does not fit"), "{class}: {error}");
+    }
+    let error = layers(json!([input(json!([6])), layer("Normalization", json!({"axis": [1, -1]}))]));
+    assert!(error.contains("comes twice"), "{error}");
+    let scaling = json!({"class_name": "VarianceScaling", "config": {"scale": -1.0}});
+    let error = layers(json!([
+        input(json!([6])),
+        layer("Dense", json!({"units": 1, "kernel_initializer": scaling}))
+    ]));
+    assert!(error.contains("scale must be > 0"), "{error}");
+}
+
+/// A name that would be read back as something else makes a file that cannot be loaded.
+#[test]
+fn names_come_back_from_files() {
+    for name in ["a:1", "a/b", ""] {
+        let config = Sequential::new().input(&[2]).add(Dense::new(1).name(name)).add(Dense::new(1)).build();
+        let error = error(config.unwrap());
+        assert!(error.contains("a layer cannot be called"), "{name}: {error}");
+    }
+    let mut twice = Sequential::new().input(&[2]).add(Dense::new(1)).add(Dense::new(1)).build().unwrap();
+    twice.layers[2].name = "dense".into();
+    assert!(error(twice).contains("two layers are called 'dense'"));
+}

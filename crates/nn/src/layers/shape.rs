@@ -41,7 +41,8 @@ impl Layer for Flatten {
 impl Reshape {
     /// The target with -1 resolved, or `None` where the elements do not suffice or are left over.
     fn target(&self, size: usize) -> Option<Shape> {
-        let given: usize = self.target_shape.0.iter().filter(|&&d| d > 0).map(|&d| d as usize).product();
+        let mut given = self.target_shape.0.iter().filter(|&&d| d > 0);
+        let given = given.try_fold(1usize, |n, &d| n.checked_mul(usize::try_from(d).ok()?))?;
         let free = self.target_shape.0.contains(&-1);
         (if free { size.is_multiple_of(given) } else { size == given }).then(|| {
             self.target_shape.0.iter().map(|&d| if d > 0 { d as usize } else { size / given }).collect()

@@ -4,13 +4,17 @@ use super::{CallSite, NamedLayer, Network, Weight};
 use crate::config::{LayerConfig, TensorRef};
 use crate::layers::{AnyLayer, WeightSpec};
 use crate::{ModelConfig, NnError, Shape, suggest};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+
+/// More elements than any tensor may have, so that no product of extents overflows.
+const MOST: usize = 1 << 32;
 
 /// A call before the order is known: layer, and which of its calls.
 type Key = (usize, usize);
 
 pub fn network(config: ModelConfig) -> Result<Network, NnError> {
     let layers = read_layers(&config)?;
+    check_names(&config)?;
     let resolver = Resolver { config: &config, layers: &layers };
     let calls = resolver.order()?;
     let tensors: HashMap<Key, usize> = calls.iter().enumerate().map(|(i, c)| ((c.layer, c.nth), i)).collect();
@@ -30,6 +34,10 @@ pub fn network(config: ModelConfig) -> Result<Network, NnError> {
         at += count;
     }
     let weights = weights(&layers, &calls);
+    if let Some(large) = weights.iter().find(|w| too_large(&w.shape)) {
+        let problem = format!("weight '{}' {:?} has more than 2^32 elements", large.path, large.shape);
+        return Err(NnError::Model { model: config.name, problem });
+    }
     Ok(Network { config, layers, calls, weights, inputs, outputs })
 }
 
@@ -40,6 +48,25 @@ fn read_layers(config: &ModelConfig) -> Result<Vec<NamedLayer>, NnError> {
         Ok(NamedLayer { name: l.name.clone(), layer, weights: 0..0 })
     };
     config.layers.iter().map(read).collect()
+}
+
+/// Names make weight paths (`layer/kernel`) and references (`layer:1`): files must be read as they were written.
+fn check_names(config: &ModelConfig) -> Result<(), NnError> {
+    let wrong = |problem| Err(NnError::Model { model: config.name.clone(), problem });
+    let mut seen = HashSet::new();
+    for name in config.layers.iter().map(|l| l.name.as_str()) {
+        if name.is_empty() || name.contains(|c: char| c == '/' || c == ':' || c.is_control()) {
+            return wrong(format!("a layer cannot be called {name:?}; leave out '/' and ':'"));
+        }
+        if !seen.insert(name) {
+            return wrong(format!("two layers are called '{name}'; names must be unique"));
+        }
+    }
+    Ok(())
+}
+
+fn too_large(shape: &[usize]) -> bool {
+    shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).is_none_or(|n| n > MOST)
 }
 
 /// The weights that a layer asks for, given the calls: those of its first call, which all calls share.
@@ -148,6 +175,11 @@ impl Resolver<'_> {
         let shapes = input_shapes(calls, &inputs);
         let place = |source| NnError::Layer { layer: named.name.clone(), source };
         let shape = named.layer.get().output_shape(&shapes).map_err(place)?;
+        if too_large(&shape) {
+            let class = named.layer.get().class_name();
+            let fix = format!("its output {} would have more than 2^32 elements", crate::batched(&shape));
+            return Err(place(crate::LayerError::Inputs { class, got: shapes, fix }));
+        }
         // A shared layer has one set of weights: every call must ask for the same.
         if nth > 0
             && let Some(first) = calls.iter().find(|c| c.layer == layer && c.nth == 0)
