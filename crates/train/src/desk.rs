@@ -57,6 +57,12 @@ impl Training for Desk<'_> {
         Ok(())
     }
 
+    fn save_weights(&mut self, path: &Path) -> Result<()> {
+        self.model.save_weights(path)?;
+        self.tell(&Event::Saved { path, checkpoint: false });
+        Ok(())
+    }
+
     fn keep_weights(&mut self, slot: &str) -> Result<()> {
         let weights = self.model.read_weights()?;
         self.kept.insert(slot.to_owned(), weights);

@@ -5,7 +5,9 @@
 //! on the same states.
 
 use crate::compile::{Compile, Goal, log_names};
-use crate::files::{Golden, ModelInfo, ModelReader, Provenance, WeightSpec, write_model};
+use crate::files::{
+    Golden, ModelInfo, ModelReader, Provenance, WeightSpec, check_names, write_model, write_weights,
+};
 use crate::session::{Kind, Loaded, Session};
 use crate::step::{self, Plans, StateInit};
 use crate::wiring::Wiring;
@@ -42,6 +44,7 @@ impl Model {
     /// A new model with its first weights.
     pub fn from_config(config: ModelConfig, seed: u64) -> Result<Model> {
         let network = Network::new(config)?;
+        check_names(network.weights().iter().map(|w| w.path.as_str()))?;
         let shapes = network.weights().iter().map(|w| w.shape.clone()).collect::<Vec<_>>();
         let weights = network
             .initial_weights(seed)
@@ -75,6 +78,11 @@ impl Model {
     pub fn from_reader(reader: &mut ModelReader) -> Result<Model> {
         let info = reader.info().clone();
         let file = |what: String| TrainError::file(reader.path(), what, "use a file that `save` wrote");
+        if reader.is_weights_only() {
+            return Err(file(
+                "it holds weights only, for `load_weights` of a model with the same layers".into(),
+            ));
+        }
         let config = ModelConfig::try_from(info.model.clone()).map_err(|e| file(e.to_string()))?;
         let compile: Option<Compile> = serde_json::from_value(info.compile.clone())
             .map_err(|e| file(format!("its 'compile' cannot be read: {e}")))?;
@@ -273,6 +281,12 @@ impl Model {
         };
         let weights = self.finite_weights(path.as_ref())?;
         write_model(path.as_ref(), &self.info, &weights, golden.as_ref())
+    }
+
+    /// Writes the weights alone, for [`Model::load_weights`]. Keras' `save_weights`.
+    pub fn save_weights(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        let weights = self.finite_weights(path.as_ref())?;
+        write_weights(path.as_ref(), &weights)
     }
 
     pub(crate) fn finite_weights(&mut self, path: &Path) -> Result<Vec<(String, Tensor)>> {

@@ -4,7 +4,7 @@
 //! step only copies the batch and runs; the host looks at the device at most ten times a second; a resumed run
 //! does exactly the steps of an uninterrupted one.
 
-use crate::callbacks::{CSVLogger, Callback, EpochContext, TensorBoard, TrainContext, Training};
+use crate::callbacks::{CSVLogger, Callback, EpochContext, StepContext, TensorBoard, TrainContext, Training};
 use crate::desk::Desk;
 use crate::diagnose::{Origin, origin};
 use crate::evaluate::{Programs, metric_sums, read_metrics, reset_metrics};
@@ -29,7 +29,9 @@ const GOLDEN: usize = 4;
 
 impl Model {
     /// Trains. Keras' `fit()`.
-    pub fn fit(&mut self, data: Arc<dyn Dataset>, fit: Fit) -> Result<Fitted> {
+    pub fn fit(&mut self, data: Arc<dyn Dataset>, mut fit: Fit) -> Result<Fitted> {
+        // Keras' default.
+        fit.validation_split = fit.validation_split.filter(|&fraction| fraction != 0.0);
         let (data, validation) = match fit.validation_split {
             Some(fraction) if fit.validation_data.is_none() => {
                 let (training, held) = Subset::validation_split(data, fraction)?;
@@ -40,6 +42,11 @@ impl Model {
         fit.check(data.len())?;
         Run::new(self, data, validation, fit)?.train()
     }
+}
+
+/// Whether a callback asked for the end of this step.
+fn is_due(callback: &dyn Callback, steps_done: usize) -> bool {
+    callback.every_steps().is_some_and(|n| n > 0 && steps_done.is_multiple_of(n))
 }
 
 /// Why the batches of an epoch ended.
@@ -325,7 +332,9 @@ impl<'m> Run<'m> {
             let interrupted = self.is_interrupted();
             let report = told.elapsed() >= REPORT_EVERY;
             let checkpoint = self.checkpoint_due(at.batch);
-            if !(report || interrupted || checkpoint) {
+            let steps_done = at.epoch * self.steps() + at.batch;
+            let asked = self.callbacks.iter().any(|c| is_due(&**c, steps_done));
+            if !(report || interrupted || checkpoint || asked) {
                 continue;
             }
             if let Some(bad) = self.look(at, base)? {
@@ -335,6 +344,10 @@ impl<'m> Run<'m> {
                 }
                 (told, told_at) = (Instant::now(), at.batch);
                 continue;
+            }
+            // Before a checkpoint, so that it holds what they then know.
+            if asked {
+                self.step_callbacks(*at, steps_done)?;
             }
             if interrupted && at.batch < self.steps() {
                 return Ok(Ended::Interrupted);
@@ -368,6 +381,16 @@ impl<'m> Run<'m> {
             Event::Progress { epoch: at.epoch, step: at.batch, steps, images_per_second, logs: &logs };
         self.desk.tell(&event);
         self.callbacks.iter_mut().try_for_each(|c| c.on_batch_end(at.batch - 1, &logs))
+    }
+
+    fn step_callbacks(&mut self, at: Position, steps_done: usize) -> Result<()> {
+        let logs = read_metrics(self.desk.model.session()?, &self.log_names)?;
+        for callback in self.callbacks.iter_mut().filter(|c| is_due(&***c, steps_done)) {
+            let training = &mut self.desk;
+            let (epoch, batch) = (at.epoch, at.batch - 1);
+            callback.on_step_end(&mut StepContext { epoch, batch, logs: &logs, training })?;
+        }
+        Ok(())
     }
 
     /// The batch whose loss was not finite, if there was one since the last look.

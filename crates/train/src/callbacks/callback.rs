@@ -15,6 +15,8 @@ pub trait Training {
     fn set_learning_rate(&mut self, rate: f64) -> Result<()>;
     /// Writes a model file.
     fn save(&mut self, path: &Path) -> Result<()>;
+    /// Writes a file of the weights alone.
+    fn save_weights(&mut self, path: &Path) -> Result<()>;
     /// Remembers the weights as they are now under a name; checkpoints hold them too.
     fn keep_weights(&mut self, slot: &str) -> Result<()>;
     /// Goes back to remembered weights; says whether there were any.
@@ -33,6 +35,18 @@ pub struct TrainContext<'a> {
     pub resumed: bool,
     /// Names of the logs that every epoch will have.
     pub log_names: &'a [String],
+    /// The training.
+    pub training: &'a mut dyn Training,
+}
+
+/// The end of a step that a callback asked for.
+pub struct StepContext<'a> {
+    /// The epoch, from 0.
+    pub epoch: usize,
+    /// The step in that epoch, from 0.
+    pub batch: usize,
+    /// Means over the epoch so far.
+    pub logs: &'a Logs,
     /// The training.
     pub training: &'a mut dyn Training,
 }
@@ -76,6 +90,16 @@ pub trait Callback: Send {
 
     /// Now and then after a step (counted from 0 in the epoch), when progress is reported, with the means so far.
     fn on_batch_end(&mut self, _batch: usize, _logs: &Logs) -> Result<()> {
+        Ok(())
+    }
+
+    /// After how many steps [`Callback::on_step_end`] is due, counted from the first step of epoch 0.
+    fn every_steps(&self) -> Option<usize> {
+        None
+    }
+
+    /// After every [`Callback::every_steps`] steps.
+    fn on_step_end(&mut self, _context: &mut StepContext<'_>) -> Result<()> {
         Ok(())
     }
 

@@ -30,9 +30,6 @@ struct Progress {
     kept: bool,
 }
 
-/// Name of the remembered weights.
-const SLOT: &str = "early_stopping";
-
 impl Default for EarlyStopping {
     fn default() -> Self {
         EarlyStopping {
@@ -84,6 +81,11 @@ impl EarlyStopping {
         self
     }
 
+    /// Name of the remembered weights: several callbacks may remember.
+    fn slot(&self) -> String {
+        format!("early_stopping-{}-{:?}", self.monitor, self.mode).to_lowercase()
+    }
+
     fn improved(&self, value: f64, over: Option<f64>) -> Result<bool> {
         let mode = self.mode.resolve("EarlyStopping", &self.monitor)?;
         Ok(over.is_none_or(|best| mode.better(value, best, self.min_delta.abs())))
@@ -113,7 +115,7 @@ impl Callback for EarlyStopping {
         };
         if self.restore_best_weights && !self.progress.kept {
             // Without a best yet, the present weights are the best.
-            c.training.keep_weights(SLOT)?;
+            c.training.keep_weights(&self.slot())?;
             (self.progress.kept, self.progress.best_epoch) = (true, c.epoch);
         }
         self.progress.wait += 1;
@@ -121,7 +123,7 @@ impl Callback for EarlyStopping {
         if !value.is_nan() && self.improved(value, self.progress.best)? {
             (self.progress.best, self.progress.best_epoch) = (Some(value), c.epoch);
             if self.restore_best_weights {
-                c.training.keep_weights(SLOT)?;
+                c.training.keep_weights(&self.slot())?;
             }
             if self.baseline.is_none() || self.improved(value, self.baseline)? {
                 self.progress.wait = 0;
@@ -138,7 +140,7 @@ impl Callback for EarlyStopping {
     }
 
     fn on_train_end(&mut self, c: &mut TrainContext<'_>) -> Result<()> {
-        if self.restore_best_weights && self.progress.kept && c.training.restore_weights(SLOT)? {
+        if self.restore_best_weights && self.progress.kept && c.training.restore_weights(&self.slot())? {
             let epoch = self.progress.best_epoch + 1;
             c.training.note(format!("EarlyStopping: back to the weights of epoch {epoch}"));
         }
@@ -192,6 +194,14 @@ mod tests {
         let callback = EarlyStopping::new("val_loss").patience(5).restore_best_weights(true);
         let done = Rehearsal::new("val_loss", &[1.0, 0.5, 0.7]).run(Box::new(callback));
         assert_eq!((done.epochs, done.weights), (3, 1));
+    }
+
+    /// Two may watch different logs; each goes back to its own best.
+    #[test]
+    fn each_has_its_own_weights() {
+        let (a, b) = (EarlyStopping::new("val_loss"), EarlyStopping::new("val_accuracy"));
+        assert_ne!(a.slot(), b.slot());
+        assert_ne!(a.slot(), a.clone().mode(Mode::Max).slot());
     }
 
     #[test]

@@ -14,10 +14,10 @@ mod template;
 mod tensor_board;
 mod terminate_on_nan;
 
-pub use callback::{Callback, EpochContext, TrainContext, Training};
+pub use callback::{Callback, EpochContext, StepContext, TrainContext, Training};
 pub use csv_logger::CSVLogger;
 pub use early_stopping::EarlyStopping;
-pub use model_checkpoint::ModelCheckpoint;
+pub use model_checkpoint::{ModelCheckpoint, SaveFreq};
 pub use monitor::Mode;
 pub use reduce_lr::ReduceLROnPlateau;
 pub use table::CallbackConfig;

@@ -48,6 +48,10 @@ impl Training for Stage {
         self.saved.push(path.to_path_buf());
         Ok(())
     }
+    fn save_weights(&mut self, path: &Path) -> Result<()> {
+        self.saved.push(path.with_extension("weights"));
+        Ok(())
+    }
     fn keep_weights(&mut self, _slot: &str) -> Result<()> {
         self.kept = Some(self.weights);
         Ok(())

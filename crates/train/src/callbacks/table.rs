@@ -130,6 +130,16 @@ mod tests {
             "start_from_epoch",
         ];
         assert_eq!(arguments("EarlyStopping"), early);
+        let checkpoint = [
+            "filepath",
+            "monitor",
+            "save_best_only",
+            "save_weights_only",
+            "mode",
+            "save_freq",
+            "initial_value_threshold",
+        ];
+        assert_eq!(arguments("ModelCheckpoint"), checkpoint);
         let reduce = ["monitor", "factor", "patience", "mode", "min_delta", "cooldown", "min_lr"];
         assert_eq!(arguments("ReduceLROnPlateau"), reduce);
         assert_eq!(arguments("CSVLogger"), ["filename", "separator", "append"]);

@@ -10,4 +10,7 @@ pub use atomic::write_atomic;
 pub use checkpoint::{Settings, TrainerState, TrainingState, read_training, write_checkpoint};
 pub use container::Container;
 pub use header::{MAX_HEADER, TensorPlace};
-pub use model_file::{FORMAT, Golden, ModelInfo, ModelReader, Provenance, WeightSpec, write_model};
+pub(crate) use model_file::check_names;
+pub use model_file::{
+    FORMAT, Golden, ModelInfo, ModelReader, Provenance, WeightSpec, write_model, write_weights,
+};

@@ -19,6 +19,9 @@ use thalweg_base::DType;
 /// The version of the format that is written; newer ones are refused.
 pub const FORMAT: u32 = 1;
 
+/// The metadata that marks a file of weights alone.
+const WEIGHTS_ONLY: &str = "weights_only";
+
 /// Prefixes of tensors that are not weights.
 const RESERVED: [&str; 3] = ["golden/", "state/", "kept/"];
 
@@ -88,6 +91,14 @@ pub fn write_model(
     write_with(path, info, weights, golden, Vec::new(), &[])
 }
 
+/// Writes weights alone: a file for [`crate::Model::load_weights`] of a model with the same layers.
+pub fn write_weights(path: &Path, weights: &[(String, Tensor)]) -> Result<()> {
+    check_names(weights.iter().map(|(n, _)| n.as_str()))?;
+    let tensors: Vec<(String, &Tensor)> = weights.iter().map(|(n, t)| (n.clone(), t)).collect();
+    let metadata = [("thalweg", FORMAT.to_string()), (WEIGHTS_ONLY, "true".to_owned())];
+    container::write(path, &metadata, &tensors)
+}
+
 /// Writes a model file with more metadata and tensors: a checkpoint.
 pub(super) fn write_with(
     path: &Path,
@@ -97,11 +108,7 @@ pub(super) fn write_with(
     more: Vec<(&'static str, String)>,
     state: &[(String, Tensor)],
 ) -> Result<()> {
-    if let Some((name, _)) = weights.iter().find(|(n, _)| is_reserved(n)) {
-        return Err(TrainError::argument(format!(
-            "weight '{name}' cannot be saved: layers may not be named golden, state or kept; rename the layer"
-        )));
-    }
+    check_names(weights.iter().map(|(n, _)| n.as_str()))?;
     let provenance = serde_json::to_string(&info.provenance).unwrap_or_default();
     let mut metadata = vec![("thalweg", FORMAT.to_string()), ("model", info.model.to_string())];
     if !info.preprocessing.is_null() {
@@ -122,6 +129,16 @@ pub(super) fn write_with(
     }
     tensors.extend(state.iter().map(|(n, t)| (n.clone(), t)));
     container::write(path, &metadata, &tensors)
+}
+
+/// Refuses weights that a file could not hold, in time for the layer to be renamed.
+pub(crate) fn check_names<'a>(mut weights: impl Iterator<Item = &'a str>) -> Result<()> {
+    match weights.find(|n| is_reserved(n)) {
+        None => Ok(()),
+        Some(name) => Err(TrainError::argument(format!(
+            "weight '{name}' cannot be saved: layers may not be named golden, state or kept; rename the layer"
+        ))),
+    }
 }
 
 fn is_reserved(name: &str) -> bool {
@@ -176,10 +193,15 @@ impl ModelReader {
             compile: json(&container, "compile")?,
             provenance: json::<Option<Provenance>>(&container, "provenance")?.unwrap_or_default(),
         };
-        if info.model.is_null() {
+        if info.model.is_null() && container.metadata(WEIGHTS_ONLY).is_none() {
             return Err(TrainError::file(path, "it has no model config", "use a file that `save` wrote"));
         }
         Ok(ModelReader { container, info })
+    }
+
+    /// Whether the file holds weights alone, without a model.
+    pub fn is_weights_only(&self) -> bool {
+        self.info.model.is_null()
     }
 
     /// Everything but tensors.
