@@ -124,16 +124,22 @@ impl Compile {
             }
             let log = |n: &str| if several { format!("{}_{n}", output.name) } else { n.to_owned() };
             let mut watched: Vec<Watched> = Vec::new();
-            for m in self.metrics.iter().filter(|m| fits(&m.output)) {
-                // The same metric, weighted too, gets Keras' prefix.
-                let mut name = log(m.metric.name());
-                if m.weighted && watched.iter().any(|w| w.name == name) {
-                    name = format!("weighted_{name}");
-                }
-                if watched.iter().any(|w| w.name == name) {
+            // Names are Keras': a metric that is weighted too gets a prefix, one with other arguments a number.
+            let own = |weighted: bool| self.metrics.iter().filter(move |m| m.weighted == weighted);
+            for m in own(false).chain(own(true)).filter(|m| fits(&m.output)) {
+                if watched.iter().any(|w| w.metric == m.metric && w.weighted == m.weighted) {
                     return Err(TrainError::argument(format!(
-                        "metric '{name}' is given twice; leave one out"
+                        "metric '{}' is given twice; leave one out",
+                        log(m.metric.name())
                     )));
+                }
+                let taken = |name: &String| watched.iter().any(|w| w.name == *name);
+                let mut name = log(m.metric.name());
+                if m.weighted && taken(&name) {
+                    name = log(&format!("weighted_{}", m.metric.name()));
+                }
+                if taken(&name) {
+                    name = (1..).map(|i| format!("{name}_{i}")).find(|n| !taken(n)).unwrap_or(name);
                 }
                 watched.push(Watched { name, metric: m.metric.clone(), weighted: m.weighted });
             }
@@ -226,5 +232,11 @@ mod tests {
         let both = Compile::from_names("sgd", "mse", &["mae"]).unwrap().weighted_metric(metric);
         let names = ["loss", "mean_absolute_error", "weighted_mean_absolute_error"];
         assert_eq!(log_names(&both.goals(&[output("y")]).unwrap()), names);
+        let names = log_names(&both.goals(&[output("a"), output("b")]).unwrap());
+        assert_eq!(names[4], "a_weighted_mean_absolute_error");
+        let top = |k| thalweg_nn::metrics::SparseTopKCategoricalAccuracy { k };
+        let tops = Compile::from_names("sgd", "mse", &[]).unwrap().metric(top(1)).metric(top(2));
+        let names = log_names(&tops.goals(&[output("y")]).unwrap());
+        assert_eq!(names[1..], ["sparse_top_k_categorical_accuracy", "sparse_top_k_categorical_accuracy_1"]);
     }
 }

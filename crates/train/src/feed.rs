@@ -27,11 +27,23 @@ pub struct Feed {
     pub weighted: bool,
 }
 
-/// What labels may be.
+/// How targets name classes.
 struct Labels {
     output: String,
     classes: usize,
     ignored: Option<i64>,
+    form: Form,
+}
+
+/// What a target is made of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Numbers of classes, all of which must be known.
+    Index,
+    /// As `Index`, but any numbers will do for the loss: floats between 0 and 1.
+    Soft,
+    /// A score for every class: one-hot, or a distribution.
+    OneHot,
 }
 
 impl Feed {
@@ -42,12 +54,12 @@ impl Feed {
         goals: &[Goal],
         class_weight: &[(usize, f32)],
     ) -> Result<Feed> {
-        let labels: Vec<Option<Labels>> = goals.iter().map(labels).collect();
+        let labels: Vec<Option<Labels>> = goals.iter().zip(&wiring.targets).map(labels).collect();
         let mut by_class = Vec::new();
         if !class_weight.is_empty() {
             let Some([Some(target)]) = (labels.len() == 1).then_some(labels.as_slice()) else {
                 return Err(TrainError::argument(
-                    "class_weight needs one output whose targets are class labels; use sample weights instead",
+                    "class_weight needs one output with a crossentropy loss; use sample weights instead",
                 ));
             };
             by_class = vec![1.0; target.classes];
@@ -69,7 +81,8 @@ impl Feed {
                     }
                 }
             }
-            if wiring.targets[0].shape.iter().product::<usize>() != 1 {
+            let per_example = if target.form == Form::OneHot { target.classes } else { 1 };
+            if wiring.targets[0].shape.iter().product::<usize>() != per_example {
                 return Err(TrainError::argument(
                     "class_weight needs one label per example; for several use sample weights",
                 ));
@@ -87,9 +100,10 @@ impl Feed {
     /// Refuses a label that names no class. `record` gives the example of a place in the batch.
     pub fn check(&self, batch: &Batch, data: &dyn Dataset, record: impl Fn(usize) -> usize) -> Result<()> {
         for (wire, labels) in self.wiring.targets.iter().zip(&self.labels) {
-            let Some(want) = labels else { continue };
+            let Some(want) = labels.as_ref().filter(|l| l.form == Form::Index) else { continue };
             let per_example = wire.shape.iter().product::<usize>().max(1);
-            for (i, label) in integers(&batch.fields[wire.field], wire.dtype).enumerate() {
+            for (i, label) in numbers(&batch.fields[wire.field], wire.dtype).enumerate() {
+                let label = label as i64;
                 let known = usize::try_from(label).is_ok_and(|l| l < want.classes);
                 if !known && want.ignored != Some(label) {
                     return Err(TrainError::Label {
@@ -130,10 +144,16 @@ impl Feed {
             return;
         }
         let target: &Wire = &self.wiring.targets[0];
-        let labels = integers(&batch.fields[target.field], target.dtype);
-        for (label, weights) in labels.zip(self.weights.chunks_exact_mut(4 * elements)) {
-            // An ignored label costs nothing whatever its weight.
-            let factor = usize::try_from(label).ok().and_then(|l| self.class_weight.get(l)).unwrap_or(&1.0);
+        let one_hot = matches!(self.labels.as_slice(), [Some(l)] if l.form == Form::OneHot);
+        let mut labels = numbers(&batch.fields[target.field], target.dtype);
+        for weights in self.weights.chunks_exact_mut(4 * elements) {
+            let class = if one_hot {
+                first_largest(labels.by_ref().take(self.class_weight.len()))
+            } else {
+                // A negative one becomes 0 only where it is refused or ignored: that costs nothing anyway.
+                labels.next().map_or(0, |l| l.round_ties_even() as usize)
+            };
+            let factor = self.class_weight.get(class).unwrap_or(&1.0);
             for bytes in weights.chunks_exact_mut(4) {
                 let weight = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) * factor;
                 bytes.copy_from_slice(&weight.to_le_bytes());
@@ -156,21 +176,35 @@ impl Feed {
     }
 }
 
-/// What the labels of a goal must be, where they are classes.
-fn labels(goal: &Goal) -> Option<Labels> {
-    let Loss::SparseCategoricalCrossentropy(loss) = &goal.loss else { return None };
-    let ignored = loss.ignore_class.map(i64::from);
-    Some(Labels { output: goal.output_name.clone(), classes: *goal.shape.last()?, ignored })
+/// How the targets of a goal name classes, where they do. Floats between two classes are no mistake, as in
+/// Keras; integers that are neither 0 nor 1 are.
+fn labels((goal, wire): (&Goal, &Wire)) -> Option<Labels> {
+    let (classes, ignored, form) = match &goal.loss {
+        Loss::SparseCategoricalCrossentropy(loss) => {
+            (*goal.shape.last()?, loss.ignore_class.map(i64::from), Form::Index)
+        }
+        Loss::BinaryCrossentropy(_) if wire.dtype.is_float() => (2, None, Form::Soft),
+        Loss::BinaryCrossentropy(_) => (2, None, Form::Index),
+        Loss::CategoricalCrossentropy(_) => (*goal.shape.last()?, None, Form::OneHot),
+        _ => return None,
+    };
+    Some(Labels { output: goal.output_name.clone(), classes, ignored, form })
 }
 
-/// The integers of a field.
-fn integers(bytes: &[u8], dtype: DType) -> impl Iterator<Item = i64> + '_ {
+/// The numbers of a field.
+fn numbers(bytes: &[u8], dtype: DType) -> impl Iterator<Item = f64> + '_ {
     bytes.chunks_exact(dtype.size()).map(move |c| match (dtype, c) {
-        (DType::I32, &[a, b, c, d]) => i64::from(i32::from_le_bytes([a, b, c, d])),
-        (DType::U32, &[a, b, c, d]) => i64::from(u32::from_le_bytes([a, b, c, d])),
-        (DType::F32, &[a, b, c, d]) => f32::from_le_bytes([a, b, c, d]) as i64,
-        _ => c.first().map_or(0, |&b| i64::from(b)),
+        (DType::I32, &[a, b, c, d]) => f64::from(i32::from_le_bytes([a, b, c, d])),
+        (DType::U32, &[a, b, c, d]) => f64::from(u32::from_le_bytes([a, b, c, d])),
+        (DType::F32, &[a, b, c, d]) => f64::from(f32::from_le_bytes([a, b, c, d])),
+        _ => c.first().map_or(0.0, |&b| f64::from(b)),
     })
+}
+
+/// The place of the first of the largest numbers.
+fn first_largest(numbers: impl Iterator<Item = f64>) -> usize {
+    let larger = |best: (usize, f64), (i, v): (usize, f64)| if v > best.1 { (i, v) } else { best };
+    numbers.enumerate().fold((0, f64::NEG_INFINITY), larger).0
 }
 
 #[cfg(test)]

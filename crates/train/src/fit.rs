@@ -91,7 +91,7 @@ impl Fit {
         self.validation_data = Some(data);
         self
     }
-    /// The fraction of the training data, taken from its end, to judge by.
+    /// The fraction of the training data, taken from its end, to judge by; 0 for none.
     pub fn validation_split(mut self, fraction: f64) -> Fit {
         self.validation_split = Some(fraction);
         self
@@ -111,12 +111,14 @@ impl Fit {
         self.initial_epoch = epoch;
         self
     }
-    /// Weights of classes in the loss; classes that are not named weigh 1.
+    /// Weights of classes in the loss and in weighted metrics; classes that are not named weigh 1. For one output
+    /// with a crossentropy: the class is the label, or where a one-hot target is largest.
     pub fn class_weight(mut self, weights: &[(usize, f32)]) -> Fit {
         self.class_weight = weights.to_vec();
         self
     }
-    /// Ends epochs after so many steps.
+    /// Ends epochs after so many steps, at most those of the data. Unlike in Keras, the next epoch begins anew (in
+    /// an order of its own where it is shuffled) and not where this one ended.
     pub fn steps_per_epoch(mut self, steps: usize) -> Fit {
         self.steps_per_epoch = Some(steps);
         self

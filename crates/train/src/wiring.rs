@@ -42,6 +42,16 @@ pub(crate) fn same_but_ones(a: &[usize], b: &[usize]) -> bool {
     a[..trimmed(a)] == b[..trimmed(b)]
 }
 
+/// Whether weights of that shape fit the costs of an output, which has one axis more than they.
+fn weighs(weight: &[usize], output: &[usize]) -> bool {
+    let costs = &output[..output.len().saturating_sub(1)];
+    let weight = match weight {
+        [rest @ .., 1] if weight.len() > costs.len() => rest,
+        all => all,
+    };
+    weight.len() <= costs.len() && weight.iter().zip(costs).all(|(&w, &c)| w == c || w == 1)
+}
+
 fn listed(fields: &[(usize, &Field)]) -> String {
     let all: Vec<String> =
         fields.iter().map(|(_, f)| format!("'{}' {}{:?}", f.name, f.dtype, f.shape)).collect();
@@ -103,6 +113,15 @@ impl Wiring {
             return Err(TrainError::argument(format!(
                 "field '{}' holds sample weights and must be f32, not {}",
                 fields[w.field].name, w.dtype
+            )));
+        }
+        if let Some(w) = &wiring.weight
+            && let Some(goal) = goals.iter().find(|g| !weighs(&w.shape, &g.shape))
+        {
+            return Err(TrainError::argument(format!(
+                "field '{}' holds sample weights of shape {:?}, which do not fit output '{}' {:?}; use one \
+                 number per example, or one for each of the output's leading axes",
+                fields[w.field].name, w.shape, goal.output_name, goal.shape
             )));
         }
         Ok(wiring)

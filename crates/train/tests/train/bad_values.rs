@@ -88,6 +88,56 @@ fn a_label_out_of_range_is_named() {
     model.fit(data(0), Fit::epochs(1)).unwrap();
 }
 
+/// Integers that are neither 0 nor 1 are no targets of a binary crossentropy; floats between are.
+#[test]
+fn a_binary_label_out_of_range_is_named() {
+    let config = r#"{"layers": [{"class_name": "Input", "config": {"shape": [2]}},
+                     {"class_name": "Dense", "name": "p", "config": {"units": 1, "activation": "sigmoid"}}]}"#;
+    let mut model = Model::from_config(ModelConfig::from_json(config).unwrap(), 1).unwrap();
+    model.compile(Compile::from_names("sgd", "binary_crossentropy", &[]).unwrap()).unwrap();
+    let data = || Arrays::new().input("x", &[2], vec![0.5f32; 6]).name("points");
+    let wrong = Arc::new(data().target("y", &[], vec![1u8, 0, 2]).build().unwrap());
+    let error = model.fit(wrong, Fit::epochs(1)).unwrap_err().to_string();
+    assert!(error.contains("example 2 has the label 2, but output 'p' has 2 classes (0 to 1)"), "{error}");
+    let soft = Arc::new(data().target("y", &[], vec![0.9f32, 0.0, 1.2]).build().unwrap());
+    model.fit(soft, Fit::epochs(1)).unwrap();
+}
+
+/// A data set of one's own may have weights of any shape; what fits no cost is refused before the first step.
+#[test]
+fn weights_of_a_wrong_shape_are_named() {
+    struct Odd(Vec<thalweg_data::Field>);
+    impl Dataset for Odd {
+        fn len(&self) -> usize {
+            4
+        }
+        fn fields(&self) -> &[thalweg_data::Field] {
+            &self.0
+        }
+        fn class_names(&self) -> &[String] {
+            &[]
+        }
+        fn describe(&self) -> String {
+            "odd".into()
+        }
+        fn read(&self, _: usize, out: &mut [&mut [u8]]) -> thalweg_data::Result<()> {
+            out.iter_mut().for_each(|o| o.fill(0));
+            Ok(())
+        }
+    }
+    let fields = |shape: &[usize]| {
+        let mut all = blobs(4, 3, 1).fields().to_vec();
+        let mut weight = thalweg_data::Field::target("w", shape, thalweg_base::DType::F32);
+        weight.role = thalweg_data::Role::SampleWeight;
+        all.push(weight);
+        Arc::new(Odd(all))
+    };
+    let mut model = model(mlp(4, 3, false), "sgd");
+    let error = model.fit(fields(&[5]), Fit::epochs(1)).unwrap_err().to_string();
+    assert!(error.contains("'w' holds sample weights of shape [5]"), "{error}");
+    model.fit(fields(&[1]), Fit::epochs(1)).unwrap();
+}
+
 #[test]
 fn arguments_that_cannot_be_meant() {
     let mut model = model(mlp(4, 3, false), "sgd");
@@ -101,6 +151,11 @@ fn arguments_that_cannot_be_meant() {
         monitor.contains("watches 'val_loss', which will not be logged; give validation data"),
         "{monitor}"
     );
+    // Keras' default means none.
+    model.fit(blobs(16, 3, 1), Fit::epochs(1).validation_split(0.0)).unwrap();
+    let named = mlp(4, 3, false).to_json().replace("hidden", "state");
+    let error = Model::from_config(ModelConfig::from_json(&named).unwrap(), 1).err().unwrap().to_string();
+    assert!(error.contains("layers may not be named golden, state or kept"), "{error}");
     let mut plain = Model::from_config(mlp(4, 3, false), 1).unwrap();
     let error = plain.fit(blobs(16, 3, 1), Fit::epochs(1)).unwrap_err().to_string();
     assert!(error.contains("call compile before"), "{error}");

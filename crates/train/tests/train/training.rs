@@ -3,8 +3,8 @@
 use crate::support::{Notes, blobs, mlp, model, xor};
 use std::sync::Arc;
 use thalweg_data::{Arrays, Dataset};
-use thalweg_train::callbacks::EarlyStopping;
-use thalweg_train::{End, Fit, Model};
+use thalweg_train::callbacks::{EarlyStopping, ModelCheckpoint, SaveFreq};
+use thalweg_train::{Compile, End, Fit, Model};
 
 /// The same with another learning rate.
 fn faster(mut model: Model, rate: f64) -> Model {
@@ -101,6 +101,62 @@ fn class_and_sample_weights_are_the_same_thing() {
     assert_ne!(by_class, train(plain, Fit::epochs(3)));
 }
 
+/// Class weights by 0 and 1, and by one-hot targets: the same steps as sample weights, as in Keras.
+#[test]
+fn class_weights_of_binary_and_one_hot_targets() {
+    let x = vec![0.5f32, 1.0, -1.0, 2.0, 0.0, -0.5, 1.5, 1.0];
+    let one_hot: Vec<f32> =
+        [0, 1, 2, 1].iter().flat_map(|&c| (0..3).map(move |i| f32::from(u8::from(i == c)))).collect();
+    type Make = Box<dyn Fn() -> thalweg_data::ArraysBuilder>;
+    let inputs = move || Arrays::new().input("x", &[2], x.clone());
+    let (a, b) = (inputs.clone(), inputs);
+    let binary: Make = Box::new(move || a().target("y", &[], vec![0.0f32, 1.0, 1.0, 0.0]));
+    let classes: Make = Box::new(move || b().target("y", &[3], one_hot.clone()));
+    let sigmoid = r#"{"layers": [{"class_name": "Input", "config": {"shape": [2]}},
+                      {"class_name": "Dense", "config": {"units": 1, "activation": "sigmoid"}}]}"#;
+    let sigmoid = thalweg_nn::ModelConfig::from_json(sigmoid).unwrap();
+    let cases = [
+        (sigmoid, "binary_crossentropy", binary, vec![(1, 3.0)], vec![1.0, 3.0, 3.0, 1.0]),
+        (
+            mlp(4, 3, false),
+            "categorical_crossentropy",
+            classes,
+            vec![(1, 3.0), (2, 0.5)],
+            vec![1.0, 3.0, 0.5, 3.0],
+        ),
+    ];
+    for (config, loss, data, by_class, by_sample) in cases {
+        let train = |data: Arrays, fit: Fit| {
+            let mut model = Model::from_config(config.clone(), 7).unwrap();
+            model.compile(Compile::from_names("sgd", loss, &[]).unwrap()).unwrap();
+            model.use_device(Box::new(crate::interpreted::Interpreted::default())).unwrap();
+            let fitted = model.fit(Arc::new(data), fit.batch_size(4).shuffle(false)).unwrap();
+            (model.weights_sha256().unwrap(), fitted.history)
+        };
+        let built = || data();
+        let weighed = train(built().sample_weight(by_sample).build().unwrap(), Fit::epochs(2));
+        let classed = train(built().build().unwrap(), Fit::epochs(2).class_weight(&by_class));
+        assert_eq!(classed, weighed, "{loss}");
+        assert_ne!(classed, train(built().build().unwrap(), Fit::epochs(2)), "{loss}");
+    }
+}
+
+/// Plain metrics pass over weights, `weighted_metrics` count them, as in Keras.
+#[test]
+fn only_weighted_metrics_count_weights() {
+    let data = Arrays::new()
+        .input("x", &[2], vec![0.0f32; 8])
+        .target("y", &[], vec![0i32, 1, 1, 0])
+        .sample_weight(vec![1.0, 0.0, 0.0, 3.0]);
+    let mut model = model(mlp(4, 2, false), "sgd");
+    let metric: thalweg_nn::metrics::Metric = "accuracy".parse().unwrap();
+    model.compile(model.compile_config().unwrap().clone().weighted_metric(metric)).unwrap();
+    let logs = model.evaluate(Arc::new(data.build().unwrap()), 3).unwrap();
+    // Both classes score the same: the first is taken.
+    assert_eq!(logs.names(), ["loss", "accuracy", "weighted_accuracy"]);
+    assert_eq!((logs.get("accuracy"), logs.get("weighted_accuracy")), (Some(0.5), Some(1.0)));
+}
+
 #[test]
 fn early_stopping_ends_a_real_training() {
     let mut model = model(mlp(4, 3, false), "sgd");
@@ -136,4 +192,35 @@ fn the_summary_is_keras_like() {
     let text = model.summary();
     assert!(text.contains("hidden (Dense)") && text.contains("[N, 8]"), "{text}");
     assert!(text.contains("Parameters: 51 (204 B), trainable: 51"), "{text}");
+}
+
+/// Keras' `save_freq` counts steps through the epochs; what is saved are the weights of that step.
+#[test]
+fn files_by_steps_and_of_weights_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    // 45 examples in batches of 8: six steps an epoch.
+    let callback = ModelCheckpoint::new(&file("{epoch}-{batch:02d}-{loss:.0f}.safetensors"))
+        .save_freq(SaveFreq::Steps(4))
+        .save_weights_only(true);
+    let mut first = model(mlp(4, 3, false), "sgd");
+    first.fit(blobs(45, 3, 1), Fit::epochs(2).batch_size(8).callback(callback)).unwrap();
+    let mut names: Vec<String> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap()[..4].to_owned())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["1-04", "2-02", "2-06"]);
+    let mut saved = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().path());
+    let last = saved.find(|p| p.to_string_lossy().contains("2-06")).unwrap();
+    let error = Model::load(&last).err().unwrap().to_string();
+    assert!(error.contains("holds weights only, for `load_weights`"), "{error}");
+    let mut second = model(mlp(4, 3, false), "sgd");
+    second.load_weights(&last).unwrap();
+    assert_eq!(second.weights_sha256().unwrap(), first.weights_sha256().unwrap());
+    let best =
+        ModelCheckpoint::new(&file("b.safetensors")).save_best_only(true).save_freq(SaveFreq::Steps(4));
+    let fit = Fit::epochs(1).validation_split(0.2).callback(best);
+    let error = first.fit(blobs(45, 3, 1), fit).unwrap_err().to_string();
+    assert!(error.contains("'val_loss' is known at the end of an epoch only"), "{error}");
 }
