@@ -4,9 +4,12 @@ mod step;
 
 use std::sync::Arc;
 use step::{floats, load_plan, plan};
+use thalweg_base::{DType, PoolDims, Window};
 use thalweg_device::cpu::{CpuDevice, Isa};
 use thalweg_device::null::NullDevice;
-use thalweg_device::plan::{KernelId, Place, Stage, check};
+use thalweg_device::plan::{
+    Body, Contraction, Epilogue, Expr, Kernel, KernelId, Loop, Place, PoolEpilogue, Product, Stage, check,
+};
 use thalweg_device::{Device, DeviceError, MemoryUse};
 
 fn after(threads: usize, isa: Option<Isa>, region: bool, runs: usize) -> Vec<Vec<u8>> {
@@ -95,6 +98,9 @@ fn errors_say_what_is_wrong() {
     assert_eq!(error.to_string(), "number of bindings of step: expected 5, got 1");
     let error = device.load(Arc::new(p), &[small; 5]).unwrap_err();
     assert!(error.to_string().contains("\"x\" [13, 10, 10, 5] of step: expected 26000 bytes"), "{error}");
+    let large = device.allocate(1 << 20).unwrap();
+    let error = device.load(Arc::new(plan(true)), &[large; 5]).unwrap_err();
+    assert_eq!(error.to_string(), "number of separate allocations bound to step: expected 5, got 1");
     // A program that does not fit leaves the device as it was.
     let before = device.memory();
     let mut huge = plan(false);
@@ -141,7 +147,7 @@ fn broken_plans_are_told_apart() {
     says(broken(|p| p.arena -= 64), "leaves the arena");
     says(broken(|p| p.buffers[0].len = 3), "is needed");
     says(broken(|p| p.buffers[5].place = Place::Slab { offset: 4 }), "not a multiple");
-    says(broken(|p| p.buffers[7].place = p.buffers[5].place), "same place");
+    says(broken(|p| p.buffers[8].place = p.buffers[5].place), "same place");
     says(broken(|p| p.stages.reverse()), "before anything wrote it");
     says(broken(|p| p.stages.push(Stage::Launch(vec![KernelId(6)]))), "runs twice");
     says(
@@ -164,4 +170,45 @@ fn broken_plans_are_told_apart() {
         }),
         "in a region of",
     );
+}
+
+#[test]
+fn broken_kernels_are_told_apart() {
+    let says = |kernel: usize, what: &str, change: fn(&mut Kernel)| {
+        let error = broken(|p| change(&mut p.kernels[kernel].kernel));
+        assert!(error.contains(what), "{error:?} does not say {what:?}");
+    };
+    fn contraction(k: &mut Kernel) -> &mut Contraction {
+        match k {
+            Kernel::Contraction(c) => c,
+            other => panic!("{other:?} is no contraction"),
+        }
+    }
+    fn looped(k: &mut Kernel) -> &mut Loop {
+        match k {
+            Kernel::Loop(l) => l,
+            other => panic!("{other:?} is no loop"),
+        }
+    }
+    let (conv, loss, slope, weights, bias) = (0, 2, 4, 5, 7);
+    says(conv, "where an operand is", |k| contraction(k).out = contraction(k).a);
+    says(conv, "pool does not fit", |k| {
+        let c = contraction(k);
+        let Product::Conv(d) = c.product else { panic!("a convolution") };
+        let window = Window { size: 2, stride: 2, dilation: 1, lo: 1, hi: 1 };
+        let dims = PoolDims { n: d.n, h: d.oh, w: d.ow, c: d.k, oh: 5, ow: 5, rows: window, cols: window };
+        c.epilogue.as_mut().expect("it has one").pool = Some(PoolEpilogue { dims, arg: None });
+    });
+    says(weights, "no epilogue", |k| {
+        let mut body = Body::new();
+        let value = body.push(Expr::Acc, DType::F32);
+        contraction(k).epilogue = Some(Epilogue { body, value, pool: None });
+    });
+    says(loss, "too short", |k| looped(k).parts = step::BATCH + 1);
+    says(slope, "accumulated value", |k| _ = looped(k).body.push(Expr::Acc, DType::F32));
+    says(bias, "more than once", |k| {
+        let l = looped(k);
+        l.body.map_loads(|a| a.strides.fill(0));
+        l.outs[0].access.strides.fill(0);
+    });
 }

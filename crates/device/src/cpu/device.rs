@@ -166,7 +166,7 @@ impl Device for CpuDevice {
 
     fn load(&mut self, plan: Arc<Plan>, bindings: &[Allocation]) -> Result<Program, DeviceError> {
         let sizes: Vec<usize> = bindings.iter().map(|a| self.block(*a).bytes()).collect();
-        crate::bound(&plan, &sizes)?;
+        crate::bound(&plan, bindings, &sizes)?;
         if cfg!(debug_assertions) {
             check(&plan).map_err(|problem| DeviceError::Plan { plan: plan.name.clone(), problem })?;
         }

@@ -111,7 +111,7 @@ impl Device for NullDevice {
 
     fn load(&mut self, plan: Arc<Plan>, bindings: &[Allocation]) -> Result<Program, DeviceError> {
         let sizes: Vec<usize> = bindings.iter().map(|a| self.storage(*a).bytes).collect();
-        crate::bound(&plan, &sizes)?;
+        crate::bound(&plan, bindings, &sizes)?;
         check(&plan).map_err(|problem| DeviceError::Plan { plan: plan.name.clone(), problem })?;
         self.programs.push(Some(plan));
         Ok(Program((self.programs.len() - 1) as u32))

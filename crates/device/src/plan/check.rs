@@ -119,7 +119,8 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn body(&self, body: &Body, space: &[usize]) -> Rule {
+    /// `accumulated`: whether there is a product whose value [`Expr::Acc`] can be.
+    fn body(&self, body: &Body, space: &[usize], accumulated: bool) -> Rule {
         for (id, e, dtype) in body.iter() {
             let earlier = |x: &super::ExprId| {
                 if x.0 < id.0 { Ok(()) } else { Err(format!("e{} uses e{}, a later one", id.0, x.0)) }
@@ -139,6 +140,9 @@ impl Checker<'_> {
                         return Err(format!("e{}: {} of {types:?} is not {dtype}", id.0, op.name()));
                     }
                 }
+                Expr::Acc if !accumulated || dtype != DType::F32 => {
+                    return Err(format!("e{} is an accumulated value, where there is none", id.0));
+                }
                 Expr::Const(_) | Expr::Acc | Expr::Index { .. } => {}
             }
         }
@@ -146,6 +150,10 @@ impl Checker<'_> {
     }
 
     fn kernel(&self, k: &Kernel) -> Rule {
+        let in_place = |w: &BufferId| k.reads().iter().any(|r| r == w || overlap(self.plan, *w, *r));
+        if !matches!(k, Kernel::Loop(_)) && k.writes().iter().any(in_place) {
+            return Err("its result lies where an operand is".into());
+        }
         match k {
             Kernel::Loop(l) => self.loops(l),
             Kernel::Contraction(c) => {
@@ -169,14 +177,20 @@ impl Checker<'_> {
                 if c.parts == 0 || c.parts > 1 && !matches!(c.product, Product::ConvFilterGrad(_)) {
                     return Err(format!("{} parts", c.parts));
                 }
+                let filter = matches!(c.product, Product::ConvFilterGrad(_));
+                if filter && c.epilogue.is_some() && (c.parts > 1 || c.unpooled.is_some()) {
+                    return Err("partial and sparse sums have no epilogue".into());
+                }
                 let Some(e) = &c.epilogue else {
                     return self.dense(c.out, DType::F32, c.parts * count(&space));
                 };
-                self.body(&e.body, &space)?;
+                self.body(&e.body, &space, true)?;
                 let Some(PoolEpilogue { dims, arg }) = e.pool else {
                     return self.dense(c.out, DType::F32, c.parts * count(&space));
                 };
-                if space != dims.image() || !dims.disjoint() {
+                let unpadded = [dims.rows, dims.cols].iter().all(|w| w.lo + w.hi == 0);
+                let convolution = matches!(c.product, Product::Conv(_));
+                if !convolution || space != dims.image() || !dims.disjoint() || !unpadded {
                     return Err("the epilogue's pool does not fit the product".into());
                 }
                 self.dense(c.out, DType::F32, count(&dims.output()))?;
@@ -206,14 +220,18 @@ impl Checker<'_> {
         if l.space.is_empty() || l.space.len() != l.reduced.len() || l.outs.is_empty() || l.parts == 0 {
             return Err("a loop without axes or results".into());
         }
-        if l.parts > 1 && !(reducing && l.reduced[0]) {
-            return Err(format!("{} parts of an axis that is not combined over", l.parts));
+        if l.parts > 1 && !(reducing && l.reduced[0] && l.parts <= l.space[0]) {
+            return Err(format!("{} parts of an axis that is too short or not combined over", l.parts));
         }
-        self.body(&l.body, &l.space)?;
+        self.body(&l.body, &l.space, false)?;
         for o in &l.outs {
             let beyond = if o.reduce.is_some() { (l.parts as isize - 1) * o.part_stride } else { 0 };
             self.access(&o.access, &l.space, l.body.dtype(o.value), beyond)?;
             let combined = l.reduced.iter().zip(&o.access.strides).any(|(r, s)| *r && *s != 0);
+            let repeats = l.space.iter().zip(&o.access.strides).any(|(n, s)| *n > 1 && *s == 0);
+            if o.reduce.is_none() && repeats {
+                return Err(format!("an element of b{} is stored more than once", o.access.buffer.0));
+            }
             if o.reduce.is_some() && combined {
                 return Err(format!(
                     "a reduced result moves along a combined axis of b{}",
