@@ -1,7 +1,7 @@
 """Test accuracy of the seed CNN in Keras: 10 epochs, batch 32, all of CIFAR-10, several seeds.
 
 The yardstick for our own training: same layers, same defaults, same data, x / 255. Prints
-one JSON line per seed and writes the table to --out. The date is given, not asked of the clock.
+one JSON line per seed and writes the table to --out.
 """
 
 import argparse

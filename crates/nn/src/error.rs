@@ -1,6 +1,7 @@
 //! What can be wrong with a model, in the user's words.
 
 use crate::Shape;
+use crate::suggest::plain;
 use thiserror::Error;
 
 /// What one layer cannot do, without the layer's name: [`NnError::Layer`] adds it.
@@ -17,7 +18,7 @@ pub enum LayerError {
         fix: String,
     },
     /// An argument is missing, unknown, or has a wrong value.
-    #[error("{0}")]
+    #[error("{}", plain(.0))]
     Argument(String),
 }
 
@@ -25,7 +26,7 @@ pub enum LayerError {
 #[derive(Clone, PartialEq, Debug, Error)]
 pub enum NnError {
     /// A layer is wrong, or stands in a wrong place.
-    #[error("layer '{layer}': {source}")]
+    #[error("layer '{}': {source}", plain(layer))]
     Layer {
         /// The layer's name in the model.
         layer: String,
@@ -33,7 +34,7 @@ pub enum NnError {
         source: LayerError,
     },
     /// The model as a whole is wrong.
-    #[error("model '{model}': {problem}")]
+    #[error("model '{}': {}", plain(model), plain(problem))]
     Model {
         /// The model's name.
         model: String,
@@ -41,7 +42,7 @@ pub enum NnError {
         problem: String,
     },
     /// The text of a configuration cannot be read.
-    #[error("model configuration: {0}")]
+    #[error("model configuration: {}", plain(.0))]
     Config(String),
 }
 

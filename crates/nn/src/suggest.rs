@@ -26,20 +26,25 @@ pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
         .map(|(k, ..)| k)
 }
 
+/// Words of a file in one line, without terminal codes.
+pub fn plain(words: &str) -> String {
+    words.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
 /// `optimizer 'nvq' is not known; did you mean 'nadam'? known: ...`
 pub fn unknown(kind: &str, word: &str, known: &[&str]) -> String {
-    format!("{kind} '{word}' is not known; {}", rest(word, known))
+    format!("{kind} '{}' is not known; {}", plain(word), rest(word, known))
 }
 
 /// `Conv2D has no argument 'filtrs'; did you mean 'filters'? known: ...`
 pub fn no_argument(owner: &str, word: &str, known: &[&str]) -> String {
-    format!("{owner} has no argument '{word}'; {}", rest(word, known))
+    format!("{owner} has no argument '{}'; {}", plain(word), rest(word, known))
 }
 
 fn rest(word: &str, known: &[&str]) -> String {
-    let list = known.join(", ");
+    let list = plain(&known.join(", "));
     match nearest(word, known) {
-        Some(near) => format!("did you mean '{near}'? known: {list}"),
+        Some(near) => format!("did you mean '{}'? known: {list}", plain(near)),
         None => format!("known: {list}"),
     }
 }

@@ -4,7 +4,7 @@
 //! `{"name": "adam", "learning_rate": 1e-4}`. Out: a checked config struct, or one line that says what is
 //! wrong and what would be right. Invariant: `from_value(to_value(x)) == x`.
 
-use crate::suggest::no_argument;
+use crate::suggest::{no_argument, plain};
 use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor, value};
 use serde::{Serialize, forward_to_deserialize_any};
 use serde_json::{Map, Value};
@@ -52,14 +52,14 @@ pub fn split(what: &str, value: Value) -> Result<(String, Map<String, Value>), S
             Some(Value::Object(config)) => config,
             Some(Value::Null) | None => Map::new(),
             Some(other) => {
-                return Err(format!("the config of {what} '{class}' must be a table; got {other}"));
+                return Err(format!("the config of {what} '{}' must be a table; got {other}", plain(&class)));
             }
         };
         config.retain(|k, v| !is_inert(k, v));
         if let Some(key) =
             map.keys().find(|k| !["module", "registered_name", "build_config"].contains(&k.as_str()))
         {
-            return Err(format!("{what} '{class}': '{key}' belongs into its config"));
+            return Err(format!("{what} '{}': '{}' belongs into its config", plain(&class), plain(key)));
         }
         return Ok((class, config));
     }
