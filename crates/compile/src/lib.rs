@@ -2,7 +2,6 @@
 //!
 //! In: a verified graph. Out: a [`Plan`](thalweg_device::Plan) whose bindings are the graph's states, inputs and
 //! outputs, in that order, by name.
-
 //!
 //! Each pass is pure, in one ordered list ([`compile`]), and printable (`thalweg explain`).
 
@@ -44,7 +43,8 @@ pub struct Compiled {
 ///
 /// The passes, in order: *simplify* on the graph, first because every rule after it sees fewer shapes; *lower*
 /// (partition, fuse, emit), which ends the graph; *inplace*, before stages exist, as it adds order between
-/// kernels; *regions*, which need that order; *schedule*, in which a region is one stage; *memory*, last, because lives are counted in stages.
+/// kernels; *regions*, which need that order; *schedule*, in which a region is one stage; *memory*, last, because
+/// lives are counted in stages. Regions are explained with the schedule that they are stages of.
 pub fn compile(graph: &Graph, options: &Options) -> Compiled {
     let mut passes = Vec::new();
     let mut note = |name: &'static str, text: &dyn Fn() -> String| {
@@ -63,6 +63,7 @@ pub fn compile(graph: &Graph, options: &Options) -> Compiled {
     note("inplace", &|| program.preview().to_string());
     let regions = region::regions(&program);
     let stages = schedule::schedule(&program, &regions);
+    note("schedule", &|| Plan { stages: stages.clone(), ..program.preview() }.to_string());
     let plan = memory::plan(&program, stages);
     note("memory", &|| plan.to_string());
     Compiled { plan, passes }
