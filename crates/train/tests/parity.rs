@@ -1,6 +1,8 @@
 //! Parity with real Keras and PyTorch on the device: gradients of the first batch and a hundred Adam steps, from
 //! the same weights and batches, through the compiler, against float64 numbers of the real thing.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
+
 use serde_json::json;
 use std::sync::Arc;
 use thalweg_compile::{Options, compile};

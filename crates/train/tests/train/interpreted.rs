@@ -2,7 +2,6 @@
 //! crate's tests so hold on any machine, whatever the fast devices do.
 
 #[path = "../../../compile/tests/interpreter/mod.rs"]
-#[expect(clippy::needless_range_loop, reason = "the compiler's own test code")]
 mod interpreter;
 
 use interpreter::Machine;
