@@ -1,7 +1,7 @@
 //! The rules of a plan, checked: what a device relies on without looking.
 //!
-//! In: a plan. Out: nothing, or the first rule it breaks, in words. Held by the null device always, by the CPU
-//! device in debug builds.
+//! In: a plan. Out: nothing, or the first rule it breaks, in words. Every device holds a plan to them when it is
+//! loaded.
 
 use super::{
     ALIGN, Access, Body, BufferId, Expr, Kernel, KernelId, Loop, Place, Plan, PoolEpilogue, Product, Stage,
