@@ -390,7 +390,7 @@ impl Conv {
                         to.write_bytes(0, stage.cols * pixel);
                         continue;
                     }
-                    let row = from.add((y as usize * self.w + x) * pixel);
+                    let row = from.wrapping_add((y as usize * self.w + x) * pixel);
                     to.write_bytes(0, before * pixel);
                     std::ptr::copy_nonoverlapping(row, to.add(before * pixel), copied * pixel);
                     let end = before + copied;
