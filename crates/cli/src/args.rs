@@ -342,7 +342,8 @@ pub struct CompletionsArgs {
 }
 
 fn positive(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|&n| n >= 1).ok_or_else(|| "give a whole number, 1 or more".into())
+    let fits = |n: &usize| (1..=1_000_000_000).contains(n);
+    text.parse().ok().filter(fits).ok_or_else(|| "give a whole number, from 1 to 1,000,000,000".into())
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -55,12 +55,10 @@ pub fn split(what: &str, value: Value) -> Result<(String, Map<String, Value>), S
                 return Err(format!("the config of {what} '{}' must be a table; got {other}", plain(&class)));
             }
         };
+        // Keras' own files have these beside the config; whatever else stands there is an argument too.
+        map.retain(|k, _| !["module", "registered_name", "build_config"].contains(&k.as_str()));
+        config.extend(map);
         config.retain(|k, v| !is_inert(k, v));
-        if let Some(key) =
-            map.keys().find(|k| !["module", "registered_name", "build_config"].contains(&k.as_str()))
-        {
-            return Err(format!("{what} '{}': '{}' belongs into its config", plain(&class), plain(key)));
-        }
         return Ok((class, config));
     }
     match map.shift_remove("name") {

@@ -46,6 +46,14 @@ impl Model {
         let network = Network::new(config)?;
         check_names(network.weights().iter().map(|w| w.path.as_str()))?;
         let shapes = network.weights().iter().map(|w| w.shape.clone()).collect::<Vec<_>>();
+        // Asked for before it is filled: a model beyond memory is an error, not an abort.
+        let bytes = 2 * shapes.iter().map(|s| 4 * s.iter().product::<usize>()).sum::<usize>();
+        if Vec::<u8>::new().try_reserve_exact(bytes).is_err() {
+            return Err(TrainError::argument(format!(
+                "the model's weights need {:.1} GB, more memory than there is; make its layers smaller",
+                bytes as f64 / 2e9
+            )));
+        }
         let weights = network
             .initial_weights(seed)
             .iter()

@@ -12,7 +12,7 @@ use std::time::Instant;
 use thalweg::train::{Event, Logs, Observer};
 
 /// Cells of the bar that stays when an epoch has ended.
-const CELLS: usize = 20;
+const CELLS: usize = 5;
 
 /// A bar at the bottom of the terminal; nothing where nobody looks.
 pub struct Bar(Option<ProgressBar>);
@@ -26,8 +26,8 @@ impl Bar {
         let bar = ProgressBar::with_draw_target(Some(total.max(1)), ProgressDrawTarget::stderr());
         let template = match (total, console.color()) {
             (0, _) => "{wide_msg}",
-            (_, true) => "{pos:>7}/{len} {bar:30.green/238} {wide_msg}",
-            (_, false) => "{pos:>7}/{len} {bar:30} {wide_msg}",
+            (_, true) => "{pos:>5}/{len} {bar:12.green/238} {wide_msg}",
+            (_, false) => "{pos:>5}/{len} {bar:12} {wide_msg}",
         };
         // The templates are constants: one that is wrong shows as indicatif's own bar.
         if let Ok(style) = ProgressStyle::with_template(template) {
@@ -203,11 +203,11 @@ impl Observer for Watch {
                 let (since, done) = self.began;
                 let pace = since.elapsed().as_secs_f64() / (step - done).max(1) as f64;
                 self.said = format!(
-                    "epoch {}  {} images/s  ETA {}  {}",
-                    epoch + 1,
-                    grouped(images_per_second as u64),
+                    "{}  ETA {}  {} images/s  epoch {}",
+                    logs_text(logs),
                     short_seconds(pace * (steps - step) as f64),
-                    logs_text(logs)
+                    grouped(images_per_second as u64),
+                    epoch + 1
                 );
                 self.bar.set(step as u64, self.said.clone());
                 let mut event =

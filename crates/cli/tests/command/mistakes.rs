@@ -16,7 +16,7 @@ fn every_kind_of_fault_has_its_code() {
     place.recipe();
     check(&place, &["fit"], 2, "RECIPE");
     check(&place, &["fitt", "tiny.toml"], 2, "fit");
-    check(&place, &["fit", "tiny.toml", "--epochs", "0"], 2, "1 or more");
+    check(&place, &["fit", "tiny.toml", "--epochs", "0"], 2, "from 1 to 1,000,000,000");
     check(&place, &["fit", "tiny.toml", "--epochs", "-1"], 2, "");
     check(&place, &["fit", "none.toml"], 2, "cannot read the recipe none.toml");
     check(&place, &["fit", "tiny.toml", "--run", "../x"], 2, "plain name");

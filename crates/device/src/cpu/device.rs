@@ -13,6 +13,9 @@ use crate::{Allocation, Device, DeviceError, DeviceInfo, MemoryUse, Plan, Progra
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+/// Workers beyond this many for each core (of at least as many cores) only stand in each other's way.
+const MOST_PER_CORE: usize = 8;
+
 /// The processor of this machine.
 pub struct CpuDevice {
     isa: Isa,
@@ -29,6 +32,11 @@ impl CpuDevice {
     pub fn new(threads: Option<usize>, isa: Option<Isa>) -> Result<Self, DeviceError> {
         let available = std::thread::available_parallelism().map_or(1, |n| n.get());
         let n = threads.unwrap_or(available).max(1);
+        let most = MOST_PER_CORE * available.max(MOST_PER_CORE);
+        if n > most {
+            let reason = format!("{n} are far more than its {available} cores can use; at most {most}");
+            return Err(DeviceError::Workers { device: "cpu".into(), reason });
+        }
         let workers = Workers::start(n)
             .map_err(|e| DeviceError::Workers { device: "cpu".into(), reason: e.to_string() })?;
         Ok(CpuDevice {

@@ -54,7 +54,8 @@ impl CallbackConfig {
         rows().into_iter().map(|r| (r.name, object((r.defaults)()))).collect()
     }
 
-    /// From `"EarlyStopping"`, `{"name": "EarlyStopping", "patience": 3}` or Keras' `{"class_name", "config"}`.
+    /// From `"EarlyStopping"`, `{"name": "EarlyStopping", "patience": 3}` (or `class_name`, as layers have it) or
+    /// Keras' `{"class_name", "config"}`.
     pub fn from_json(value: &Value) -> Result<CallbackConfig> {
         let wrong = || {
             TrainError::argument(format!(
@@ -67,7 +68,9 @@ impl CallbackConfig {
             Value::Object(map) => {
                 let mut map = map.clone();
                 if let Some(Value::String(name)) = map.shift_remove("class_name") {
-                    (name, map.shift_remove("config").map(object).unwrap_or_default())
+                    let mut arguments = map.shift_remove("config").map(object).unwrap_or_default();
+                    arguments.extend(map);
+                    (name, arguments)
                 } else if let Some(Value::String(name)) = map.shift_remove("name") {
                     (name, map)
                 } else {
@@ -112,6 +115,20 @@ mod tests {
 
     fn parse(text: &str) -> Result<CallbackConfig> {
         CallbackConfig::from_json(&serde_json::from_str(text).unwrap())
+    }
+
+    #[test]
+    fn arguments_stand_beside_the_name_or_in_a_config() {
+        let all = [
+            r#"{"name": "EarlyStopping", "patience": 3}"#,
+            r#"{"class_name": "EarlyStopping", "patience": 3}"#,
+            r#"{"class_name": "EarlyStopping", "config": {"patience": 3}}"#,
+        ];
+        for text in all {
+            assert_eq!(parse(text).unwrap().arguments["patience"], 3, "{text}");
+            let bogus = text.replace("patience", "bogus");
+            assert!(parse(&bogus).unwrap_err().to_string().contains("bogus"), "{bogus}");
+        }
     }
 
     #[test]
