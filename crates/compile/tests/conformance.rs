@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use thalweg_compile::{Options, compile};
 use thalweg_device::Device;
-use thalweg_device::cpu::{CpuDevice, Isa};
+use thalweg_device::cpu::{CpuDevice, Isa, Target};
 use thalweg_device::plan::Role;
 use thalweg_graph::reference::{Feeds, Tensor};
 use thalweg_graph::{ConvDims, DType, Graph, Op, PoolDims, PoolKind, Type, Window, gradients, ops, philox};
@@ -124,7 +124,7 @@ fn memory_is_given_back(device: &mut dyn Device) {
 #[test]
 fn cpu_with_every_instruction_set() {
     for isa in Isa::available() {
-        conforms(&mut CpuDevice::new(Some(2), Some(isa)).unwrap());
+        conforms(&mut CpuDevice::new(Some(2), Some(Target::fast(isa))).unwrap());
     }
 }
 

@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::time::Instant;
 use thalweg_base::{ConvDims, DType, PoolDims, Scalar, ScalarOp, Window};
 use thalweg_device::cpu::contract::{Prepared, peak_flops};
-use thalweg_device::cpu::{Bases, Isa};
+use thalweg_device::cpu::{Bases, Isa, Target};
 use thalweg_device::plan::{
     Access, Body, BufferId, Contraction, DotDims, Epilogue, Expr, PoolEpilogue, Product,
 };
@@ -100,8 +100,10 @@ impl Bench {
         }
         let bases = Bases::new(ptrs);
         let [a, b, out] = [0, 1, 2].map(BufferId);
-        let prepared =
-            Prepared::new(&Contraction { product, a, b, out, parts, unpooled: None, epilogue }, self.isa);
+        let prepared = Prepared::new(
+            &Contraction { product, a, b, out, parts, unpooled: None, epilogue },
+            Target::fast(self.isa),
+        );
         let (mut shared, s) = aligned(prepared.shared_bytes());
         let (mut worker, w) = aligned(prepared.worker_bytes());
         let (shared, worker) = (shared[s..].as_mut_ptr(), worker[w..].as_mut_ptr());

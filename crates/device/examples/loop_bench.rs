@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 use thalweg_base::{DType, Scalar, ScalarOp as S};
-use thalweg_device::cpu::{CpuDevice, Isa};
+use thalweg_device::cpu::{CpuDevice, Isa, Target};
 use thalweg_device::plan::*;
 use thalweg_device::{Device, DeviceError, Plan};
 
@@ -67,7 +67,7 @@ impl Kernel1 {
     fn time(self, name: &str, threads: usize, isa: Isa) -> Result<(), DeviceError> {
         let elements: usize = self.space.iter().product();
         let bytes = self.bytes;
-        let mut device = CpuDevice::new(Some(threads), Some(isa))?;
+        let mut device = CpuDevice::new(Some(threads), Some(Target::fast(isa)))?;
         let mut plan = Plan { name: name.into(), ..Plan::default() };
         for (i, len) in self.lens.iter().enumerate() {
             let (name, dtype) = (format!("b{i}"), DType::F32);

@@ -1,6 +1,6 @@
 //! Which devices there are, and opening one by name.
 
-use crate::cpu::{CpuDevice, Isa};
+use crate::cpu::{CpuDevice, Isa, Target};
 use crate::null::NullDevice;
 use crate::{Device, DeviceError, Host};
 
@@ -19,12 +19,35 @@ pub struct Found {
 const KNOWN: [&str; 3] = ["auto", "cpu", "null"];
 
 /// Opens a device: `auto` (the best there is), `cpu`, `null`. `threads`: for the CPU, instead of all cores.
+///
+/// Words behind colons hold the CPU to something: an instruction set (`cpu:avx2`; `avx512`, `avx2`, `neon`,
+/// `portable`), or `exact`, which leaves out what rounds differently from the definition (`cpu:exact`).
 pub fn open(name: &str, threads: Option<usize>) -> Result<Box<dyn Device>, DeviceError> {
     match name {
-        "auto" | "cpu" => Ok(Box::new(CpuDevice::new(threads, None)?)),
+        "auto" => Ok(Box::new(CpuDevice::new(threads, None)?)),
         "null" => Ok(Box::new(NullDevice::new())),
-        _ => Err(DeviceError::Unknown { asked: name.into(), known: KNOWN.join(", ") }),
+        _ => match name.split(':').collect::<Vec<_>>()[..] {
+            ["cpu", ref words @ ..] => Ok(Box::new(CpuDevice::new(threads, Some(target(name, words)?))?)),
+            _ => Err(DeviceError::Unknown { asked: name.into(), known: KNOWN.join(", ") }),
+        },
     }
+}
+
+/// What the words behind `cpu` ask for.
+fn target(name: &str, words: &[&str]) -> Result<Target, DeviceError> {
+    let mut target = Target::fast(Isa::detect());
+    for word in words {
+        match Isa::from_word(word) {
+            _ if *word == "exact" => target.exact = true,
+            Some(isa) if isa.is_available() => target.isa = isa,
+            _ => {
+                let sets: Vec<String> = Isa::available().map(|i| format!("cpu:{}", i.word())).collect();
+                let known = format!("cpu, {}, cpu:exact", sets.join(", "));
+                return Err(DeviceError::Unknown { asked: name.into(), known });
+            }
+        }
+    }
+    Ok(target)
 }
 
 /// All devices of this build, best first, for `doctor`.
@@ -67,5 +90,18 @@ mod tests {
             assert!(!open(name, Some(2)).unwrap().info().description.is_empty());
         }
         assert!(list().iter().all(|f| f.usable));
+    }
+
+    #[test]
+    fn the_cpu_is_held_to_what_is_asked() {
+        let about = |name: &str| open(name, Some(1)).unwrap().info().description;
+        assert!(about("cpu:portable").ends_with("portable"));
+        assert!(about("cpu:portable:exact").ends_with("portable, exact"));
+        assert!(about("cpu:exact").ends_with(&format!("{}, exact", Isa::detect())));
+        let error = open("cpu:mmx", None).err().unwrap().to_string();
+        assert!(
+            error.starts_with("device 'cpu:mmx'") && error.ends_with("cpu:portable, cpu:exact"),
+            "{error}"
+        );
     }
 }

@@ -6,7 +6,7 @@
 use std::ops::Range;
 use thalweg_base::{ConvDims, DType, PoolDims, Scalar, ScalarOp, Window};
 use thalweg_device::cpu::contract::Prepared;
-use thalweg_device::cpu::{Bases, Isa};
+use thalweg_device::cpu::{Bases, Isa, Target};
 use thalweg_device::plan::{
     Access, Body, BufferId, Contraction, DotDims, Epilogue, Expr, PoolEpilogue, Product, Unpooled,
 };
@@ -226,7 +226,7 @@ fn check(product: Product, then: Then, pool: Option<PoolDims>, parts: usize) {
             unpooled: None,
             epilogue: epilogue(then, &space, pool),
         };
-        let prepared = Prepared::new(&contraction, isa);
+        let prepared = Prepared::new(&contraction, Target::fast(isa));
         let per_image = prepared.units_per_image();
         if per_image > 0 && n > 0 {
             assert_eq!(per_image * n, prepared.units());
@@ -400,7 +400,7 @@ fn long_sums_are_accurate() {
     for isa in Isa::available() {
         let prepared = Prepared::new(
             &Contraction { product, a: A, b: B, out: OUT, parts: 1, unpooled: None, epilogue: None },
-            isa,
+            Target::fast(isa),
         );
         let mut out = vec![f32::NAN; m * n];
         let bases = Bases::new([&mut a, &mut b, &mut out].map(|v| v.as_mut_ptr().cast()).to_vec());
@@ -429,7 +429,7 @@ fn positions_beyond_a_window_harm_nobody() {
     let unpooled = Some(Unpooled { dims, arg: ARG });
     let c = Contraction { product, a: A, b: B, out: OUT, parts: 1, unpooled, epilogue: None };
     for isa in Isa::available() {
-        let prepared = Prepared::new(&c, isa);
+        let prepared = Prepared::new(&c, Target::fast(isa));
         let mut results = Vec::new();
         // With the strangers, and with their elements dead: the same.
         for dead in [false, true] {
@@ -484,7 +484,7 @@ fn long_sums_behind_pools_are_accurate() {
     let unpooled = Some(Unpooled { dims, arg: ARG });
     let c = Contraction { product, a: A, b: B, out: OUT, parts: 1, unpooled, epilogue: None };
     for isa in Isa::available() {
-        let prepared = Prepared::new(&c, isa);
+        let prepared = Prepared::new(&c, Target::fast(isa));
         let mut out = vec![f32::NAN; 9 * 2 * k];
         let none = std::ptr::null_mut();
         let [a, b, o] = [&mut image, &mut dy, &mut out].map(|v| v.as_mut_ptr().cast());

@@ -5,7 +5,7 @@ mod step;
 use std::sync::Arc;
 use step::{floats, load_plan, plan};
 use thalweg_base::{DType, PoolDims, Window};
-use thalweg_device::cpu::{CpuDevice, Isa};
+use thalweg_device::cpu::{CpuDevice, Isa, Target};
 use thalweg_device::null::NullDevice;
 use thalweg_device::plan::{
     Body, Contraction, Epilogue, Expr, Kernel, KernelId, Loop, Place, PoolEpilogue, Product, Stage, check,
@@ -13,7 +13,7 @@ use thalweg_device::plan::{
 use thalweg_device::{Device, DeviceError, MemoryUse};
 
 fn after(threads: usize, isa: Option<Isa>, region: bool, runs: usize) -> Vec<Vec<u8>> {
-    let mut device = CpuDevice::new(Some(threads), isa).expect("threads");
+    let mut device = CpuDevice::new(Some(threads), isa.map(Target::fast)).expect("threads");
     let loaded = load_plan(&mut device, plan(region));
     for _ in 0..runs {
         device.run(loaded.program).expect("a run");

@@ -58,12 +58,10 @@ pub fn bench(args: &BenchArgs, environment: &Environment, console: &Console) -> 
         Measured::Train => None,
     };
     let planned_bytes = model.memory()?.total();
-    report(&mut model, &Measurement { speeds, latency_us, planned_bytes }, batch, console)?;
-    if !console.is_json() {
-        let spec = prepare::spec(&model, what, &*data, batch)?;
-        profile(&mut model, prepare::kind(what), &spec, console)?;
-    }
-    Ok(())
+    let spec = prepare::spec(&model, what, &*data, batch)?;
+    let kernels = profile(&mut model, prepare::kind(what), &spec)?;
+    report(&mut model, &Measurement { speeds, latency_us, planned_bytes }, &kernels, batch, console)?;
+    show(&mut model, &kernels, console)
 }
 
 /// The recipe's training data where they are there; else the sample, or noise of the same shape.
@@ -203,7 +201,13 @@ fn latency(model: &mut Model, data: &Data) -> Result<f64> {
     Ok(times[times.len() / 2])
 }
 
-fn report(model: &mut Model, m: &Measurement, batch: usize, console: &Console) -> Result<()> {
+fn report(
+    model: &mut Model,
+    m: &Measurement,
+    kernels: &[KernelTime],
+    batch: usize,
+    console: &Console,
+) -> Result<()> {
     let (least, most) = (m.speeds[0], m.speeds[m.speeds.len() - 1]);
     let median = m.speeds[m.speeds.len() / 2];
     let step_us = batch as f64 / median * 1e6;
@@ -214,6 +218,8 @@ fn report(model: &mut Model, m: &Measurement, batch: usize, console: &Console) -
         "step_us": rounded(step_us, 2), "latency_us": m.latency_us.map(|l| rounded(l, 2)),
         "peak_mb": peak.map_or(Value::Null, |p| megabytes(p).into()), "planned_mb": megabytes(m.planned_bytes as u64),
         "device": device, "batch_size": batch, "windows": m.speeds.len(),
+        "kernels": kernels.iter().map(|k| json!({ "kernel": k.label, "us": rounded(k.us, 1), "flops": k.flops }))
+            .collect::<Vec<_>>(),
     }));
     let n = |x: f64| grouped(x as u64);
     console.say(console.bold(&format!(
@@ -242,50 +248,65 @@ fn peak_resident() -> Option<u64> {
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
-/// Where the time goes.
-fn profile(model: &mut Model, kind: Kind, spec: &ProgramSpec, console: &Console) -> Result<()> {
+/// Where the time goes: kernels of one label together, of one step.
+struct KernelTime {
+    label: String,
+    us: f64,
+    flops: u64,
+}
+
+/// Times every kernel, the slowest first.
+fn profile(model: &mut Model, kind: Kind, spec: &ProgramSpec) -> Result<Vec<KernelTime>> {
     let program = model.program(kind, spec)?;
-    let workers = model.device_info()?.workers;
     let session = model.session()?;
-    let mut order: Vec<String> = Vec::new();
     let mut sums: BTreeMap<String, (f64, u64)> = BTreeMap::new();
     for _ in 0..PROFILED {
         for stage in session.profile(&program)? {
-            let sum = sums.entry(stage.label.clone()).or_default();
-            if sum.1 == 0 && sum.0 == 0.0 {
-                order.push(stage.label);
-            }
+            let sum = sums.entry(stage.label).or_default();
             *sum = (sum.0 + stage.seconds, sum.1 + stage.flops);
         }
     }
-    let (seconds, flops) = sums.values().fold((0.0, 0), |(s, f), (a, b)| (s + a, f + b));
-    if seconds == 0.0 {
+    let runs = PROFILED as f64;
+    let time = |(label, (seconds, flops)): (String, (f64, u64))| KernelTime {
+        label,
+        us: seconds * 1e6 / runs,
+        flops: flops / PROFILED as u64,
+    };
+    let mut kernels: Vec<KernelTime> = sums.into_iter().map(time).collect();
+    kernels.sort_by(|a, b| b.us.total_cmp(&a.us));
+    Ok(kernels)
+}
+
+/// The table of kernels.
+fn show(model: &mut Model, kernels: &[KernelTime], console: &Console) -> Result<()> {
+    let us: f64 = kernels.iter().map(|k| k.us).sum();
+    let flops: u64 = kernels.iter().map(|k| k.flops).sum();
+    if us == 0.0 || console.is_json() {
         return Ok(());
     }
+    let workers = model.device_info()?.workers;
     let peak = peak_flops(Isa::detect()) * workers as f64;
-    order.sort_by(|a, b| sums[b].0.total_cmp(&sums[a].0));
     let mut table = Table::new(1, &["kernel", "share", "us", "GFLOP/s"]);
-    for label in order.iter().take(SHOWN) {
-        let (s, f) = sums[label];
+    for k in kernels.iter().take(SHOWN) {
         table.row([
-            label.clone(),
-            format!("{:.1}%", 100.0 * s / seconds),
-            format!("{:.1}", s * 1e6 / PROFILED as f64),
-            format!("{:.1}", f as f64 / s.max(1e-12) / 1e9),
+            k.label.clone(),
+            format!("{:.1}%", 100.0 * k.us / us),
+            format!("{:.1}", k.us),
+            format!("{:.1}", k.flops as f64 / k.us.max(1e-6) / 1e3),
         ]);
     }
     console.say("");
     table.lines().iter().for_each(|line| console.say(line));
-    if order.len() > SHOWN {
-        console.say(format!("and {} kernels with less", order.len() - SHOWN));
+    if kernels.len() > SHOWN {
+        console.say(format!("and {} kernels with less", kernels.len() - SHOWN));
     }
     console.say(format!(
         "{:.1} GFLOP/s of {:.0} that {workers} workers reach at most ({:.0}%), {} a step; timing every kernel costs \
          time of its own",
-        flops as f64 / seconds / 1e9,
+        flops as f64 / us / 1e3,
         peak / 1e9,
-        100.0 * flops as f64 / seconds / peak,
-        short_flops(flops / PROFILED as u64)
+        100.0 * flops as f64 / (us * 1e-6) / peak,
+        short_flops(flops)
     ));
     Ok(())
 }

@@ -3,10 +3,10 @@
 //! Arena, slabs and scratch are one set for all programs, as large as the largest needs: one program runs at a
 //! time. Invariant: [`Device::memory`] is the sum of the blocks held.
 
-use super::Isa;
 use super::memory::Block;
 use super::program::Loaded;
 use super::workers::Workers;
+use super::{Isa, Target};
 use crate::host::Host;
 use crate::plan::check;
 use crate::{Allocation, Device, DeviceError, DeviceInfo, MemoryUse, Plan, Program, StageTime};
@@ -18,7 +18,7 @@ const MOST_PER_CORE: usize = 8;
 
 /// The processor of this machine.
 pub struct CpuDevice {
-    isa: Isa,
+    target: Target,
     workers: Workers,
     allocations: Vec<Option<Block>>,
     programs: Vec<Option<Loaded>>,
@@ -28,8 +28,8 @@ pub struct CpuDevice {
 }
 
 impl CpuDevice {
-    /// With so many threads (as many as the system lets us use) and that instruction set (the best there is).
-    pub fn new(threads: Option<usize>, isa: Option<Isa>) -> Result<Self, DeviceError> {
+    /// With so many threads (as many as the system lets us use) and that target (the best instructions there are).
+    pub fn new(threads: Option<usize>, target: Option<Target>) -> Result<Self, DeviceError> {
         let available = std::thread::available_parallelism().map_or(1, |n| n.get());
         let n = threads.unwrap_or(available).max(1);
         let most = MOST_PER_CORE * available.max(MOST_PER_CORE);
@@ -40,7 +40,7 @@ impl CpuDevice {
         let workers = Workers::start(n)
             .map_err(|e| DeviceError::Workers { device: "cpu".into(), reason: e.to_string() })?;
         Ok(CpuDevice {
-            isa: isa.filter(|isa| isa.is_available()).unwrap_or_else(Isa::detect),
+            target: target.filter(|t| t.isa.is_available()).unwrap_or_else(|| Target::fast(Isa::detect())),
             desks: (0..workers.len()).map(|_| (Block::EMPTY, Block::EMPTY)).collect(),
             workers,
             allocations: Vec::new(),
@@ -49,9 +49,9 @@ impl CpuDevice {
         })
     }
 
-    /// The instruction set it uses.
-    pub fn isa(&self) -> Isa {
-        self.isa
+    /// What its kernels are made for.
+    pub fn target(&self) -> Target {
+        self.target
     }
 
     fn block(&self, a: Allocation) -> &Block {
@@ -123,7 +123,7 @@ impl Device for CpuDevice {
     fn info(&self) -> DeviceInfo {
         DeviceInfo {
             name: "cpu".into(),
-            description: format!("{}, {}", Host::read().cpu, self.isa),
+            description: format!("{}, {}", Host::read().cpu, self.target),
             workers: self.workers.len(),
         }
     }
@@ -164,7 +164,7 @@ impl Device for CpuDevice {
     fn needs(&self, plans: &[Arc<Plan>]) -> MemoryUse {
         let (mut arena, mut slab, mut scratch, mut packed) = (0, 0, 0, 0);
         for plan in plans {
-            let (shared, each) = Loaded::sizes(plan, self.isa);
+            let (shared, each) = Loaded::sizes(plan, self.target);
             (arena, slab, scratch) = (arena.max(plan.arena), slab.max(plan.slab), scratch.max(each));
             packed += shared;
         }
@@ -177,7 +177,7 @@ impl Device for CpuDevice {
         crate::bound(&plan, bindings, &sizes)?;
         // Kernels rely on these rules without looking; checking a thousand of them takes a few milliseconds.
         check(&plan).map_err(|problem| DeviceError::Plan { plan: plan.name.clone(), problem })?;
-        let loaded = Loaded::new(plan, bindings.to_vec(), self.isa)?;
+        let loaded = Loaded::new(plan, bindings.to_vec(), self.target)?;
         let at = self.programs.iter().position(Option::is_none).unwrap_or_else(|| {
             self.programs.push(None);
             self.programs.len() - 1

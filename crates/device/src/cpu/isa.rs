@@ -5,6 +5,23 @@
 
 use std::fmt;
 
+/// What kernels are made for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Target {
+    /// Their instructions.
+    pub isa: Isa,
+    /// Whether only algorithms are used that add up the same products as the definition does: none that
+    /// transform their operands first (Winograd), which rounds differently.
+    pub exact: bool,
+}
+
+impl Target {
+    /// What is fastest with these instructions.
+    pub fn fast(isa: Isa) -> Target {
+        Target { isa, exact: false }
+    }
+}
+
 /// A set of vector instructions that the kernels are compiled for, best first.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Isa {
@@ -52,6 +69,21 @@ impl Isa {
         }
     }
 
+    /// By the word that asks for it: `avx512`, `avx2`, `neon`, `portable`.
+    pub fn from_word(word: &str) -> Option<Isa> {
+        Isa::ALL.into_iter().find(|isa| isa.word() == word)
+    }
+
+    /// The word that asks for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Isa::Avx512 => "avx512",
+            Isa::Avx2 => "avx2",
+            Isa::Neon => "neon",
+            Isa::Portable => "portable",
+        }
+    }
+
     /// For people.
     pub const fn name(self) -> &'static str {
         match self {
@@ -66,6 +98,12 @@ impl Isa {
 impl fmt::Display for Isa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.isa, if self.exact { ", exact" } else { "" })
     }
 }
 

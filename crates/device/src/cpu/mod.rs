@@ -20,5 +20,5 @@ mod workers;
 
 pub use bases::Bases;
 pub use device::CpuDevice;
-pub use isa::Isa;
+pub use isa::{Isa, Target};
 pub use tape::{MAX_LANES, Tape};

@@ -9,7 +9,7 @@ use super::contract::Prepared;
 use super::loops::CompiledLoop;
 use super::memory::Block;
 use super::workers::Workers;
-use super::{Bases, Isa, argmax, window};
+use super::{Bases, Target, argmax, window};
 use crate::plan::{ALIGN, BufferId, Kernel, KernelId, Place, Plan, Stage};
 use crate::{Allocation, DeviceError};
 use std::cell::UnsafeCell;
@@ -67,7 +67,7 @@ pub struct Loaded {
     phases: Vec<Phase>,
     shared: Block,
     desks: Vec<Desk>,
-    isa: Isa,
+    target: Target,
 }
 
 // SAFETY: a desk is only used by the worker of its number; the rest is not changed while a phase runs.
@@ -77,11 +77,11 @@ unsafe impl Send for Loaded {}
 
 impl Loaded {
     /// Compiles a plan.
-    pub fn new(plan: Arc<Plan>, bindings: Vec<Allocation>, isa: Isa) -> Result<Self, DeviceError> {
-        let (work, shared) = work(&plan, isa);
+    pub fn new(plan: Arc<Plan>, bindings: Vec<Allocation>, target: Target) -> Result<Self, DeviceError> {
+        let (work, shared) = work(&plan, target);
         let shared = Block::zeroed(shared, "packed weights")?;
         let phases = phases(&plan, &work);
-        Ok(Loaded { plan, bindings, work, phases, shared, desks: Vec::new(), isa })
+        Ok(Loaded { plan, bindings, work, phases, shared, desks: Vec::new(), target })
     }
 
     /// The plan.
@@ -100,8 +100,8 @@ impl Loaded {
     }
 
     /// Bytes of (packed operands, scratch of each worker) that a plan takes when loaded.
-    pub fn sizes(plan: &Plan, isa: Isa) -> (usize, usize) {
-        let (work, shared) = work(plan, isa);
+    pub fn sizes(plan: &Plan, target: Target) -> (usize, usize) {
+        let (work, shared) = work(plan, target);
         (shared, scratch_bytes(&work))
     }
 
@@ -178,7 +178,7 @@ impl Loaded {
                 Work::Contraction { prepared, shared } => {
                     prepared.run(units, bases, self.shared.ptr().wrapping_add(*shared), scratch);
                 }
-                Work::Other(k) => other(k, units, bases, self.isa),
+                Work::Other(k) => other(k, units, bases, self.target),
             }
         }
     }
@@ -203,14 +203,14 @@ impl Loaded {
                         n => prepared.run(images.start * n..images.end * n, bases, shared, scratch),
                     }
                 }
-                Work::Other(k) => other(k, images, bases, self.isa),
+                Work::Other(k) => other(k, images, bases, self.target),
             }
         }
     }
 }
 
 /// Steps of axis 0 of a kernel that is neither loop nor contraction.
-unsafe fn other(kernel: &Kernel, steps: Range<usize>, bases: &Bases, isa: Isa) {
+unsafe fn other(kernel: &Kernel, steps: Range<usize>, bases: &Bases, Target { isa, .. }: Target) {
     // SAFETY: passed on.
     unsafe {
         match kernel {
@@ -242,12 +242,12 @@ fn timed(times: Option<&[AtomicU64]>, kernel: usize, f: impl FnOnce()) {
 }
 
 /// Compiles each kernel; and the bytes of packed operands.
-fn work(plan: &Plan, isa: Isa) -> (Vec<Work>, usize) {
+fn work(plan: &Plan, target: Target) -> (Vec<Work>, usize) {
     let mut shared = 0;
     let compiled = plan.kernels.iter().map(|entry| match &entry.kernel {
-        Kernel::Loop(l) => Work::Loop(CompiledLoop::new(l, isa)),
+        Kernel::Loop(l) => Work::Loop(CompiledLoop::new(l, target.isa)),
         Kernel::Contraction(c) => {
-            let prepared = Box::new(Prepared::new(c, isa));
+            let prepared = Box::new(Prepared::new(c, target));
             let at = shared;
             shared += prepared.shared_bytes().next_multiple_of(ALIGN);
             Work::Contraction { prepared, shared: at }

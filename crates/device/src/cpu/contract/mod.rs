@@ -15,7 +15,7 @@ mod sparse;
 mod tile;
 mod vector;
 
-use super::{Bases, Isa};
+use super::{Bases, Target};
 use crate::plan::{Contraction, Product};
 use conv::{Conv, Direction};
 use dot::Dot;
@@ -49,8 +49,9 @@ enum Kind {
 }
 
 impl Prepared {
-    /// Lays out the work for an instruction set that this processor has.
-    pub fn new(c: &Contraction, isa: Isa) -> Prepared {
+    /// Lays out the work for instructions that this processor has.
+    pub fn new(c: &Contraction, target: Target) -> Prepared {
+        let isa = target.isa;
         let buffers = [c.a, c.b, c.out];
         let space = match c.product {
             Product::Dot(d) => vec![d.batch, d.m, d.n],
