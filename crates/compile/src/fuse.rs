@@ -260,7 +260,18 @@ fn join(g: &Graph, p: &Partition, homes: &Homes, others: &[Item], loops: Vec<Loo
             }
         }
     }
-    parts.into_iter().flatten().map(|(members, space, axes)| Item::Loop { members, space, axes }).collect()
+    let item = |(members, space, axes)| Item::Loop { members: read_outside(g, p, members), space, axes };
+    parts.into_iter().flatten().map(item).collect()
+}
+
+/// Members without the element-wise ones that only this loop reads: it computes them, and stores nothing.
+fn read_outside(g: &Graph, p: &Partition, members: Vec<NodeId>) -> Vec<NodeId> {
+    let needed = |m: &NodeId| {
+        p.root[m.index()]
+            || matches!(g.node(*m).op, Op::Reduce(..))
+            || p.users[m.index()].iter().any(|u| !members.contains(u))
+    };
+    members.iter().copied().filter(needed).collect()
 }
 
 /// Which kernel computes each stored node, and what it reads. Loops have the first numbers.

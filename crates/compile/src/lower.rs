@@ -53,6 +53,10 @@ impl<'a> Lowering<'a> {
             homes.insert(id, home);
         }
         let items = fuse::items(g, &partition, &homes)?;
+        // What no kernel writes is computed where it is used.
+        let written: BTreeSet<NodeId> = items.iter().flat_map(Item::outputs).collect();
+        let leaf = |id: &NodeId| matches!(g.node(*id).op, Op::State(_) | Op::Input(_));
+        homes.retain(|id, _| leaf(id) || written.contains(id));
         Ok(Lowering { g, program, homes, items, writers: BTreeMap::new() })
     }
 

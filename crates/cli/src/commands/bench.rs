@@ -259,20 +259,20 @@ struct KernelTime {
 fn profile(model: &mut Model, kind: Kind, spec: &ProgramSpec) -> Result<Vec<KernelTime>> {
     let program = model.program(kind, spec)?;
     let session = model.session()?;
-    let mut sums: BTreeMap<String, (f64, u64)> = BTreeMap::new();
-    for _ in 0..PROFILED {
+    let mut times: BTreeMap<String, (Vec<f64>, u64)> = BTreeMap::new();
+    for run in 0..PROFILED {
         for stage in session.profile(&program)? {
-            let sum = sums.entry(stage.label).or_default();
-            *sum = (sum.0 + stage.seconds, sum.1 + stage.flops);
+            let (seconds, flops) = times.entry(stage.label).or_insert_with(|| (vec![0.0; PROFILED], 0));
+            seconds[run] += stage.seconds;
+            *flops += stage.flops;
         }
     }
-    let runs = PROFILED as f64;
-    let time = |(label, (seconds, flops)): (String, (f64, u64))| KernelTime {
-        label,
-        us: seconds * 1e6 / runs,
-        flops: flops / PROFILED as u64,
+    // The median: others may use the machine now and then.
+    let time = |(label, (mut seconds, flops)): (String, (Vec<f64>, u64))| {
+        seconds.sort_by(f64::total_cmp);
+        KernelTime { label, us: seconds[PROFILED / 2] * 1e6, flops: flops / PROFILED as u64 }
     };
-    let mut kernels: Vec<KernelTime> = sums.into_iter().map(time).collect();
+    let mut kernels: Vec<KernelTime> = times.into_iter().map(time).collect();
     kernels.sort_by(|a, b| b.us.total_cmp(&a.us));
     Ok(kernels)
 }

@@ -11,6 +11,8 @@ use crate::cpu::Isa;
 pub(super) trait Vector: Copy {
     /// Lanes.
     const LANES: usize;
+    /// Registers that a kernel may count on.
+    const REGISTERS: usize;
     /// All zero.
     unsafe fn zero() -> Self;
     /// All lanes the same.
@@ -41,6 +43,36 @@ pub(super) trait Vector: Copy {
                     *to.add(c * to_pitch + r) = *from.add(r * pitch + c);
                 }
             }
+        }
+    }
+    /// Of LANES values those that are not 0 (NaN is not) and, if `keep` gives bytes and one of them, whose byte is
+    /// that: each value and its `at`, one behind the other, to ends that have room for LANES. How many.
+    #[inline(always)]
+    unsafe fn compact(
+        values: *const f32,
+        at: *const u32,
+        keep: Option<(*const u8, u8)>,
+        to_at: *mut u32,
+        to_values: *mut f32,
+    ) -> usize {
+        let mut count = 0;
+        // SAFETY: the caller vouches for all of them.
+        unsafe {
+            for i in 0..Self::LANES {
+                *to_at.add(count) = *at.add(i);
+                *to_values.add(count) = *values.add(i);
+                let kept = keep.is_none_or(|(bytes, byte)| *bytes.add(i) == byte);
+                count += usize::from(kept && *values.add(i) != 0.0);
+            }
+        }
+        count
+    }
+    /// `to[i] = table[from[i] % 16] + base` for LANES bytes.
+    #[inline(always)]
+    unsafe fn look_up(from: *const u8, table: &[u32; 16], base: u32, to: *mut u32) {
+        for i in 0..Self::LANES {
+            // SAFETY: the caller vouches for both.
+            unsafe { *to.add(i) = table[*from.add(i) as usize % 16] + base }
         }
     }
     /// The first `n` lanes, whole numbers below 256, as bytes.
@@ -136,6 +168,7 @@ mod x86 {
 
     impl Vector for Avx512 {
         const LANES: usize = 16;
+        const REGISTERS: usize = 32;
         methods! {
             fn zero() -> Self { Avx512(_mm512_setzero_ps()) }
             fn splat(x: f32) -> Self { Avx512(_mm512_set1_ps(x)) }
@@ -186,6 +219,31 @@ mod x86 {
                     _mm512_storeu_ps(to.add((12 + k) * to_pitch), _mm512_shuffle_f32x4::<0xdd>(c, d));
                 }
             }
+            fn compact(
+                values: *const f32,
+                at: *const u32,
+                keep: Option<(*const u8, u8)>,
+                to_at: *mut u32,
+                to_values: *mut f32
+            ) -> usize {
+                let v = _mm512_loadu_ps(values);
+                let mut m = _mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(v, _mm512_setzero_ps());
+                if let Some((bytes, byte)) = keep {
+                    let bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(bytes.cast()));
+                    m &= _mm512_cmpeq_epi32_mask(bytes, _mm512_set1_epi32(i32::from(byte)));
+                }
+                let at = _mm512_loadu_si512(at.cast());
+                _mm512_storeu_si512(to_at.cast(), _mm512_maskz_compress_epi32(m, at));
+                _mm512_storeu_ps(to_values, _mm512_maskz_compress_ps(m, v));
+                m.count_ones() as usize
+            }
+            fn look_up(from: *const u8, table: &[u32; 16], base: u32, to: *mut u32) {
+                let bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()));
+                let table = _mm512_loadu_si512(table.as_ptr().cast());
+                // A permutation takes the last four bits of each index.
+                let found = _mm512_permutexvar_epi32(bytes, table);
+                _mm512_storeu_si512(to.cast(), _mm512_add_epi32(found, _mm512_set1_epi32(base as i32)))
+            }
             fn store_bytes(v: Self, to: *mut u8, n: usize) {
                 let bytes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v.0));
                 if n == 16 {
@@ -203,11 +261,32 @@ mod x86 {
     #[derive(Clone, Copy)]
     pub(in super::super) struct Avx2(__m256);
 
+    /// Per mask of 8 lanes: the lanes that it has, in order.
+    static KEPT: [[u8; 8]; 256] = kept();
+
+    const fn kept() -> [[u8; 8]; 256] {
+        let mut table = [[0; 8]; 256];
+        let mut mask = 0;
+        while mask < 256 {
+            let (mut lane, mut count) = (0, 0);
+            while lane < 8 {
+                if mask >> lane & 1 == 1 {
+                    table[mask][count] = lane as u8;
+                    count += 1;
+                }
+                lane += 1;
+            }
+            mask += 1;
+        }
+        table
+    }
+
     /// Eight ones, then eight zeros: a window of it is a mask of the first lanes.
     static MASKS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 
     impl Vector for Avx2 {
         const LANES: usize = 8;
+        const REGISTERS: usize = 16;
         methods! {
             fn zero() -> Self { Avx2(_mm256_setzero_ps()) }
             fn splat(x: f32) -> Self { Avx2(_mm256_set1_ps(x)) }
@@ -230,6 +309,27 @@ mod x86 {
                     _mm256_cmp_ps::<_CMP_UNORD_Q>(v.0, v.0),
                 );
                 (Avx2(_mm256_blendv_ps(best.0, v.0, m)), Avx2(_mm256_blendv_ps(at.0, pos.0, m)))
+            }
+            fn compact(
+                values: *const f32,
+                at: *const u32,
+                keep: Option<(*const u8, u8)>,
+                to_at: *mut u32,
+                to_values: *mut f32
+            ) -> usize {
+                let v = _mm256_loadu_ps(values);
+                let mut m = _mm256_cmp_ps::<_CMP_NEQ_UQ>(v, _mm256_setzero_ps());
+                if let Some((bytes, byte)) = keep {
+                    let bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(bytes.cast()));
+                    let same = _mm256_cmpeq_epi32(bytes, _mm256_set1_epi32(i32::from(byte)));
+                    m = _mm256_and_ps(m, _mm256_castsi256_ps(same));
+                }
+                let bits = _mm256_movemask_ps(m);
+                let order = _mm256_cvtepu8_epi32(_mm_loadl_epi64(KEPT[bits as usize].as_ptr().cast()));
+                let at = _mm256_loadu_si256(at.cast());
+                _mm256_storeu_si256(to_at.cast(), _mm256_permutevar8x32_epi32(at, order));
+                _mm256_storeu_ps(to_values, _mm256_permutevar8x32_ps(v, order));
+                bits.count_ones() as usize
             }
             fn transpose(from: *const f32, pitch: usize, to: *mut f32, to_pitch: usize) {
                 let mut q = [_mm256_setzero_ps(); 8];
@@ -266,6 +366,7 @@ mod arm {
 
     impl Vector for Neon {
         const LANES: usize = 4;
+        const REGISTERS: usize = 32;
         methods! {
             fn zero() -> Self { Neon(vdupq_n_f32(0.0)) }
             fn splat(x: f32) -> Self { Neon(vdupq_n_f32(x)) }
@@ -299,6 +400,7 @@ pub(super) struct Portable([f32; 8]);
 #[expect(unused_unsafe, reason = "the macro is for intrinsics; some of these bodies are safe")]
 impl Vector for Portable {
     const LANES: usize = 8;
+    const REGISTERS: usize = 16;
     methods! {
         fn zero() -> Self { Portable([0.0; 8]) }
         fn splat(x: f32) -> Self { Portable([x; 8]) }
