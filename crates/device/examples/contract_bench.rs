@@ -3,7 +3,7 @@
 //!
 //! Each line: milliseconds and GFLOP/s of the best run, its share of the peak, the median over runs of the share
 //! of the peak measured beside each run (which other work on the machine disturbs less), and the time packing
-//! takes in percent of the run.
+//! takes in percent of the run. Sparse gradients count the products of all elements, four times what they do.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use thalweg_base::{ConvDims, DType, PoolDims, Scalar, ScalarOp, Window};
 use thalweg_device::cpu::contract::{Prepared, peak_flops};
 use thalweg_device::cpu::{Bases, Isa, Target};
 use thalweg_device::plan::{
-    Access, Body, BufferId, Contraction, DotDims, Epilogue, Expr, PoolEpilogue, Product,
+    Access, Body, BufferId, Contraction, DotDims, Epilogue, Expr, PoolEpilogue, Product, Unpooled,
 };
 
 /// Seconds this thread has had a processor: time taken by others does not count.
@@ -71,6 +71,17 @@ struct Bench {
 
 impl Bench {
     fn line(&self, name: &str, product: Product, parts: usize, epilogue: Option<Epilogue>) {
+        self.sparse(name, product, parts, epilogue, None);
+    }
+
+    fn sparse(
+        &self,
+        name: &str,
+        product: Product,
+        parts: usize,
+        epilogue: Option<Epilogue>,
+        pool: Option<PoolDims>,
+    ) {
         if !name.contains(&self.only) {
             return;
         }
@@ -89,7 +100,7 @@ impl Bench {
             }
         };
         // Aligned, as a plan's buffers are: results, operands, bias, positions.
-        let mut buffers = [la, lb, lo, 4096, lo].map(|n| aligned(n * 4));
+        let mut buffers = [la, lb, lo, 4096, lo.max(la).max(lb)].map(|n| aligned(n * 4));
         let mut ptrs: Vec<*mut u8> = Vec::new();
         for (bytes, at) in &mut buffers {
             let values = &mut bytes[*at..];
@@ -98,10 +109,26 @@ impl Bench {
             }
             ptrs.push(values.as_mut_ptr());
         }
+        let unpooled = pool.map(|dims| Unpooled { dims, arg: BufferId(4) });
+        if pool.is_some() {
+            // Positions at random; 15 % of the pooled gradient is 0, about what a ReLU leaves.
+            let gradient = usize::from(matches!(product, Product::ConvFilterGrad(_)));
+            let mut random = 1u32;
+            for i in 0..lo.max(la).max(lb) {
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                if buffers[4].1 + i < buffers[4].0.len() {
+                    buffers[4].0[buffers[4].1 + i] = (random >> 30) as u8;
+                }
+                if (random >> 8) % 100 < 15 && i < [la, lb][gradient] {
+                    let at = buffers[gradient].1 + 4 * i;
+                    buffers[gradient].0[at..at + 4].fill(0);
+                }
+            }
+        }
         let bases = Bases::new(ptrs);
         let [a, b, out] = [0, 1, 2].map(BufferId);
         let prepared = Prepared::new(
-            &Contraction { product, a, b, out, parts, unpooled: None, epilogue },
+            &Contraction { product, a, b, out, parts, unpooled, epilogue },
             Target::fast(self.isa),
         );
         let (mut shared, s) = aligned(prepared.shared_bytes());
@@ -155,6 +182,12 @@ fn main() {
         let pool = PoolEpilogue { dims, arg: Some(BufferId(4)) };
         bench.line(&format!("{name} forward, pooled"), Product::Conv(d), 1, Some(bias_relu(4, Some(pool))));
         bench.directions(name, d, 4);
+        let line =
+            |what: &str, product| bench.sparse(&format!("{name} {what}"), product, 4, None, Some(dims));
+        line("sparse filter grad", Product::ConvFilterGrad(d));
+        let line =
+            |what: &str, product| bench.sparse(&format!("{name} {what}"), product, 1, None, Some(dims));
+        line("sparse input grad", Product::ConvInputGrad(d));
     }
     let dot = |m, n, k, ta, tb| Product::Dot(DotDims { batch: 1, m, n, k, ta, tb });
     bench.line("dense 2304x64 forward", dot(32, 64, 2304, false, false), 1, Some(bias_relu(3, None)));

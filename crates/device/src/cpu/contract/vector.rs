@@ -196,9 +196,13 @@ mod x86 {
                 // 4 x 4 blocks within 128-bit lanes, then the lanes.
                 let mut q = [_mm512_setzero_ps(); 16];
                 for i in 0..4 {
-                    let r: [__m512; 4] = std::array::from_fn(|j| _mm512_loadu_ps(from.add((4 * i + j) * pitch)));
-                    let (a, b) = (_mm512_unpacklo_ps(r[0], r[1]), _mm512_unpackhi_ps(r[0], r[1]));
-                    let (c, d) = (_mm512_unpacklo_ps(r[2], r[3]), _mm512_unpackhi_ps(r[2], r[3]));
+                    // No closure: it would be a function without the features, called with registers in memory.
+                    let r0 = _mm512_loadu_ps(from.add(4 * i * pitch));
+                    let r1 = _mm512_loadu_ps(from.add((4 * i + 1) * pitch));
+                    let r2 = _mm512_loadu_ps(from.add((4 * i + 2) * pitch));
+                    let r3 = _mm512_loadu_ps(from.add((4 * i + 3) * pitch));
+                    let (a, b) = (_mm512_unpacklo_ps(r0, r1), _mm512_unpackhi_ps(r0, r1));
+                    let (c, d) = (_mm512_unpacklo_ps(r2, r3), _mm512_unpackhi_ps(r2, r3));
                     q[i] = _mm512_shuffle_ps::<0x44>(a, c);
                     q[4 + i] = _mm512_shuffle_ps::<0xee>(a, c);
                     q[8 + i] = _mm512_shuffle_ps::<0x44>(b, d);
@@ -334,9 +338,12 @@ mod x86 {
             fn transpose(from: *const f32, pitch: usize, to: *mut f32, to_pitch: usize) {
                 let mut q = [_mm256_setzero_ps(); 8];
                 for i in 0..2 {
-                    let r: [__m256; 4] = std::array::from_fn(|j| _mm256_loadu_ps(from.add((4 * i + j) * pitch)));
-                    let (a, b) = (_mm256_unpacklo_ps(r[0], r[1]), _mm256_unpackhi_ps(r[0], r[1]));
-                    let (c, d) = (_mm256_unpacklo_ps(r[2], r[3]), _mm256_unpackhi_ps(r[2], r[3]));
+                    let r0 = _mm256_loadu_ps(from.add(4 * i * pitch));
+                    let r1 = _mm256_loadu_ps(from.add((4 * i + 1) * pitch));
+                    let r2 = _mm256_loadu_ps(from.add((4 * i + 2) * pitch));
+                    let r3 = _mm256_loadu_ps(from.add((4 * i + 3) * pitch));
+                    let (a, b) = (_mm256_unpacklo_ps(r0, r1), _mm256_unpackhi_ps(r0, r1));
+                    let (c, d) = (_mm256_unpacklo_ps(r2, r3), _mm256_unpackhi_ps(r2, r3));
                     q[i] = _mm256_shuffle_ps::<0x44>(a, c);
                     q[2 + i] = _mm256_shuffle_ps::<0xee>(a, c);
                     q[4 + i] = _mm256_shuffle_ps::<0x44>(b, d);

@@ -2,7 +2,8 @@
 //!
 //! Per image and block of channels, the live elements of a stretch of windows are listed channel by channel
 //! (gradients and positions transposed, then compacted in registers), and each channel's sums are held in registers
-//! over its list.
+//! over its list. Where rows are short (few input channels), the patches of the stretch are first copied, each as one
+//! long row that fills its registers.
 
 use super::held::{Live, Rows, rows};
 use super::{Geometry, POSITIONS, lines};
@@ -18,6 +19,23 @@ const CHANNELS: usize = 16;
 const IMAGES: usize = 16;
 /// Windows of a stretch, at most: the lists of a block of channels stay in the first-level cache.
 const STRETCH: usize = 240;
+/// Bytes of copied patches, at most.
+const PATCHES: usize = 16 << 10;
+
+/// What is summed for a channel: `height` rows of `row` floats, `pitch` apart.
+#[derive(Clone, Copy)]
+struct Sums {
+    height: usize,
+    row: usize,
+    pitch: usize,
+}
+
+impl Sums {
+    /// Floats of a channel.
+    fn channel(&self) -> usize {
+        self.height * self.pitch
+    }
+}
 
 /// The filter gradient.
 pub(in super::super) struct SparseFilter {
@@ -27,12 +45,24 @@ pub(in super::super) struct SparseFilter {
     arg: BufferId,
     out: BufferId,
     parts: usize,
+    sums: Sums,
+    /// Whether patches are copied.
+    copies: bool,
 }
 
 impl SparseFilter {
     pub fn new(d: &ConvDims, u: &Unpooled, buffers: [BufferId; 3], parts: usize, isa: Isa) -> SparseFilter {
         let [image, dy, out] = buffers;
-        SparseFilter { g: Geometry::new(d, &u.dims, isa), image, dy, arg: u.arg, out, parts }
+        let g = Geometry::new(d, &u.dims, isa);
+        let (height, long) = (d.rows.size, d.rows.size * g.row);
+        let vectors = |floats: usize| floats.div_ceil(lanes(isa));
+        let copies = height * vectors(g.row) > vectors(long);
+        let sums = if copies {
+            Sums { height: 1, row: long, pitch: long.next_multiple_of(lanes(isa)) }
+        } else {
+            Sums { height, row: g.row, pitch: g.pitch }
+        };
+        SparseFilter { g, image, dy, arg: u.arg, out, parts, sums, copies }
     }
 
     /// Channels worked on together.
@@ -40,9 +70,23 @@ impl SparseFilter {
         if self.parts > 1 { self.g.d.k } else { CHANNELS.min(self.g.d.k) }
     }
 
+    /// Windows of a stretch: about equally many in each, whole registers.
+    fn stretch(&self) -> usize {
+        let (windows, lanes) = (self.g.windows(), lanes(self.g.isa));
+        let patches = PATCHES / (4 * self.g.positions() * self.sums.pitch) / lanes * lanes;
+        let most = if self.copies { patches.clamp(lanes, STRETCH) } else { STRETCH };
+        windows.div_ceil(windows.div_ceil(most)).next_multiple_of(lanes)
+    }
+
     /// Places of a channel's list: a stretch, and what compacting writes behind its end.
     fn room(&self) -> usize {
-        (self.g.windows().min(STRETCH) + lanes(self.g.isa)).next_multiple_of(16)
+        self.stretch() + lanes(self.g.isa)
+    }
+
+    /// Bytes of the copied patches of a stretch, and what is written behind the last.
+    fn patches(&self) -> usize {
+        let floats = self.stretch() * self.g.positions() * self.sums.pitch + self.g.pitch;
+        if self.copies { lines(floats * 4) } else { 0 }
     }
 
     /// Bytes of the lists of a block of channels: first all `at`, then all values.
@@ -55,13 +99,13 @@ impl SparseFilter {
         lines(4 * lanes(self.g.isa).pow(2) * 4)
     }
 
-    fn sums(&self) -> usize {
-        lines(self.together() * self.g.channel() * 4)
+    fn summed(&self) -> usize {
+        lines(self.together() * self.sums.channel() * 4)
     }
 
     pub fn worker_bytes(&self) -> usize {
         let stage = if self.g.padded() { lines(self.g.floats * 4) } else { 0 };
-        self.lists() + self.blocks() + self.sums() + stage
+        self.lists() + self.blocks() + self.patches() + self.summed() + stage
     }
 
     pub fn units(&self) -> usize {
@@ -109,17 +153,18 @@ impl SparseFilter {
         // SAFETY: as for `run`; the worker's scratch is laid out as `worker_bytes` says.
         unsafe {
             let blocks = worker.add(self.lists());
-            let sums = blocks.add(self.blocks()).cast::<f32>();
-            let stage = blocks.add(self.blocks() + self.sums()).cast::<f32>();
+            let patches = blocks.add(self.blocks());
+            let sums = patches.add(self.patches()).cast::<f32>();
+            let stage = patches.add(self.patches() + self.summed()).cast::<f32>();
             let mut from = images.start;
             loop {
                 let to = (from + IMAGES).min(images.end);
-                sums.write_bytes(0, channels.len() * g.channel());
+                sums.write_bytes(0, channels.len() * self.sums.channel());
                 for image in from..to {
                     let x = bases.get(self.image).cast::<f32>().add(image * g.d.h * g.d.w * g.d.c);
                     let at = image * g.windows() * g.d.k;
                     let job = Gather {
-                        g,
+                        of: self,
                         channels: channels.clone(),
                         dy: bases.get(self.dy).cast::<f32>().add(at),
                         arg: bases.get(self.arg).add(at),
@@ -128,15 +173,21 @@ impl SparseFilter {
                         values: worker.cast::<f32>().add(lanes(g.isa) * self.room()),
                         room: self.room(),
                         blocks: blocks.cast(),
+                        patches: patches.cast(),
                         sums,
                     };
                     dispatch(g.isa, job);
                 }
-                let more = from > images.start;
-                dispatch(
-                    g.isa,
-                    AddTo { g, channels: channels.clone(), sums, blocks: blocks.cast(), out, more },
-                );
+                let job = AddTo {
+                    of: self.sums,
+                    k: g.d.k,
+                    channels: channels.clone(),
+                    sums,
+                    blocks: blocks.cast(),
+                    out,
+                    more: from > images.start,
+                };
+                dispatch(g.isa, job);
                 from = to;
                 if from >= images.end {
                     break;
@@ -148,7 +199,7 @@ impl SparseFilter {
 
 /// Adds `value * patch` of every live element of one image to its channel's sums.
 struct Gather<'a> {
-    g: &'a Geometry,
+    of: &'a SparseFilter,
     channels: Range<usize>,
     dy: *const f32,
     arg: *const u8,
@@ -159,37 +210,46 @@ struct Gather<'a> {
     room: usize,
     /// Scratch of four blocks of LANES x LANES.
     blocks: *mut f32,
+    patches: *mut f32,
     sums: *mut f32,
 }
 
 impl Job for Gather<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let g = self.g;
-        let windows = g.windows();
-        let stretch = windows.div_ceil(windows.div_ceil(STRETCH)).next_multiple_of(V::LANES).min(windows);
+        let (g, sums) = (&self.of.g, self.of.sums);
+        let (windows, stretch) = (g.windows(), self.of.stretch());
         for from in (0..windows).step_by(stretch) {
+            let stretch = from..(from + stretch).min(windows);
+            let mut steps = g.steps;
+            if self.of.copies {
+                (0..g.positions()).for_each(|p| steps[p] = (p * sums.pitch) as u32);
+                // SAFETY: there is room for the patches of a stretch.
+                unsafe { self.copy::<V>(stretch.clone()) };
+            }
+            let image = if self.of.copies { self.patches.cast_const() } else { self.image };
             for channel in self.channels.clone().step_by(V::LANES) {
                 let count = V::LANES.min(self.channels.end - channel);
                 let mut counts = [0usize; 16];
                 // SAFETY: lists have room for a stretch; patches lie in the (padded) image.
                 unsafe {
-                    for w in (from..(from + stretch).min(windows)).step_by(V::LANES) {
-                        self.list::<V>(channel, count, w..(w + V::LANES).min(windows), &mut counts);
+                    for w in stretch.clone().step_by(V::LANES) {
+                        let some = w..(w + V::LANES).min(stretch.end);
+                        self.list::<V>(channel, count, some, stretch.start, &steps, &mut counts);
                     }
                     for (c, &n) in counts[..count].iter().enumerate() {
                         let list = c * self.room;
                         let live = Live { at: self.at.add(list), values: self.values.add(list), count: n };
-                        let sums = self.sums.add((channel - self.channels.start + c) * g.channel());
+                        let of_channel = (channel - self.channels.start + c) * sums.channel();
                         rows::<V>(
                             live,
                             Rows {
-                                height: g.d.rows.size,
-                                row: g.row,
-                                from: self.image,
+                                height: sums.height,
+                                row: sums.row,
+                                from: image,
                                 from_step: g.step(),
-                                to: sums,
-                                to_step: g.pitch,
+                                to: self.sums.add(of_channel),
+                                to_step: sums.pitch,
                             },
                         );
                     }
@@ -200,18 +260,53 @@ impl Job for Gather<'_> {
 }
 
 impl Gather<'_> {
-    /// Appends the live elements of at most LANES windows to the lists of `count` channels from `channel`.
+    /// Copies the patches of some windows: of each window, of each position, rows one behind the other.
+    #[inline(always)]
+    unsafe fn copy<V: Vector>(&self, windows: Range<usize>) {
+        let g = &self.of.g;
+        // Locals: the compiler cannot know that stores leave the geometry alone.
+        let (height, row, step, pitch) = (g.d.rows.size, g.row, g.step(), self.of.sums.pitch);
+        let (whole, last) = ((row - 1) / V::LANES * V::LANES, (row - 1) % V::LANES + 1);
+        let steps = &g.steps[..g.positions()];
+        let mut patch = self.patches;
+        for w in windows {
+            let window = self.image.wrapping_add(g.window(w) as usize);
+            for &position in steps {
+                let mut from = window.wrapping_add(position as usize);
+                let mut to = patch;
+                for _ in 0..height {
+                    // SAFETY: the patch lies in the image; what is written behind a row's end is written over by
+                    // the next, or has room.
+                    unsafe {
+                        for j in (0..whole).step_by(V::LANES) {
+                            V::store(V::load(from.add(j)), to.add(j));
+                        }
+                        V::store(V::load_part(from.add(whole), last), to.add(whole));
+                    }
+                    (from, to) = (from.wrapping_add(step), to.wrapping_add(row));
+                }
+                patch = patch.wrapping_add(pitch);
+            }
+        }
+    }
+
+    /// Appends the live elements of at most LANES windows, of the stretch from `start`, to the lists of `count`
+    /// channels from `channel`.
     #[inline(always)]
     unsafe fn list<V: Vector>(
         &self,
         channel: usize,
         count: usize,
         windows: Range<usize>,
+        start: usize,
+        steps: &[u32; POSITIONS],
         counts: &mut [usize; 16],
     ) {
-        let (g, k, square) = (self.g, self.g.d.k, V::LANES * V::LANES);
+        let (g, k, square) = (&self.of.g, self.of.g.d.k, V::LANES * V::LANES);
+        let copied = (g.positions() * self.of.sums.pitch) as u32;
         let [found, values, found_t, values_t] = [0, 1, 2, 3].map(|b| self.blocks.wrapping_add(b * square));
         let whole = count == V::LANES && windows.len() == V::LANES;
+        let copies = self.of.copies;
         // SAFETY: elements of these windows and channels; blocks hold LANES x LANES.
         unsafe {
             let dy = self.dy.add(windows.start * k + channel);
@@ -220,12 +315,13 @@ impl Gather<'_> {
             }
             for (i, w) in windows.clone().enumerate() {
                 let arg = self.arg.add(w * k + channel);
-                let (to, base) = (found.add(i * V::LANES).cast::<u32>(), g.window(w));
+                let base = if copies { (w - start) as u32 * copied } else { g.window(w) };
+                let to = found.add(i * V::LANES).cast::<u32>();
                 if count == V::LANES {
-                    V::look_up(arg, &g.steps, base, to);
+                    V::look_up(arg, steps, base, to);
                 } else {
                     for c in 0..count {
-                        *to.add(c) = g.steps[*arg.add(c) as usize % POSITIONS] + base;
+                        *to.add(c) = steps[*arg.add(c) as usize % POSITIONS] + base;
                     }
                 }
                 if !whole {
@@ -246,8 +342,10 @@ impl Gather<'_> {
 }
 
 /// Sums of some channels to their places in the gradient, where earlier ones may be.
-struct AddTo<'a> {
-    g: &'a Geometry,
+struct AddTo {
+    of: Sums,
+    /// Output channels of the filter.
+    k: usize,
     channels: Range<usize>,
     /// `[channel][row of the filter][pitch]`.
     sums: *const f32,
@@ -257,30 +355,30 @@ struct AddTo<'a> {
     more: bool,
 }
 
-impl Job for AddTo<'_> {
+impl Job for AddTo {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let (g, count) = (self.g, self.channels.len());
+        let (of, k, count) = (self.of, self.k, self.channels.len());
         // SAFETY: every filter element of these channels has its place in both; whole blocks are transposed, what
         // is left over is not read past a channel's pitch.
         unsafe {
-            for r in 0..g.d.rows.size {
+            for r in 0..of.height {
                 for c in (0..count).step_by(V::LANES) {
-                    for j in (0..g.row).step_by(V::LANES) {
-                        let from = self.sums.add(c * g.channel() + r * g.pitch + j);
-                        let to = self.out.add((r * g.row + j) * g.d.k + self.channels.start + c);
+                    for j in (0..of.row).step_by(V::LANES) {
+                        let from = self.sums.add(c * of.channel() + r * of.pitch + j);
+                        let to = self.out.add((r * of.row + j) * k + self.channels.start + c);
                         if c + V::LANES <= count {
-                            V::transpose(from, g.channel(), self.blocks, V::LANES);
-                            for i in 0..V::LANES.min(g.row - j) {
+                            V::transpose(from, of.channel(), self.blocks, V::LANES);
+                            for i in 0..V::LANES.min(of.row - j) {
                                 let sum = V::load(self.blocks.add(i * V::LANES));
-                                let to = to.add(i * g.d.k);
+                                let to = to.add(i * k);
                                 V::store(if self.more { V::add(V::load(to), sum) } else { sum }, to);
                             }
                             continue;
                         }
-                        for i in 0..V::LANES.min(g.row - j) {
+                        for i in 0..V::LANES.min(of.row - j) {
                             for c in 0..count - c {
-                                let (to, sum) = (to.add(i * g.d.k + c), *from.add(c * g.channel() + i));
+                                let (to, sum) = (to.add(i * k + c), *from.add(c * of.channel() + i));
                                 *to = if self.more { *to + sum } else { sum };
                             }
                         }
