@@ -387,6 +387,17 @@ fn transformed_convolutions() {
 }
 
 #[test]
+fn transformed_filter_gradients() {
+    for d in tiled() {
+        for then in ALL {
+            check(Product::ConvFilterGrad(d), then, None, 1);
+        }
+        check(Product::ConvFilterGrad(d), Then::Nothing, None, 2);
+        check(Product::ConvFilterGrad(d), Then::Nothing, None, 5);
+    }
+}
+
+#[test]
 fn transformed_pools() {
     for d in tiled() {
         for (size, stride) in [((2, 2), (2, 2)), ((2, 3), (4, 3)), ((1, 2), (1, 2)), ((3, 2), (3, 2))] {

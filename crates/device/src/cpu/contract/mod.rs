@@ -25,7 +25,7 @@ use finish::Finish;
 pub use peak::peak_flops;
 use sparse::{SparseFilter, SparseInput};
 use std::ops::Range;
-use winograd::Winograd;
+use winograd::{Winograd, WinogradFilter};
 
 /// What a worker has at hand while it runs units.
 #[derive(Clone, Copy)]
@@ -58,6 +58,7 @@ enum Kind {
     Conv(Conv),
     Winograd(Winograd),
     Filter(Filter),
+    WinogradFilter(WinogradFilter),
     SparseInput(SparseInput),
     SparseFilter(SparseFilter),
 }
@@ -96,6 +97,9 @@ impl Prepared {
             (Product::ConvInputGrad(d), None) => {
                 Kind::Conv(Conv::new(d, Direction::InputGrad, buffers, finish, isa))
             }
+            (Product::ConvFilterGrad(d), None) if winograd::suits_filter(d, c.parts, transforms) => {
+                Kind::WinogradFilter(WinogradFilter::new(d, buffers, c.parts, finish, isa))
+            }
             (Product::ConvFilterGrad(d), None) => Kind::Filter(Filter::new(d, buffers, c.parts, finish, isa)),
         };
         Prepared { kind }
@@ -108,7 +112,7 @@ impl Prepared {
             Kind::Conv(x) => x.shared_bytes(),
             Kind::Winograd(x) => x.shared_bytes(),
             Kind::SparseInput(x) => x.shared_bytes(),
-            Kind::Filter(_) | Kind::SparseFilter(_) => 0,
+            Kind::Filter(_) | Kind::WinogradFilter(_) | Kind::SparseFilter(_) => 0,
         }
     }
 
@@ -119,6 +123,7 @@ impl Prepared {
             Kind::Conv(x) => x.worker_bytes(),
             Kind::Winograd(x) => x.worker_bytes(),
             Kind::Filter(x) => x.worker_bytes(),
+            Kind::WinogradFilter(x) => x.worker_bytes(),
             Kind::SparseInput(x) => x.worker_bytes(),
             Kind::SparseFilter(x) => x.worker_bytes(),
         }
@@ -131,7 +136,7 @@ impl Prepared {
             Kind::Conv(x) => x.pack_units(),
             Kind::Winograd(x) => x.pack_units(),
             Kind::SparseInput(x) => x.pack_units(),
-            Kind::Filter(_) | Kind::SparseFilter(_) => 0,
+            Kind::Filter(_) | Kind::WinogradFilter(_) | Kind::SparseFilter(_) => 0,
         }
     }
 
@@ -148,7 +153,7 @@ impl Prepared {
                 Kind::Conv(x) => x.pack(units, bases, shared),
                 Kind::Winograd(x) => x.pack(units, bases, shared),
                 Kind::SparseInput(x) => x.pack(units, bases, shared),
-                Kind::Filter(_) | Kind::SparseFilter(_) => {}
+                Kind::Filter(_) | Kind::WinogradFilter(_) | Kind::SparseFilter(_) => {}
             }
         }
     }
@@ -160,6 +165,7 @@ impl Prepared {
             Kind::Conv(x) => x.units(),
             Kind::Winograd(x) => x.units(),
             Kind::Filter(x) => x.units(),
+            Kind::WinogradFilter(x) => x.units(),
             Kind::SparseInput(x) => x.units(),
             Kind::SparseFilter(x) => x.units(),
         }
@@ -180,6 +186,7 @@ impl Prepared {
                 Kind::Conv(x) => x.run(units, desk),
                 Kind::Winograd(x) => x.run(units, desk),
                 Kind::Filter(x) => x.run(units, bases, worker),
+                Kind::WinogradFilter(x) => x.run(units, bases, worker),
                 Kind::SparseInput(x) => x.run(units, bases, shared, worker),
                 Kind::SparseFilter(x) => x.run(units, bases, worker),
             }
@@ -209,6 +216,7 @@ impl Prepared {
                 Kind::SparseInput(x) => x.run(images, bases, shared, worker),
                 Kind::Winograd(x) => x.run_images(images, desk),
                 Kind::Filter(x) => x.run_part(slice, images, bases),
+                Kind::WinogradFilter(x) => x.run_part(slice, images, bases, worker),
                 Kind::SparseFilter(x) => x.run_part(slice, images, bases, worker),
             }
         }

@@ -6,6 +6,7 @@
 //! neighbours (a tile whose patch is all zero stays exactly 0). A NaN or an infinity spreads over its 4x4 tile.
 //! Invariant: [`pays`] and all cuts depend on shapes alone; a target that is `exact` never comes here.
 
+mod filter;
 mod forward;
 mod pack;
 mod tiles;
@@ -13,6 +14,7 @@ mod transform;
 
 use super::Transforms;
 use super::finish::Finish;
+pub(super) use filter::WinogradFilter;
 pub(super) use forward::Winograd;
 use thalweg_base::{ConvDims, Window};
 use transform::OUT;
@@ -41,4 +43,18 @@ pub(super) fn suits(d: &ConvDims, [h, w]: [usize; 2], finish: &Finish, transform
         Transforms::WherePossible => true,
     };
     wanted && fits(d) && finish.within(OUT)
+}
+
+/// Whether a filter gradient should run so.
+pub(super) fn suits_filter(d: &ConvDims, parts: usize, transforms: Transforms) -> bool {
+    let wanted = match transforms {
+        Transforms::Never => false,
+        // The way back is shared by all tiles of a part.
+        Transforms::WhereFaster => {
+            let tiles = d.oh.div_ceil(OUT) * d.ow.div_ceil(OUT) * d.n / parts;
+            pays(d, d.oh, d.ow) && tiles >= 32
+        }
+        Transforms::WherePossible => true,
+    };
+    wanted && fits(d)
 }

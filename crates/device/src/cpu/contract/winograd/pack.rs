@@ -6,6 +6,7 @@
 
 use super::super::product::{Columns, Reduction};
 use super::super::vector::{Job, Vector};
+use super::tiles::rolled;
 use super::transform::{FREQUENCIES, IN, filter};
 
 /// Transforms one panel.
@@ -51,9 +52,10 @@ impl Job for Pack<'_> {
                             }
                         }
                         let to = to.add((row + r) * width + v * V::LANES);
-                        for (i, half) in half.into_iter().enumerate() {
-                            for (j, u) in filter(half).into_iter().enumerate() {
-                                V::store(u, to.add((i * IN + j) * self.plane));
+                        for i in 0..rolled(IN) {
+                            let to = to.wrapping_add(i * IN * self.plane);
+                            for (j, u) in filter(half[i % IN]).into_iter().enumerate() {
+                                V::store(u, to.wrapping_add(j * self.plane));
                             }
                         }
                     }

@@ -5,7 +5,7 @@
 //! Invariant: pixels outside the source count as zero, pixels outside the result are not written.
 
 use super::super::tile::Store;
-use super::super::vector::{Job, Vector};
+use super::super::vector::{Job, Vector, prefetch};
 use super::transform::{IN, OUT, input, output, output_gradient};
 use std::ops::Range;
 
@@ -59,6 +59,7 @@ impl<const SIZE: usize> Job for Gather<'_, SIZE> {
         for tile in self.tiles.clone() {
             let (image, y, x) = self.grid.origin(tile);
             let to = self.to.at.wrapping_add((tile - first) * self.to.pitch);
+            let ahead = self.ahead(tile);
             let within = |at: isize, n: usize| at >= 0 && at as usize + SIZE <= n;
             let place = |r: usize, s: usize| {
                 let (y, x) = (y + r as isize, x + s as isize);
@@ -69,7 +70,7 @@ impl<const SIZE: usize> Job for Gather<'_, SIZE> {
             unsafe {
                 if within(y, h) && within(x, w) {
                     let from = self.from.wrapping_add(((image * h + y as usize) * w + x as usize) * c);
-                    self.channels::<V>(to, |r, s| (from.wrapping_add((r * w + s) * c), 1));
+                    self.channels::<V>(to, ahead, |r, s| (from.wrapping_add((r * w + s) * c), 1));
                 } else {
                     let mut places = [[(ZEROS.as_ptr(), 0); SIZE]; SIZE];
                     for r in 0..SIZE {
@@ -79,19 +80,31 @@ impl<const SIZE: usize> Job for Gather<'_, SIZE> {
                             }
                         }
                     }
-                    self.channels::<V>(to, |r, s| places[r][s]);
+                    self.channels::<V>(to, ahead, |r, s| places[r][s]);
                 }
             }
         }
     }
 }
 
+/// Tiles that pixels are asked for ahead of their use: one takes about as long as the memory.
+const AHEAD: usize = 2;
+
 impl<const SIZE: usize> Gather<'_, SIZE> {
+    /// The first pixel of a tile to come; may lie outside.
+    #[inline(always)]
+    fn ahead(&self, tile: usize) -> *const f32 {
+        let Grid { h, w, c, .. } = *self.grid;
+        let (image, y, x) = self.grid.origin(tile + AHEAD);
+        self.from.wrapping_offset((((image * h) as isize + y) * w as isize + x) * c as isize)
+    }
+
     /// All channels of a tile; `place`: where a pixel's first channel is, and the step between channels.
     #[inline(always)]
     unsafe fn channels<V: Vector>(
         &self,
         to: *mut f32,
+        ahead: *const f32,
         place: impl Fn(usize, usize) -> (*const f32, usize),
     ) {
         // SAFETY: as in `run`; registers that reach past the channels are stored into the planes' padding.
@@ -99,6 +112,11 @@ impl<const SIZE: usize> Gather<'_, SIZE> {
             for c in self.channels.clone().step_by(V::LANES) {
                 let n = V::LANES.min(self.channels.end - c);
                 let to = to.add(c - self.channels.start);
+                for r in 0..SIZE {
+                    let row = ahead.wrapping_add(r * self.grid.w * self.grid.c + c);
+                    // What of the tile its neighbour has not read.
+                    (SIZE - OUT..SIZE).for_each(|s| prefetch(row.wrapping_add(s * self.grid.c)));
+                }
                 let at = |r: usize, s: usize| {
                     let (from, step) = place(r, s);
                     from.wrapping_add(c * step)
@@ -116,25 +134,37 @@ impl<const SIZE: usize> Gather<'_, SIZE> {
     unsafe fn tile<V: Vector>(&self, to: *mut f32, load: impl Fn(usize, usize) -> V) {
         // SAFETY: as in `run`.
         unsafe {
-            let mut half = [[V::zero(); SIZE]; IN];
-            for s in 0..SIZE {
+            let mut half = [[V::zero(); IN]; IN];
+            for s in 0..rolled(SIZE) {
                 let mut column = [V::zero(); SIZE];
                 for r in 0..SIZE {
                     column[r] = load(r, s);
                 }
                 let column = expand(column);
                 for i in 0..IN {
-                    half[i][s] = column[i];
+                    half[i][s % IN] = column[i];
                 }
             }
-            for i in 0..IN {
-                let row = expand(half[i]);
-                for j in 0..IN {
-                    V::store(row[j], to.wrapping_add((i * IN + j) * self.to.plane));
+            let mut to = to;
+            for i in 0..rolled(IN) {
+                let mut row = [V::zero(); SIZE];
+                for s in 0..SIZE {
+                    row[s] = half[i % IN][s];
                 }
+                for (j, v) in expand(row).into_iter().enumerate() {
+                    V::store(v, to.wrapping_add(j * self.to.plane));
+                }
+                to = to.wrapping_add(IN * self.to.plane);
             }
         }
     }
+}
+
+/// A loop's count that the compiler does not know: unrolled, the loop would have more addresses than there are
+/// registers.
+#[inline(always)]
+pub(super) fn rolled(n: usize) -> usize {
+    std::hint::black_box(n)
 }
 
 /// `SIZE` pixels of an axis to frequencies: of an input, or of an output's gradient.
@@ -180,10 +210,7 @@ impl Job for Scatter<'_> {
             for c in self.channels.clone().step_by(V::LANES) {
                 let n = V::LANES.min(self.channels.end - c);
                 // SAFETY: the caller vouches for the planes, the bias and the result.
-                unsafe {
-                    let pixels = self.pixels::<V>(from.add(c - self.channels.start), c, n);
-                    self.put(tile, c, n, pixels);
-                }
+                unsafe { self.tile::<V>(tile, from.add(c - self.channels.start), c, n) };
             }
         }
     }
@@ -196,80 +223,88 @@ unsafe fn put<V: Vector>(v: V, to: *mut f32, n: usize) {
 }
 
 impl Scatter<'_> {
-    /// The finished pixels of a tile.
+    /// Channels `c..c + n` of a tile.
     #[inline(always)]
-    unsafe fn pixels<V: Vector>(&self, from: *const f32, c: usize, n: usize) -> [[V; OUT]; OUT] {
+    unsafe fn tile<V: Vector>(&self, tile: usize, from: *const f32, c: usize, n: usize) {
+        let place = |tile: usize| {
+            let (row, x) = (tile / self.grid.tw, tile % self.grid.tw);
+            (row / self.grid.th, row % self.grid.th, x)
+        };
+        let (image, y, x) = place(tile);
+        if let Place::Pixels { at, h, w } = self.place {
+            let (image, y, x) = place(tile + AHEAD);
+            let to = at.wrapping_add(((image * h + y * OUT) * w + x * OUT) * self.k + c);
+            for i in 0..OUT {
+                (0..OUT).for_each(|j| prefetch(to.wrapping_add((i * w + j) * self.k)));
+            }
+        }
         // SAFETY: as in `run`.
         unsafe {
             let mut half = [[V::zero(); IN]; OUT];
-            for s in 0..IN {
+            for s in 0..rolled(IN) {
+                let from = from.wrapping_add(s * self.from.plane);
                 let mut column = [V::zero(); IN];
                 for r in 0..IN {
-                    column[r] = V::load(from.wrapping_add((r * IN + s) * self.from.plane));
+                    column[r] = V::load(from.wrapping_add(r * IN * self.from.plane));
                 }
                 let column = output(column);
                 for i in 0..OUT {
-                    half[i][s] = column[i];
+                    half[i][s % IN] = column[i];
                 }
             }
             let bias = match self.store.bias.is_null() {
                 true => V::zero(),
                 false => V::load_part(self.store.bias.add(c), n),
             };
-            let mut pixels = [[V::zero(); OUT]; OUT];
-            for i in 0..OUT {
-                let row = output(half[i]);
-                for j in 0..OUT {
-                    let v = V::add(row[j], bias);
-                    pixels[i][j] = if self.store.relu { V::relu(v) } else { v };
+            for pair in 0..rolled(OUT / 2) {
+                let mut rows = [[V::zero(); OUT]; 2];
+                for i in 0..2 {
+                    let row = output(half[(2 * pair + i) % OUT]);
+                    for j in 0..OUT {
+                        let v = V::add(row[j], bias);
+                        rows[i][j] = if self.store.relu { V::relu(v) } else { v };
+                    }
+                }
+                let (y, x) = (y * OUT + 2 * pair, x * OUT);
+                match self.place {
+                    Place::Pixels { at, h, w } => {
+                        let to = at.wrapping_add(((image * h + y) * w + x) * self.k + c);
+                        for (i, row) in rows.into_iter().enumerate().take(h.saturating_sub(y)) {
+                            for (j, v) in row.into_iter().enumerate().take(w - x) {
+                                put(v, to.wrapping_add((i * w + j) * self.k), n);
+                            }
+                        }
+                    }
+                    Place::Windows { at, arg, h, w } => {
+                        let (y, x) = (y / 2, x / 2);
+                        let to = ((image * h + y) * w + x) * self.k + c;
+                        if y < h {
+                            for j in 0..(OUT / 2).min(w - x) {
+                                let window = [rows[0][2 * j], rows[0][2 * j + 1], rows[1][2 * j], rows[1][2 * j + 1]];
+                                let to = to + j * self.k;
+                                let arg = if arg.is_null() { arg } else { arg.wrapping_add(to) };
+                                pool(window, at.wrapping_add(to), arg, n);
+                            }
+                        }
+                    }
                 }
             }
-            pixels
         }
     }
+}
 
-    #[inline(always)]
-    unsafe fn put<V: Vector>(&self, tile: usize, c: usize, n: usize, pixels: [[V; OUT]; OUT]) {
-        let (row, x) = (tile / self.grid.tw, tile % self.grid.tw);
-        let (image, y) = (row / self.grid.th, row % self.grid.th);
-        // SAFETY: as in `run`; rows and columns are checked against the result's.
-        unsafe {
-            match self.place {
-                Place::Pixels { at, h, w } => {
-                    let (y, x) = (y * OUT, x * OUT);
-                    let to = at.wrapping_add(((image * h + y) * w + x) * self.k + c);
-                    let (rows, cols) = (OUT.min(h - y), OUT.min(w - x));
-                    for i in 0..OUT {
-                        for j in 0..OUT {
-                            if i < rows && j < cols {
-                                put(pixels[i][j], to.wrapping_add((i * w + j) * self.k), n);
-                            }
-                        }
-                    }
-                }
-                Place::Windows { at, arg, h, w } => {
-                    let (y, x) = (y * OUT / 2, x * OUT / 2);
-                    let to = ((image * h + y) * w + x) * self.k + c;
-                    let (rows, cols) = ((OUT / 2).min(h - y), (OUT / 2).min(w - x));
-                    for i in 0..OUT / 2 {
-                        for j in 0..OUT / 2 {
-                            if i < rows && j < cols {
-                                let p = |r: usize, s: usize| pixels[2 * i + r][2 * j + s];
-                                let at_ = to + (i * w + j) * self.k;
-                                let (mut best, mut position) = (p(0, 0), V::zero());
-                                for (n, v) in [p(0, 1), p(1, 0), p(1, 1)].into_iter().enumerate() {
-                                    let here = V::splat((n + 1) as f32);
-                                    (best, position) = V::better(best, position, v, here);
-                                }
-                                put(best, at.wrapping_add(at_), n);
-                                if !arg.is_null() {
-                                    V::store_bytes(position, arg.wrapping_add(at_), n);
-                                }
-                            }
-                        }
-                    }
-                }
-            }
+/// The maximum of a window, and its position where that is wanted.
+#[inline(always)]
+unsafe fn pool<V: Vector>(window: [V; 4], to: *mut f32, arg: *mut u8, n: usize) {
+    // SAFETY: the caller vouches for `n` elements of both.
+    unsafe {
+        let (mut best, mut position) = (window[0], V::zero());
+        for i in 1..4 {
+            (best, position) = V::better(best, position, window[i], V::splat(i as f32));
+        }
+        put(best, to, n);
+        if !arg.is_null() {
+            V::store_bytes(position, arg, n);
         }
     }
 }
