@@ -1,11 +1,13 @@
 //! Contractions against loops in f64, for every instruction set of this processor, with units cut at random.
 //!
 //! Operands are small whole numbers, so every order of summation gives the same f32 and results are compared
-//! exactly, ties of a maximum included. Results start as NaN, as does all scratch.
+//! exactly, ties of a maximum included. Results start as NaN, as does all scratch. Where convolutions are run by
+//! Winograd's algorithm, which rounds, results are compared within [`ROUNDING`] of the greatest sum of `|a| |b|` among
+//! them, and bit by bit between runs that cut the work otherwise.
 
 use std::ops::Range;
 use thalweg_base::{ConvDims, DType, PoolDims, Scalar, ScalarOp, Window};
-use thalweg_device::cpu::contract::Prepared;
+use thalweg_device::cpu::contract::{Prepared, Transforms};
 use thalweg_device::cpu::{Bases, Isa, Target};
 use thalweg_device::plan::{
     Access, Body, BufferId, Contraction, DotDims, Epilogue, Expr, PoolEpilogue, Product, Unpooled,
@@ -17,6 +19,9 @@ const OUT: BufferId = BufferId(2);
 const BIAS: BufferId = BufferId(3);
 const RESIDUAL: BufferId = BufferId(4);
 const ARG: BufferId = BufferId(5);
+
+/// What Winograd's algorithm may be off by, relative to the greatest sum of absolute products.
+const ROUNDING: f64 = 1e-6;
 
 /// A small generator of test data.
 struct Random(u64);
@@ -173,8 +178,21 @@ fn scratch(bytes: usize) -> (Vec<u8>, usize) {
     (v, at)
 }
 
+/// How the work is handed out.
+#[derive(Clone, Copy, PartialEq)]
+enum Handed {
+    /// As units, in random pieces and order.
+    Units,
+    /// As some images at a time, of so many, as in regions.
+    Images(usize),
+}
+
 /// Packs and runs everything, in random pieces and order.
 fn run(p: &Prepared, bases: &Bases, random: &mut Random) {
+    run_as(p, bases, random, Handed::Units);
+}
+
+fn run_as(p: &Prepared, bases: &Bases, random: &mut Random, handed: Handed) {
     let mut pieces = |n: usize| {
         let mut pieces = Vec::new();
         let mut at = 0;
@@ -191,10 +209,17 @@ fn run(p: &Prepared, bases: &Bases, random: &mut Random) {
         // SAFETY: the buffers of a case have their lengths.
         unsafe { p.pack(units, bases, shared) };
     }
-    for units in pieces(p.units()) {
+    let all = if let Handed::Images(n) = handed { n } else { p.units() };
+    for piece in pieces(all) {
         let (mut worker, at) = scratch(p.worker_bytes());
+        let worker = worker[at..].as_mut_ptr();
         // SAFETY: as above.
-        unsafe { p.run(units, bases, shared, worker[at..].as_mut_ptr()) };
+        unsafe {
+            match handed {
+                Handed::Units => p.run(piece, bases, shared, worker),
+                Handed::Images(_) => p.run_images(0, piece, bases, shared, worker),
+            }
+        }
     }
 }
 
@@ -211,41 +236,61 @@ fn check(product: Product, then: Then, pool: Option<PoolDims>, parts: usize) {
         want.extend(naive(&product, part * n / parts..(part + 1) * n / parts, &a, &b));
     }
     finish(&mut want, then, cols, &bias, &residual);
+    let whole = want.clone();
     let mut want_arg = Vec::new();
     if let Some(d) = &pool {
         (want, want_arg) = pooled(d, &want);
     }
-    for isa in Isa::available() {
-        let pool = pool.map(|dims| PoolEpilogue { dims, arg: Some(ARG) });
-        let contraction = Contraction {
-            product,
-            a: A,
-            b: B,
-            out: OUT,
-            parts,
-            unpooled: None,
-            epilogue: epilogue(then, &space, pool),
-        };
-        let prepared = Prepared::new(&contraction, Target::fast(isa));
-        let per_image = prepared.units_per_image();
-        if per_image > 0 && n > 0 {
-            assert_eq!(per_image * n, prepared.units());
-        }
-        for _ in 0..2 {
+    let absolute = |v: &[f32]| v.iter().map(|x| x.abs()).collect::<Vec<f32>>();
+    let sums = naive(&product, 0..n, &absolute(&a), &absolute(&b));
+    let rounding = ROUNDING * sums.into_iter().fold(0.0, f64::max);
+    let transforms: &[Transforms] = match product {
+        Product::Dot(_) => &[Transforms::Never],
+        _ => &[Transforms::Never, Transforms::WherePossible],
+    };
+    for (isa, &transforms) in Isa::available().flat_map(|isa| transforms.iter().map(move |t| (isa, t))) {
+        let epilogue = epilogue(then, &space, pool.map(|dims| PoolEpilogue { dims, arg: Some(ARG) }));
+        let contraction = Contraction { product, a: A, b: B, out: OUT, parts, unpooled: None, epilogue };
+        let prepared = Prepared::with(&contraction, isa, transforms);
+        let images = !matches!(product, Product::Dot(_) | Product::ConvFilterGrad(_));
+        let by_images = images.then_some(Handed::Images(n));
+        let tolerance = if transforms == Transforms::Never { 0.0 } else { rounding };
+        let mut first: Option<Vec<f32>> = None;
+        for handed in [Handed::Units, Handed::Units].into_iter().chain(by_images) {
             let mut out = vec![f32::NAN; want.len() + 32];
             let mut arg = vec![99_u8; want_arg.len() + 32];
             let ptrs = [&mut a, &mut b, &mut out, &mut bias, &mut residual].map(|v| v.as_mut_ptr().cast());
             let bases = Bases::new(ptrs.into_iter().chain([arg.as_mut_ptr()]).collect());
-            run(&prepared, &bases, &mut random);
-            let what = format!("{isa} {product:?} {then:?} {pool:?} in {parts}");
+            run_as(&prepared, &bases, &mut random, handed);
+            let what = format!("{isa} {transforms:?} {product:?} {then:?} {pool:?} in {parts}");
             for (i, (&got, &want)) in out.iter().zip(&want).enumerate() {
-                assert!(f64::from(got) == want, "{what}: at {i} {got}, not {want}");
+                assert!((f64::from(got) - want).abs() <= tolerance, "{what}: at {i} {got}, not {want}");
             }
             assert!(out[want.len()..].iter().all(|x| x.is_nan()), "{what}: wrote past the end");
-            assert_eq!(arg[..want_arg.len()], want_arg, "{what}: positions");
+            if transforms == Transforms::Never {
+                assert_eq!(arg[..want_arg.len()], want_arg, "{what}: positions");
+            }
+            for (i, &at) in arg[..want_arg.len()].iter().enumerate() {
+                let d = pool.expect("there are positions");
+                let near = (at_position(&d, &whole, i, at) - want[i]).abs() <= 2.0 * tolerance;
+                assert!(near, "{what}: position {at} at {i}");
+            }
             assert!(arg[want_arg.len()..].iter().all(|&x| x == 99), "{what}: wrote past the positions");
+            let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
+            if let Some(first) = &first {
+                assert_eq!(bits(first), bits(&out), "{what}: depends on how the work is cut");
+            }
+            first = Some(out);
         }
     }
+}
+
+/// The value at a position in window `o` of a pooling.
+fn at_position(d: &PoolDims, x: &[f64], o: usize, position: u8) -> f64 {
+    let (c, ox, oy, n) = (o % d.c, o / d.c % d.ow, o / d.c / d.ow % d.oh, o / d.c / d.ow / d.oh);
+    let (r, s) = (usize::from(position) / d.cols.size, usize::from(position) % d.cols.size);
+    assert!(r < d.rows.size, "a position beyond its window");
+    x[((n * d.h + oy * d.rows.stride + r) * d.w + ox * d.cols.stride + s) * d.c + c]
 }
 
 fn dims(p: &Product) -> ConvDims {
@@ -302,6 +347,68 @@ fn geometries() -> Vec<ConvDims> {
     all.push(conv(1, (41, 37), (64, 64), w(3, 2, 1, 1, 1), w(3, 2, 1, 1, 1), 64));
     all.push(conv(2, (6, 6), (70, 70), w(3, 1, 1, 1, 1), w(3, 1, 1, 1, 1), 70));
     all
+}
+
+/// For Winograd's algorithm: outputs from less than a tile to some, padding of every kind, channels that fill no
+/// register, sums that are cut.
+fn tiled() -> Vec<ConvDims> {
+    let w = |lo, hi| Window { size: 3, stride: 1, dilation: 1, lo, hi };
+    let mut all = Vec::new();
+    for (n, hw, (lo, hi), ck) in [
+        (1, (3, 3), (0, 0), (16, 16)),
+        (3, (1, 1), (1, 1), (17, 40)),
+        (2, (1, 2), (2, 2), (33, 16)),
+        (1, (4, 5), (1, 1), (20, 70)),
+        (3, (6, 7), (0, 2), (31, 33)),
+        (2, (7, 5), (2, 0), (48, 18)),
+        (1, (13, 17), (1, 1), (16, 64)),
+        (3, (15, 15), (0, 0), (32, 35)),
+        (1, (18, 9), (0, 1), (70, 16)),
+        (7, (4, 4), (1, 1), (200, 96)),
+        (3, (8, 9), (3, 4), (19, 21)),
+        (2, (3, 240), (1, 1), (16, 17)),
+    ] {
+        all.push(conv(n, hw, ck, w(lo, hi), w(lo, hi), 1));
+        if lo != hi {
+            all.push(conv(n, hw, ck, w(lo, hi), w(hi, lo), 1));
+        }
+    }
+    all
+}
+
+#[test]
+fn transformed_convolutions() {
+    for d in tiled() {
+        for then in ALL {
+            check(Product::Conv(d), then, None, 1);
+            check(Product::ConvInputGrad(d), then, None, 1);
+        }
+    }
+}
+
+#[test]
+fn transformed_filter_gradients() {
+    for d in tiled() {
+        for then in ALL {
+            check(Product::ConvFilterGrad(d), then, None, 1);
+        }
+        check(Product::ConvFilterGrad(d), Then::Nothing, None, 2);
+        check(Product::ConvFilterGrad(d), Then::Nothing, None, 5);
+    }
+}
+
+#[test]
+fn transformed_pools() {
+    for d in tiled() {
+        for (size, stride) in [((2, 2), (2, 2)), ((2, 3), (4, 3)), ((1, 2), (1, 2)), ((3, 2), (3, 2))] {
+            let (rows, cols) = (Window::valid(size.0, stride.0, 1), Window::valid(size.1, stride.1, 1));
+            let (Some(oh), Some(ow)) = (rows.outputs(d.oh), cols.outputs(d.ow)) else { continue };
+            let pool = PoolDims { n: d.n, h: d.oh, w: d.ow, c: d.k, oh, ow, rows, cols };
+            for then in [Then::Nothing, Then::BiasRelu, Then::BiasResidualRelu] {
+                check(Product::Conv(d), then, Some(pool), 1);
+            }
+        }
+    }
 }
 
 #[test]

@@ -198,10 +198,7 @@ impl Loaded {
                 Work::Loop(l) => l.run_slice(images, slice, bases, scratch),
                 Work::Contraction { prepared, shared } => {
                     let shared = self.shared.ptr().wrapping_add(*shared);
-                    match prepared.units_per_image() {
-                        0 => prepared.run_part(slice, images, bases, shared, scratch),
-                        n => prepared.run(images.start * n..images.end * n, bases, shared, scratch),
-                    }
+                    prepared.run_images(slice, images, bases, shared, scratch);
                 }
                 Work::Other(k) => other(k, images, bases, self.target),
             }

@@ -9,7 +9,7 @@ use super::vector::{Job, Vector, dispatch};
 use crate::cpu::tape::{MAX_LANES, Tape};
 use crate::cpu::{Bases, Isa};
 use crate::plan::{Access, Body, BufferId, Epilogue, Expr, ExprId, PoolEpilogue};
-use thalweg_base::{DType, Scalar, ScalarOp};
+use thalweg_base::{DType, Scalar, ScalarOp, Window};
 
 /// How each value is finished.
 enum Rest {
@@ -55,10 +55,23 @@ impl Finish {
         self.pool.is_some()
     }
 
+    /// The pooling, if it is of 2x2 windows and nothing before it needs the tape: it may happen in registers.
+    pub fn windows(&self) -> Option<&PoolEpilogue> {
+        let two = |w: &Window| [w.size, w.stride, w.dilation] == [2, 2, 1];
+        let direct = matches!(self.rest, Rest::Direct { .. });
+        self.pool.as_ref().filter(|p| direct && two(&p.dims.rows) && two(&p.dims.cols))
+    }
+
+    /// Whether every window lies within rows `n * height..(n + 1) * height` of some `n`.
+    pub fn within(&self, height: usize) -> bool {
+        let fits = |w: &Window| height.is_multiple_of(w.stride) && w.span() <= w.stride;
+        self.pool.is_none_or(|p| fits(&p.dims.rows))
+    }
+
     /// Rows and columns of pixels that are needed of `h` x `w`: a pool drops what fills no window.
     pub fn kept(&self, h: usize, w: usize) -> (usize, usize) {
         self.pool.map_or((h, w), |p| {
-            let kept = |n: usize, window: &thalweg_base::Window| (n - 1) * window.stride + window.span();
+            let kept = |n: usize, window: &Window| (n - 1) * window.stride + window.span();
             (kept(p.dims.oh, &p.dims.rows), kept(p.dims.ow, &p.dims.cols))
         })
     }

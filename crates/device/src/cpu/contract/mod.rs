@@ -14,8 +14,9 @@ mod product;
 mod sparse;
 mod tile;
 mod vector;
+mod winograd;
 
-use super::{Bases, Target};
+use super::{Bases, Isa, Target};
 use crate::plan::{Contraction, Product};
 use conv::{Conv, Direction};
 use dot::Dot;
@@ -24,6 +25,7 @@ use finish::Finish;
 pub use peak::peak_flops;
 use sparse::{SparseFilter, SparseInput};
 use std::ops::Range;
+use winograd::{Winograd, WinogradFilter};
 
 /// What a worker has at hand while it runs units.
 #[derive(Clone, Copy)]
@@ -35,6 +37,17 @@ struct Desk<'a> {
     worker: *mut u8,
 }
 
+/// Where convolutions run by Winograd's algorithm.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transforms {
+    /// Nowhere.
+    Never,
+    /// Where that is faster.
+    WhereFaster,
+    /// Wherever it is possible.
+    WherePossible,
+}
+
 /// A contraction, ready to run.
 pub struct Prepared {
     kind: Kind,
@@ -43,7 +56,9 @@ pub struct Prepared {
 enum Kind {
     Dot(Dot),
     Conv(Conv),
+    Winograd(Winograd),
     Filter(Filter),
+    WinogradFilter(WinogradFilter),
     SparseInput(SparseInput),
     SparseFilter(SparseFilter),
 }
@@ -51,7 +66,11 @@ enum Kind {
 impl Prepared {
     /// Lays out the work for instructions that this processor has.
     pub fn new(c: &Contraction, target: Target) -> Prepared {
-        let isa = target.isa;
+        Prepared::with(c, target.isa, if target.exact { Transforms::Never } else { Transforms::WhereFaster })
+    }
+
+    /// As `new`, with Winograd's algorithm under other rules than the target's: for tests and measurements.
+    pub fn with(c: &Contraction, isa: Isa, transforms: Transforms) -> Prepared {
         let buffers = [c.a, c.b, c.out];
         let space = match c.product {
             Product::Dot(d) => vec![d.batch, d.m, d.n],
@@ -68,9 +87,18 @@ impl Prepared {
                 Kind::SparseFilter(SparseFilter::new(d, u, buffers, c.parts, isa))
             }
             (Product::Dot(d), _) => Kind::Dot(Dot::new(*d, buffers, finish, isa)),
+            (Product::Conv(d), _) if winograd::suits(d, [d.oh, d.ow], &finish, transforms) => {
+                Kind::Winograd(Winograd::new(d, Direction::Forward, buffers, finish, isa))
+            }
+            (Product::ConvInputGrad(d), None) if winograd::suits(d, [d.h, d.w], &finish, transforms) => {
+                Kind::Winograd(Winograd::new(d, Direction::InputGrad, buffers, finish, isa))
+            }
             (Product::Conv(d), _) => Kind::Conv(Conv::new(d, Direction::Forward, buffers, finish, isa)),
             (Product::ConvInputGrad(d), None) => {
                 Kind::Conv(Conv::new(d, Direction::InputGrad, buffers, finish, isa))
+            }
+            (Product::ConvFilterGrad(d), None) if winograd::suits_filter(d, c.parts, transforms) => {
+                Kind::WinogradFilter(WinogradFilter::new(d, buffers, c.parts, finish, isa))
             }
             (Product::ConvFilterGrad(d), None) => Kind::Filter(Filter::new(d, buffers, c.parts, finish, isa)),
         };
@@ -82,8 +110,9 @@ impl Prepared {
         match &self.kind {
             Kind::Dot(x) => x.shared_bytes(),
             Kind::Conv(x) => x.shared_bytes(),
+            Kind::Winograd(x) => x.shared_bytes(),
             Kind::SparseInput(x) => x.shared_bytes(),
-            Kind::Filter(_) | Kind::SparseFilter(_) => 0,
+            Kind::Filter(_) | Kind::WinogradFilter(_) | Kind::SparseFilter(_) => 0,
         }
     }
 
@@ -92,7 +121,9 @@ impl Prepared {
         match &self.kind {
             Kind::Dot(x) => x.worker_bytes(),
             Kind::Conv(x) => x.worker_bytes(),
+            Kind::Winograd(x) => x.worker_bytes(),
             Kind::Filter(x) => x.worker_bytes(),
+            Kind::WinogradFilter(x) => x.worker_bytes(),
             Kind::SparseInput(x) => x.worker_bytes(),
             Kind::SparseFilter(x) => x.worker_bytes(),
         }
@@ -103,8 +134,9 @@ impl Prepared {
         match &self.kind {
             Kind::Dot(x) => x.pack_units(),
             Kind::Conv(x) => x.pack_units(),
+            Kind::Winograd(x) => x.pack_units(),
             Kind::SparseInput(x) => x.pack_units(),
-            Kind::Filter(_) | Kind::SparseFilter(_) => 0,
+            Kind::Filter(_) | Kind::WinogradFilter(_) | Kind::SparseFilter(_) => 0,
         }
     }
 
@@ -119,31 +151,23 @@ impl Prepared {
             match &self.kind {
                 Kind::Dot(x) => x.pack(units, bases, shared),
                 Kind::Conv(x) => x.pack(units, bases, shared),
+                Kind::Winograd(x) => x.pack(units, bases, shared),
                 Kind::SparseInput(x) => x.pack(units, bases, shared),
-                Kind::Filter(_) | Kind::SparseFilter(_) => {}
+                Kind::Filter(_) | Kind::WinogradFilter(_) | Kind::SparseFilter(_) => {}
             }
         }
     }
 
-    /// Number of independent units. Image-major where [`Prepared::units_per_image`] is not 0.
+    /// Number of independent units.
     pub fn units(&self) -> usize {
         match &self.kind {
             Kind::Dot(x) => x.units(),
             Kind::Conv(x) => x.units(),
+            Kind::Winograd(x) => x.units(),
             Kind::Filter(x) => x.units(),
+            Kind::WinogradFilter(x) => x.units(),
             Kind::SparseInput(x) => x.units(),
             Kind::SparseFilter(x) => x.units(),
-        }
-    }
-
-    /// Units of one step of the kernel's axis 0 (an image; a row of a plain matrix product); 0 where units are
-    /// not aligned to it.
-    pub fn units_per_image(&self) -> usize {
-        match &self.kind {
-            Kind::Dot(x) => x.units_per_image(),
-            Kind::Conv(x) => x.units_per_image(),
-            Kind::SparseInput(_) => 1,
-            Kind::Filter(_) | Kind::SparseFilter(_) => 0,
         }
     }
 
@@ -160,36 +184,40 @@ impl Prepared {
             match &self.kind {
                 Kind::Dot(x) => x.run(units, desk),
                 Kind::Conv(x) => x.run(units, desk),
+                Kind::Winograd(x) => x.run(units, desk),
                 Kind::Filter(x) => x.run(units, bases, worker),
+                Kind::WinogradFilter(x) => x.run(units, bases, worker),
                 Kind::SparseInput(x) => x.run(units, bases, shared, worker),
                 Kind::SparseFilter(x) => x.run(units, bases, worker),
             }
         }
     }
 
-    /// For a filter gradient in parts: writes partial result `part`, the sum over `images`.
+    /// Runs a slice of a region, number `slice`: some steps of the kernel's axis 0 (images; rows of a plain matrix
+    /// product). Of a filter gradient, which sums over them, it writes partial result `slice`.
     ///
     /// # Safety
-    /// As for [`Prepared::run`], of these images and this part.
-    ///
-    /// # Panics
-    /// For any other contraction.
-    pub unsafe fn run_part(
+    /// As for [`Prepared::run`], of these images.
+    pub unsafe fn run_images(
         &self,
-        part: usize,
+        slice: usize,
         images: Range<usize>,
         bases: &Bases,
-        _shared: *const u8,
+        shared: *const u8,
         worker: *mut u8,
     ) {
+        let desk = Desk { bases, shared, worker };
+        let units = |per: usize| images.start * per..images.end * per;
         // SAFETY: as for this function.
         unsafe {
             match &self.kind {
-                Kind::Filter(x) => x.run_part(part, images, bases),
-                Kind::SparseFilter(x) => x.run_part(part, images, bases, worker),
-                Kind::Dot(_) | Kind::Conv(_) | Kind::SparseInput(_) => {
-                    panic!("only a filter gradient has partial results")
-                }
+                Kind::Dot(x) => x.run(units(x.units_per_image()), desk),
+                Kind::Conv(x) => x.run(units(x.units_per_image()), desk),
+                Kind::SparseInput(x) => x.run(images, bases, shared, worker),
+                Kind::Winograd(x) => x.run_images(images, desk),
+                Kind::Filter(x) => x.run_part(slice, images, bases),
+                Kind::WinogradFilter(x) => x.run_part(slice, images, bases, worker),
+                Kind::SparseFilter(x) => x.run_part(slice, images, bases, worker),
             }
         }
     }

@@ -1,0 +1,60 @@
+//! Winograd's convolutions: 3x3 filters of stride 1 by a quarter of the multiplications, between transforms that only
+//! add and scale.
+//!
+//! Sums are those of the definition but for rounding: transformed values are differences of the image's, so a result
+//! that is exactly 0 by the definition, as where a patch is black, may come out as a few units of the last place of its
+//! neighbours (a tile whose patch is all zero stays exactly 0). A NaN or an infinity spreads over its 4x4 tile.
+//! Invariant: [`pays`] and all cuts depend on shapes alone; a target that is `exact` never comes here.
+
+mod filter;
+mod forward;
+mod pack;
+mod tiles;
+mod transform;
+
+use super::Transforms;
+use super::finish::Finish;
+pub(super) use filter::WinogradFilter;
+pub(super) use forward::Winograd;
+use thalweg_base::{ConvDims, Window};
+use transform::OUT;
+
+/// Whether this is the geometry of F(4x4, 3x3).
+fn fits(d: &ConvDims) -> bool {
+    let plain = |w: &Window| w.size == 3 && w.stride == 1 && w.dilation == 1;
+    plain(&d.rows) && plain(&d.cols) && d.groups == 1
+}
+
+/// Whether `h` x `w` results of `d.n` images are faster so than by the definition.
+fn pays(d: &ConvDims, h: usize, w: usize) -> bool {
+    let tiles = d.n * h.div_ceil(OUT) * w.div_ceil(OUT);
+    // Transforms cost as much as some 16 channels; tiles over the edge are waste; the filter's transform and its
+    // way from memory are shared by all tiles.
+    let dense = 9 * d.n * h * w >= 2 * 36 * tiles;
+    dense && d.c >= 16 && d.k >= 16 && tiles >= 32
+}
+
+/// Whether a convolution (`h` x `w` results) or its input gradient should run so.
+pub(super) fn suits(d: &ConvDims, [h, w]: [usize; 2], finish: &Finish, transforms: Transforms) -> bool {
+    let (h, w) = finish.kept(h, w);
+    let wanted = match transforms {
+        Transforms::Never => false,
+        Transforms::WhereFaster => pays(d, h, w),
+        Transforms::WherePossible => true,
+    };
+    wanted && fits(d) && finish.within(OUT)
+}
+
+/// Whether a filter gradient should run so.
+pub(super) fn suits_filter(d: &ConvDims, parts: usize, transforms: Transforms) -> bool {
+    let wanted = match transforms {
+        Transforms::Never => false,
+        // The way back is shared by all tiles of a part.
+        Transforms::WhereFaster => {
+            let tiles = d.oh.div_ceil(OUT) * d.ow.div_ceil(OUT) * d.n / parts;
+            pays(d, d.oh, d.ow) && tiles >= 32
+        }
+        Transforms::WherePossible => true,
+    };
+    wanted && fits(d)
+}

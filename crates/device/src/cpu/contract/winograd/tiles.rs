@@ -1,0 +1,310 @@
+//! Between images and frequencies: tiles of 6x6 source pixels to 36 frequencies, and 36 frequencies to the 4x4 pixels
+//! of a result, with bias, ReLU and 2x2 max pooling on the way.
+//!
+//! A tile is numbered across all images, row by row. Its frequencies lie in 36 planes of [tile, channel].
+//! Invariant: pixels outside the source count as zero, pixels outside the result are not written.
+
+use super::super::tile::Store;
+use super::super::vector::{Job, Vector, prefetch};
+use super::transform::{IN, OUT, input, output, output_gradient};
+use std::ops::Range;
+
+/// Images [.., h, w, c] cut into th x tw tiles; tile 0 begins at pixel (top, left), which may lie outside.
+#[derive(Clone, Copy)]
+pub(super) struct Grid {
+    pub h: usize,
+    pub w: usize,
+    pub c: usize,
+    pub th: usize,
+    pub tw: usize,
+    pub top: isize,
+    pub left: isize,
+}
+
+impl Grid {
+    /// Image, row and column of a tile's first pixel.
+    fn origin(&self, tile: usize) -> (usize, isize, isize) {
+        let (row, x) = (tile / self.tw, tile % self.tw);
+        let (image, y) = (row / self.th, row % self.th);
+        (image, (y * OUT) as isize + self.top, (x * OUT) as isize + self.left)
+    }
+}
+
+/// Frequencies of some tiles.
+#[derive(Clone, Copy)]
+pub(super) struct Planes {
+    pub at: *mut f32,
+    /// Floats between tiles, and between frequencies.
+    pub pitch: usize,
+    pub plane: usize,
+}
+
+/// What a pixel outside reads.
+static ZEROS: [f32; 16] = [0.0; 16];
+
+/// Transforms tiles of `SIZE` x `SIZE` pixels; channels `channels` of each.
+pub(super) struct Gather<'a, const SIZE: usize> {
+    pub grid: &'a Grid,
+    pub tiles: Range<usize>,
+    pub channels: Range<usize>,
+    pub from: *const f32,
+    pub to: Planes,
+}
+
+impl<const SIZE: usize> Job for Gather<'_, SIZE> {
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        let Grid { h, w, c, .. } = *self.grid;
+        let first = self.tiles.start;
+        for tile in self.tiles.clone() {
+            let (image, y, x) = self.grid.origin(tile);
+            let to = self.to.at.wrapping_add((tile - first) * self.to.pitch);
+            let ahead = self.ahead(tile);
+            let within = |at: isize, n: usize| at >= 0 && at as usize + SIZE <= n;
+            let place = |r: usize, s: usize| {
+                let (y, x) = (y + r as isize, x + s as isize);
+                let inside = y >= 0 && x >= 0 && (y as usize) < h && (x as usize) < w;
+                inside.then(|| self.from.wrapping_add(((image * h + y as usize) * w + x as usize) * c))
+            };
+            // SAFETY: only pixels inside are read; the planes have room for the tiles and their channels.
+            unsafe {
+                if within(y, h) && within(x, w) {
+                    let from = self.from.wrapping_add(((image * h + y as usize) * w + x as usize) * c);
+                    self.channels::<V>(to, ahead, |r, s| (from.wrapping_add((r * w + s) * c), 1));
+                } else {
+                    let mut places = [[(ZEROS.as_ptr(), 0); SIZE]; SIZE];
+                    for r in 0..SIZE {
+                        for s in 0..SIZE {
+                            if let Some(from) = place(r, s) {
+                                places[r][s] = (from, 1);
+                            }
+                        }
+                    }
+                    self.channels::<V>(to, ahead, |r, s| places[r][s]);
+                }
+            }
+        }
+    }
+}
+
+/// Tiles that pixels are asked for ahead of their use: one takes about as long as the memory.
+const AHEAD: usize = 2;
+
+impl<const SIZE: usize> Gather<'_, SIZE> {
+    /// The first pixel of a tile to come; may lie outside.
+    #[inline(always)]
+    fn ahead(&self, tile: usize) -> *const f32 {
+        let Grid { h, w, c, .. } = *self.grid;
+        let (image, y, x) = self.grid.origin(tile + AHEAD);
+        self.from.wrapping_offset((((image * h) as isize + y) * w as isize + x) * c as isize)
+    }
+
+    /// All channels of a tile; `place`: where a pixel's first channel is, and the step between channels.
+    #[inline(always)]
+    unsafe fn channels<V: Vector>(
+        &self,
+        to: *mut f32,
+        ahead: *const f32,
+        place: impl Fn(usize, usize) -> (*const f32, usize),
+    ) {
+        // SAFETY: as in `run`; registers that reach past the channels are stored into the planes' padding.
+        unsafe {
+            for c in self.channels.clone().step_by(V::LANES) {
+                let n = V::LANES.min(self.channels.end - c);
+                let to = to.add(c - self.channels.start);
+                for r in 0..SIZE {
+                    let row = ahead.wrapping_add(r * self.grid.w * self.grid.c + c);
+                    // What of the tile its neighbour has not read.
+                    (SIZE - OUT..SIZE).for_each(|s| prefetch(row.wrapping_add(s * self.grid.c)));
+                }
+                let at = |r: usize, s: usize| {
+                    let (from, step) = place(r, s);
+                    from.wrapping_add(c * step)
+                };
+                if n == V::LANES {
+                    self.tile(to, |r, s| V::load(at(r, s)));
+                } else {
+                    self.tile(to, |r, s| V::load_part(at(r, s), n));
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn tile<V: Vector>(&self, to: *mut f32, load: impl Fn(usize, usize) -> V) {
+        // SAFETY: as in `run`.
+        unsafe {
+            let mut half = [[V::zero(); IN]; IN];
+            for s in 0..rolled(SIZE) {
+                let mut column = [V::zero(); SIZE];
+                for r in 0..SIZE {
+                    column[r] = load(r, s);
+                }
+                let column = expand(column);
+                for i in 0..IN {
+                    half[i][s % IN] = column[i];
+                }
+            }
+            let mut to = to;
+            for i in 0..rolled(IN) {
+                let mut row = [V::zero(); SIZE];
+                for s in 0..SIZE {
+                    row[s] = half[i % IN][s];
+                }
+                for (j, v) in expand(row).into_iter().enumerate() {
+                    V::store(v, to.wrapping_add(j * self.to.plane));
+                }
+                to = to.wrapping_add(IN * self.to.plane);
+            }
+        }
+    }
+}
+
+/// A loop's count that the compiler does not know: unrolled, the loop would have more addresses than there are
+/// registers.
+#[inline(always)]
+pub(super) fn rolled(n: usize) -> usize {
+    std::hint::black_box(n)
+}
+
+/// `SIZE` pixels of an axis to frequencies: of an input, or of an output's gradient.
+#[inline(always)]
+unsafe fn expand<V: Vector, const SIZE: usize>(x: [V; SIZE]) -> [V; IN] {
+    // SAFETY: the caller vouches for the features.
+    unsafe {
+        if SIZE == IN {
+            input([x[0], x[1], x[2], x[3], x[SIZE - 2], x[SIZE - 1]])
+        } else {
+            output_gradient([x[0], x[1], x[2], x[3]])
+        }
+    }
+}
+
+/// Where results go.
+#[derive(Clone, Copy)]
+pub(super) enum Place {
+    /// Rows of `w` pixels and images of `h` rows, of k channels, from the address of (image 0, row 0).
+    Pixels { at: *mut f32, h: usize, w: usize },
+    /// Values and positions of 2x2 windows, `h` x `w` an image; positions may be null.
+    Windows { at: *mut f32, arg: *mut u8, h: usize, w: usize },
+}
+
+/// Transforms frequencies back: channels `channels` of `k`.
+pub(super) struct Scatter<'a> {
+    pub grid: &'a Grid,
+    pub tiles: Range<usize>,
+    pub channels: Range<usize>,
+    pub from: Planes,
+    pub k: usize,
+    /// Bias of channel 0.
+    pub store: Store,
+    pub place: Place,
+}
+
+impl Job for Scatter<'_> {
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        let first = self.tiles.start;
+        for tile in self.tiles.clone() {
+            let from = self.from.at.wrapping_add((tile - first) * self.from.pitch);
+            for c in self.channels.clone().step_by(V::LANES) {
+                let n = V::LANES.min(self.channels.end - c);
+                // SAFETY: the caller vouches for the planes, the bias and the result.
+                unsafe { self.tile::<V>(tile, from.add(c - self.channels.start), c, n) };
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn put<V: Vector>(v: V, to: *mut f32, n: usize) {
+    // SAFETY: the caller vouches for `n` elements.
+    unsafe { if n == V::LANES { V::store(v, to) } else { V::store_part(v, to, n) } }
+}
+
+impl Scatter<'_> {
+    /// Channels `c..c + n` of a tile.
+    #[inline(always)]
+    unsafe fn tile<V: Vector>(&self, tile: usize, from: *const f32, c: usize, n: usize) {
+        let place = |tile: usize| {
+            let (row, x) = (tile / self.grid.tw, tile % self.grid.tw);
+            (row / self.grid.th, row % self.grid.th, x)
+        };
+        let (image, y, x) = place(tile);
+        if let Place::Pixels { at, h, w } = self.place {
+            let (image, y, x) = place(tile + AHEAD);
+            let to = at.wrapping_add(((image * h + y * OUT) * w + x * OUT) * self.k + c);
+            for i in 0..OUT {
+                (0..OUT).for_each(|j| prefetch(to.wrapping_add((i * w + j) * self.k)));
+            }
+        }
+        // SAFETY: as in `run`.
+        unsafe {
+            let mut half = [[V::zero(); IN]; OUT];
+            for s in 0..rolled(IN) {
+                let from = from.wrapping_add(s * self.from.plane);
+                let mut column = [V::zero(); IN];
+                for r in 0..IN {
+                    column[r] = V::load(from.wrapping_add(r * IN * self.from.plane));
+                }
+                let column = output(column);
+                for i in 0..OUT {
+                    half[i][s % IN] = column[i];
+                }
+            }
+            let bias = match self.store.bias.is_null() {
+                true => V::zero(),
+                false => V::load_part(self.store.bias.add(c), n),
+            };
+            for pair in 0..rolled(OUT / 2) {
+                let mut rows = [[V::zero(); OUT]; 2];
+                for i in 0..2 {
+                    let row = output(half[(2 * pair + i) % OUT]);
+                    for j in 0..OUT {
+                        let v = V::add(row[j], bias);
+                        rows[i][j] = if self.store.relu { V::relu(v) } else { v };
+                    }
+                }
+                let (y, x) = (y * OUT + 2 * pair, x * OUT);
+                match self.place {
+                    Place::Pixels { at, h, w } => {
+                        let to = at.wrapping_add(((image * h + y) * w + x) * self.k + c);
+                        for (i, row) in rows.into_iter().enumerate().take(h.saturating_sub(y)) {
+                            for (j, v) in row.into_iter().enumerate().take(w - x) {
+                                put(v, to.wrapping_add((i * w + j) * self.k), n);
+                            }
+                        }
+                    }
+                    Place::Windows { at, arg, h, w } => {
+                        let (y, x) = (y / 2, x / 2);
+                        let to = ((image * h + y) * w + x) * self.k + c;
+                        if y < h {
+                            for j in 0..(OUT / 2).min(w - x) {
+                                let window = [rows[0][2 * j], rows[0][2 * j + 1], rows[1][2 * j], rows[1][2 * j + 1]];
+                                let to = to + j * self.k;
+                                let arg = if arg.is_null() { arg } else { arg.wrapping_add(to) };
+                                pool(window, at.wrapping_add(to), arg, n);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The maximum of a window, and its position where that is wanted.
+#[inline(always)]
+unsafe fn pool<V: Vector>(window: [V; 4], to: *mut f32, arg: *mut u8, n: usize) {
+    // SAFETY: the caller vouches for `n` elements of both.
+    unsafe {
+        let (mut best, mut position) = (window[0], V::zero());
+        for i in 1..4 {
+            (best, position) = V::better(best, position, window[i], V::splat(i as f32));
+        }
+        put(best, to, n);
+        if !arg.is_null() {
+            V::store_bytes(position, arg, n);
+        }
+    }
+}
