@@ -43,9 +43,37 @@ enum Then {
     Bias,
     BiasRelu,
     BiasResidualRelu,
+    /// (acc - mean) * scale + bias, then min(3, max(0, .)).
+    NormRelu3,
+    /// (acc - mean) * scale + bias + residual.
+    NormResidual,
+    /// max(0, 2 * (acc + bias)): on the tape, as no kernel knows it.
+    DoubleRelu,
 }
 
-const ALL: [Then; 4] = [Then::Nothing, Then::Bias, Then::BiasRelu, Then::BiasResidualRelu];
+const ALL: [Then; 7] = [
+    Then::Nothing,
+    Then::Bias,
+    Then::BiasRelu,
+    Then::BiasResidualRelu,
+    Then::NormRelu3,
+    Then::NormResidual,
+    Then::DoubleRelu,
+];
+
+impl Then {
+    fn norm(self) -> bool {
+        matches!(self, Then::NormRelu3 | Then::NormResidual)
+    }
+
+    fn residual(self) -> bool {
+        matches!(self, Then::BiasResidualRelu | Then::NormResidual)
+    }
+
+    fn relu(self) -> bool {
+        !matches!(self, Then::Nothing | Then::Bias | Then::NormResidual)
+    }
+}
 
 fn epilogue(then: Then, space: &[usize], pool: Option<PoolEpilogue>) -> Option<Epilogue> {
     if then == Then::Nothing && pool.is_none() {
@@ -54,13 +82,27 @@ fn epilogue(then: Then, space: &[usize], pool: Option<PoolEpilogue>) -> Option<E
     let mut body = Body::new();
     let mut value = body.push(Expr::Acc, DType::F32);
     let mut strides = vec![0; space.len()];
+    if then.norm() {
+        strides[space.len() - 1] = 1;
+        let mut column = |offset| {
+            let access = Access { buffer: BIAS, offset, strides: strides.clone() };
+            body.push(Expr::Load(access), DType::F32)
+        };
+        let (mean, scale) = (column(2), column(3));
+        value = body.push(Expr::Op(ScalarOp::Sub, vec![value, mean]), DType::F32);
+        value = body.push(Expr::Op(ScalarOp::Mul, vec![scale, value]), DType::F32);
+    }
     if then != Then::Nothing {
         strides[space.len() - 1] = 1;
         let access = Access { buffer: BIAS, offset: 1, strides: strides.clone() };
         let bias = body.push(Expr::Load(access), DType::F32);
         value = body.push(Expr::Op(ScalarOp::Add, vec![value, bias]), DType::F32);
     }
-    if then == Then::BiasResidualRelu {
+    if then == Then::DoubleRelu {
+        let two = body.push(Expr::Const(Scalar::f32(2.0)), DType::F32);
+        value = body.push(Expr::Op(ScalarOp::Mul, vec![two, value]), DType::F32);
+    }
+    if then.residual() {
         let mut step = 1;
         for (s, &n) in strides.iter_mut().zip(space).rev() {
             *s = step;
@@ -69,9 +111,13 @@ fn epilogue(then: Then, space: &[usize], pool: Option<PoolEpilogue>) -> Option<E
         let residual = body.push(Expr::Load(Access { buffer: RESIDUAL, offset: 0, strides }), DType::F32);
         value = body.push(Expr::Op(ScalarOp::Add, vec![residual, value]), DType::F32);
     }
-    if matches!(then, Then::BiasRelu | Then::BiasResidualRelu) {
+    if then.relu() {
         let zero = body.push(Expr::Const(Scalar::f32(0.0)), DType::F32);
         value = body.push(Expr::Op(ScalarOp::Max, vec![zero, value]), DType::F32);
+    }
+    if then == Then::NormRelu3 {
+        let three = body.push(Expr::Const(Scalar::f32(3.0)), DType::F32);
+        value = body.push(Expr::Op(ScalarOp::Min, vec![three, value]), DType::F32);
     }
     Some(Epilogue { body, value, pool })
 }
@@ -141,14 +187,24 @@ fn naive(p: &Product, images: Range<usize>, a: &[f32], b: &[f32]) -> Vec<f64> {
 /// The naive epilogue; then the pool's values and positions.
 fn finish(values: &mut [f64], then: Then, cols: usize, bias: &[f32], residual: &[f32]) {
     for (i, v) in values.iter_mut().enumerate() {
-        if then != Then::Nothing {
-            *v += f64::from(bias[1 + i % cols]);
+        let column = |offset: usize| f64::from(bias[offset + i % cols]);
+        if then.norm() {
+            *v = (*v - column(2)) * column(3);
         }
-        if then == Then::BiasResidualRelu {
+        if then != Then::Nothing {
+            *v += column(1);
+        }
+        if then == Then::DoubleRelu {
+            *v *= 2.0;
+        }
+        if then.residual() {
             *v += f64::from(residual[i]);
         }
-        if matches!(then, Then::BiasRelu | Then::BiasResidualRelu) {
+        if then.relu() {
             *v = v.max(0.0);
+        }
+        if then == Then::NormRelu3 {
+            *v = v.min(3.0);
         }
     }
 }
@@ -229,7 +285,7 @@ fn check(product: Product, then: Then, pool: Option<PoolDims>, parts: usize) {
     let (mut a, mut b) = (random.whole(la), random.whole(lb));
     let space = space(&product);
     let cols = space[space.len() - 1];
-    let (mut bias, mut residual) = (random.whole(cols + 1), random.whole(lo));
+    let (mut bias, mut residual) = (random.whole(cols + 3), random.whole(lo));
     let n = if space.len() == 3 { 0 } else { dims(&product).n };
     let mut want = Vec::new();
     for part in 0..parts {

@@ -4,13 +4,14 @@ mod step;
 
 use std::sync::Arc;
 use step::{floats, load_plan, plan};
-use thalweg_base::{DType, PoolDims, Window};
+use thalweg_base::{ConvDims, DType, PoolDims, Window};
 use thalweg_device::cpu::{CpuDevice, Isa, Target};
 use thalweg_device::null::NullDevice;
 use thalweg_device::plan::{
-    Body, Contraction, Epilogue, Expr, Kernel, KernelId, Loop, Place, PoolEpilogue, Product, Stage, check,
+    Binding, Body, Buffer, BufferId, Contraction, Entry, Epilogue, Expr, Kernel, KernelId, Loop, Place,
+    PoolEpilogue, Product, Role, Stage, check,
 };
-use thalweg_device::{Device, DeviceError, MemoryUse};
+use thalweg_device::{Allocation, Device, DeviceError, MemoryUse, Plan};
 
 fn after(threads: usize, isa: Option<Isa>, region: bool, runs: usize) -> Vec<Vec<u8>> {
     let mut device = CpuDevice::new(Some(threads), isa.map(Target::fast)).expect("threads");
@@ -65,7 +66,7 @@ fn memory_is_exact_and_given_back() {
     assert_eq!(device.memory(), MemoryUse::default());
     let p = plan(true);
     let (arena, slab) = (p.arena, p.slab);
-    let bindings: usize = p.bindings.iter().map(thalweg_device::plan::Binding::bytes).sum();
+    let bindings: usize = p.bindings.iter().map(Binding::bytes).sum();
     let a = load_plan(&mut device, p);
     let m = device.memory();
     assert_eq!((m.allocated, m.arena), (bindings, arena + 3 * slab));
@@ -84,6 +85,73 @@ fn memory_is_exact_and_given_back() {
     device.unload(a.program);
     a.storage.iter().chain(&b.storage).for_each(|s| device.free(*s));
     assert_eq!(device.memory(), MemoryUse::default());
+}
+
+/// `to = from` convolved with a 1x1 filter that has to be packed, both of 80 channels: a plan with one kernel.
+fn pointwise(filter: Role) -> Plan {
+    let window = Window::valid(1, 1, 1);
+    let d = ConvDims { n: 1, h: 1, w: 2, c: 80, k: 80, oh: 1, ow: 2, rows: window, cols: window, groups: 1 };
+    let bindings = [("filter", filter, 6400), ("from", Role::Input, 160), ("to", Role::Output, 160)];
+    let [filter, from, to] = [0, 1, 2].map(BufferId);
+    let product = Product::Conv(d);
+    let conv = Contraction { product, a: from, b: filter, out: to, parts: 1, unpooled: None, epilogue: None };
+    let kernel = Kernel::Contraction(conv);
+    Plan {
+        name: "pointwise".into(),
+        bindings: bindings
+            .map(|(name, role, len)| Binding { name: name.into(), role, dtype: DType::F32, shape: vec![len] })
+            .to_vec(),
+        buffers: (0..3)
+            .map(|i| Buffer {
+                name: bindings[i].0.into(),
+                dtype: DType::F32,
+                len: bindings[i].2,
+                place: Place::Binding(i as u32),
+            })
+            .collect(),
+        kernels: vec![Entry { label: "conv".into(), kernel, flops: 1_000_000, bytes: 1_000_000 }],
+        stages: vec![Stage::Launch(vec![KernelId(0)])],
+        ..Plan::default()
+    }
+}
+
+/// Filters stay packed between runs, but not when the host or another program changed them.
+#[test]
+fn changed_filters_are_packed_again() {
+    let bytes = |v: &[f32]| v.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+    let diagonal = |x: f32| (0..6400).map(|i| if i % 81 == 0 { x } else { 0.0 }).collect::<Vec<f32>>();
+    let mut device = CpuDevice::new(Some(2), None).unwrap();
+    // `second` convolves with what `first` wrote: a filter of two rows, the rest of it zero.
+    let mut wide = pointwise(Role::State);
+    wide.bindings[2].shape = vec![6400];
+    let storage: Vec<Allocation> =
+        [6400, 160, 6400, 160, 160].map(|n| device.allocate(n * 4).unwrap()).to_vec();
+    let first = device.load(Arc::new(wide), &storage[..3]).unwrap();
+    let second = device.load(Arc::new(pointwise(Role::State)), &storage[2..]).unwrap();
+    let mut ones = vec![0.0; 160];
+    ones[0] = 1.0;
+    ones[80] = 1.0;
+    device.write(storage[3], 0, &bytes(&ones)).unwrap();
+    device.write(storage[1], 0, &bytes(&[1.0; 160])).unwrap();
+    let result = |device: &mut CpuDevice| {
+        device.run(second).unwrap();
+        let mut out = vec![0; 640];
+        device.read(storage[4], 0, &mut out).unwrap();
+        floats(&out)[..2].to_vec()
+    };
+    assert_eq!(result(&mut device), [0.0, 0.0]);
+    device.write(storage[2], 0, &bytes(&diagonal(3.0))).unwrap();
+    assert_eq!(result(&mut device), [3.0, 0.0]);
+    assert_eq!(result(&mut device), [3.0, 0.0]);
+    // A write of a part counts as well.
+    device.write(storage[2], 4, &bytes(&[5.0])).unwrap();
+    assert_eq!(result(&mut device), [3.0, 5.0]);
+    // So does another program's run, each time.
+    for x in [7.0, 8.0] {
+        device.write(storage[0], 0, &bytes(&diagonal(x))).unwrap();
+        device.run(first).unwrap();
+        assert_eq!(result(&mut device), [x, x]);
+    }
 }
 
 #[test]
@@ -135,7 +203,7 @@ fn the_null_device_counts() {
 }
 
 /// What the checker says of a plan with one thing wrong.
-fn broken(change: impl FnOnce(&mut thalweg_device::Plan)) -> String {
+fn broken(change: impl FnOnce(&mut Plan)) -> String {
     let mut p = plan(true);
     change(&mut p);
     check(&p).expect_err("the rule is broken")

@@ -1,7 +1,9 @@
 //! [`CpuDevice`]: storage, programs, and the memory that programs share.
 //!
 //! Arena, slabs and scratch are one set for all programs, as large as the largest needs: one program runs at a
-//! time. Invariant: [`Device::memory`] is the sum of the blocks held.
+//! time. What a program has packed of its operands stays packed while their storage does not change: a clock
+//! counts changes, and each storage and program remembers when it was last changed or packed. Invariants:
+//! [`Device::memory`] is the sum of the blocks held; nothing changes storage without a tick of the clock.
 
 use super::memory::Block;
 use super::program::Loaded;
@@ -16,12 +18,27 @@ use std::sync::atomic::AtomicU64;
 /// Workers beyond this many for each core (of at least as many cores) only stand in each other's way.
 const MOST_PER_CORE: usize = 8;
 
+/// What outlives programs.
+struct Storage {
+    block: Block,
+    /// The clock at its last change.
+    changed: u64,
+}
+
+/// A program, and the clock when it last packed; `None` before.
+struct Slot {
+    loaded: Loaded,
+    packed: Option<u64>,
+}
+
 /// The processor of this machine.
 pub struct CpuDevice {
     target: Target,
     workers: Workers,
-    allocations: Vec<Option<Block>>,
-    programs: Vec<Option<Loaded>>,
+    allocations: Vec<Option<Storage>>,
+    programs: Vec<Option<Slot>>,
+    /// Changes of storage so far.
+    clock: u64,
     arena: Block,
     /// Per worker: scratch, slab.
     desks: Vec<(Block, Block)>,
@@ -45,6 +62,7 @@ impl CpuDevice {
             workers,
             allocations: Vec::new(),
             programs: Vec::new(),
+            clock: 0,
             arena: Block::EMPTY,
         })
     }
@@ -56,14 +74,14 @@ impl CpuDevice {
 
     fn block(&self, a: Allocation) -> &Block {
         match self.allocations.get(a.0 as usize) {
-            Some(Some(block)) => block,
+            Some(Some(storage)) => &storage.block,
             _ => panic!("allocation {} is not live", a.0),
         }
     }
 
     fn loaded(&self, p: Program) -> &Loaded {
         match self.programs.get(p.0 as usize) {
-            Some(Some(loaded)) => loaded,
+            Some(Some(slot)) => &slot.loaded,
             _ => panic!("program {} is not loaded", p.0),
         }
     }
@@ -92,9 +110,9 @@ impl CpuDevice {
             }
         }
         let desks: Vec<_> = self.desks.iter().map(|(scratch, slab)| (scratch.ptr(), slab.ptr())).collect();
-        for loaded in self.programs.iter_mut().flatten() {
+        for Slot { loaded, .. } in self.programs.iter_mut().flatten() {
             let at = |a: &Allocation| {
-                self.allocations[a.0 as usize].as_ref().map_or(std::ptr::null_mut(), Block::ptr)
+                self.allocations[a.0 as usize].as_ref().map_or(std::ptr::null_mut(), |s| s.block.ptr())
             };
             let bindings: Vec<_> = loaded.bindings.iter().map(at).collect();
             loaded.place(&bindings, self.arena.ptr(), &desks);
@@ -104,18 +122,30 @@ impl CpuDevice {
 
     /// Bytes of arena, slab and scratch that the loaded programs need.
     fn needed(&self) -> [usize; 3] {
-        self.programs.iter().flatten().fold([0; 3], |[arena, slab, scratch], p| {
-            let plan = p.plan();
-            [arena.max(plan.arena), slab.max(plan.slab), scratch.max(p.scratch_bytes())]
+        self.programs.iter().flatten().fold([0; 3], |[arena, slab, scratch], Slot { loaded, .. }| {
+            let plan = loaded.plan();
+            [arena.max(plan.arena), slab.max(plan.slab), scratch.max(loaded.scratch_bytes())]
         })
     }
 
     fn run_timed(&mut self, program: Program, times: Option<&[AtomicU64]>) {
-        let Some(Some(loaded)) = self.programs.get(program.0 as usize) else {
+        let Some(Some(Slot { loaded, packed })) = self.programs.get_mut(program.0 as usize) else {
             panic!("program {} is not loaded", program.0)
         };
+        let changed = |a: &Allocation| self.allocations[a.0 as usize].as_ref().map(|s| s.changed);
+        let fresh = packed.is_some() && loaded.packed().iter().all(|a| changed(a) <= *packed);
+        // Were the run to panic, nothing would be known of what is packed.
+        *packed = None;
+        let now = self.clock;
         // SAFETY: `share` placed it in blocks that this device holds; `&mut self` keeps everybody else out.
-        unsafe { loaded.run(&mut self.workers, times) }
+        unsafe { loaded.run(&mut self.workers, fresh, times) }
+        *packed = Some(now);
+        self.clock += 1;
+        for a in loaded.written() {
+            if let Some(storage) = &mut self.allocations[a.0 as usize] {
+                storage.changed = self.clock;
+            }
+        }
     }
 }
 
@@ -135,12 +165,13 @@ impl Device for CpuDevice {
             self.allocations.push(None);
             self.allocations.len() - 1
         });
-        self.allocations[at] = Some(block);
+        self.clock += 1;
+        self.allocations[at] = Some(Storage { block, changed: self.clock });
         Ok(Allocation(at as u32))
     }
 
     fn free(&mut self, allocation: Allocation) {
-        let bound = self.programs.iter().flatten().any(|p| p.bindings.contains(&allocation));
+        let bound = self.programs.iter().flatten().any(|p| p.loaded.bindings.contains(&allocation));
         assert!(!bound, "allocation {} is bound to a loaded program", allocation.0);
         self.allocations[allocation.0 as usize] = None;
     }
@@ -150,6 +181,10 @@ impl Device for CpuDevice {
         fits("write", block.bytes(), offset, bytes.len())?;
         // SAFETY: the range is inside the block; nothing runs, as `run` returns when it is done.
         unsafe { block.ptr().wrapping_add(offset).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        self.clock += 1;
+        if let Some(storage) = &mut self.allocations[to.0 as usize] {
+            storage.changed = self.clock;
+        }
         Ok(())
     }
 
@@ -182,7 +217,7 @@ impl Device for CpuDevice {
             self.programs.push(None);
             self.programs.len() - 1
         });
-        self.programs[at] = Some(loaded);
+        self.programs[at] = Some(Slot { loaded, packed: None });
         if let Err(e) = self.share(self.needed()) {
             self.programs[at] = None;
             return Err(e);
@@ -208,10 +243,10 @@ impl Device for CpuDevice {
     fn memory(&self) -> MemoryUse {
         let desks = |f: fn(&(Block, Block)) -> usize| self.desks.iter().map(f).sum::<usize>();
         MemoryUse {
-            allocated: self.allocations.iter().flatten().map(Block::bytes).sum(),
+            allocated: self.allocations.iter().flatten().map(|s| s.block.bytes()).sum(),
             arena: self.arena.bytes() + desks(|d| d.1.bytes()),
             workspace: desks(|d| d.0.bytes())
-                + self.programs.iter().flatten().map(Loaded::shared_bytes).sum::<usize>(),
+                + self.programs.iter().flatten().map(|s| s.loaded.shared_bytes()).sum::<usize>(),
         }
     }
 

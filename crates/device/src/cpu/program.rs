@@ -2,7 +2,8 @@
 //!
 //! A launch's units, of all its kernels, are handed out in one phase. A region's tasks are its slices; the worker
 //! that takes one runs all kernels on it, in order, with its own slab. What contractions pack is packed in a phase
-//! before: all at the start where no kernel of the plan writes it, else right before the stage.
+//! before: at the start, and only if the storage has changed since, where nothing before it writes it; else right
+//! before the stage.
 //! Invariant: `run` allocates nothing, and no result depends on the number of workers.
 
 use super::contract::Prepared;
@@ -39,9 +40,22 @@ struct Piece {
 
 /// What runs between two barriers.
 enum Phase {
-    Pack { pieces: Vec<Piece> },
-    Launch { pieces: Vec<Piece>, small: bool },
-    Region { kernels: Vec<usize>, slabs: Vec<SlabBuffer>, batch: usize, slice: usize, small: bool },
+    /// `kept`: what is packed is in bindings, as the run finds them, and stays packed until they change.
+    Pack {
+        pieces: Vec<Piece>,
+        kept: bool,
+    },
+    Launch {
+        pieces: Vec<Piece>,
+        small: bool,
+    },
+    Region {
+        kernels: Vec<usize>,
+        slabs: Vec<SlabBuffer>,
+        batch: usize,
+        slice: usize,
+        small: bool,
+    },
 }
 
 /// A buffer in the slab.
@@ -63,6 +77,9 @@ pub struct Loaded {
     plan: Arc<Plan>,
     /// What its bindings are bound to.
     pub bindings: Vec<Allocation>,
+    /// Bindings that are packed as the run finds them; that the plan writes.
+    packed: Vec<Allocation>,
+    written: Vec<Allocation>,
     work: Vec<Work>,
     phases: Vec<Phase>,
     shared: Block,
@@ -81,7 +98,31 @@ impl Loaded {
         let (work, shared) = work(&plan, target);
         let shared = Block::zeroed(shared, "packed weights")?;
         let phases = phases(&plan, &work);
-        Ok(Loaded { plan, bindings, work, phases, shared, desks: Vec::new(), target })
+        let bound = |b: BufferId| match plan.buffer(b).place {
+            Place::Binding(n) => Some(bindings[n as usize]),
+            _ => None,
+        };
+        let kept = phases.iter().flat_map(|p| match p {
+            Phase::Pack { pieces, kept: true } => &pieces[..],
+            _ => &[],
+        });
+        let operand = |p: &Piece| match &plan.kernels[p.kernel].kernel {
+            Kernel::Contraction(c) => bound(c.b),
+            _ => None,
+        };
+        let packed = kept.filter_map(operand).collect();
+        let written = plan.kernels.iter().flat_map(|k| k.kernel.writes()).filter_map(bound).collect();
+        Ok(Loaded { plan, bindings, packed, written, work, phases, shared, desks: Vec::new(), target })
+    }
+
+    /// Storage whose change makes what is packed stale.
+    pub fn packed(&self) -> &[Allocation] {
+        &self.packed
+    }
+
+    /// Storage that a run changes.
+    pub fn written(&self) -> &[Allocation] {
+        &self.written
     }
 
     /// The plan.
@@ -117,15 +158,17 @@ impl Loaded {
         self.desks = desks.iter().map(desk).collect();
     }
 
-    /// Runs all phases; `times`, one per kernel, take the nanoseconds that workers spent in each.
+    /// Runs all phases; `times`, one per kernel, take the nanoseconds that workers spent in each. `fresh`: nothing of
+    /// [`Loaded::packed`] has changed since the last run.
     ///
     /// # Safety
     /// [`Loaded::place`] was given live storage of the plan's sizes, which nobody else uses meanwhile, and as many
     /// desks as there are workers.
-    pub unsafe fn run(&self, workers: &mut Workers, times: Option<&[AtomicU64]>) {
+    pub unsafe fn run(&self, workers: &mut Workers, fresh: bool, times: Option<&[AtomicU64]>) {
         for phase in &self.phases {
             let (tasks, small) = match phase {
-                Phase::Pack { pieces } => (pieces.last().map_or(0, |p| p.end), false),
+                Phase::Pack { kept: true, .. } if fresh => continue,
+                Phase::Pack { pieces, .. } => (pieces.last().map_or(0, |p| p.end), false),
                 Phase::Launch { pieces, small } => (pieces.last().map_or(0, |p| p.end), *small),
                 Phase::Region { batch, slice, small, .. } => (batch.div_ceil(*slice), *small),
             };
@@ -140,7 +183,7 @@ impl Loaded {
         // SAFETY: the desk is this worker's alone.
         let bases = unsafe { &mut *desk.bases.get() };
         match phase {
-            Phase::Pack { pieces } => each_piece(pieces, tasks, |kernel, units| {
+            Phase::Pack { pieces, .. } => each_piece(pieces, tasks, |kernel, units| {
                 timed(times, kernel, || {
                     let Work::Contraction { prepared, shared } = &self.work[kernel] else { return };
                     // SAFETY: the operand is complete: no kernel of this stage writes it.
@@ -279,17 +322,17 @@ fn phases(plan: &Plan, work: &[Work]) -> Vec<Phase> {
         let mut written = before.flatten().flat_map(|b| plan.kernel(b).kernel.writes());
         matches!(plan.buffer(c.b).place, Place::Binding(_)) && !written.any(|b| b == c.b)
     };
-    let pack = |kernels: Vec<KernelId>, phases: &mut Vec<Phase>| {
+    let pack = |kernels: Vec<KernelId>, kept: bool, phases: &mut Vec<Phase>| {
         let pieces = pieces(kernels.iter().map(|k| (k, packs(k))));
         if !pieces.is_empty() {
-            phases.push(Phase::Pack { pieces });
+            phases.push(Phase::Pack { pieces, kept });
         }
     };
     let all = plan.stages.iter().flat_map(kernels_of);
-    pack(all.filter(constant).collect(), &mut phases);
+    pack(all.filter(constant).collect(), true, &mut phases);
     for stage in &plan.stages {
         let kernels = kernels_of(stage);
-        pack(kernels.iter().copied().filter(|k| !constant(k)).collect(), &mut phases);
+        pack(kernels.iter().copied().filter(|k| !constant(k)).collect(), false, &mut phases);
         let cost: f64 = kernels
             .iter()
             .map(|k| plan.kernel(*k))

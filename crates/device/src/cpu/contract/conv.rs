@@ -124,6 +124,7 @@ pub(super) enum Direction {
 impl Conv {
     pub fn new(d: &ConvDims, direction: Direction, buffers: [BufferId; 3], finish: Finish, isa: Isa) -> Conv {
         let forward = direction == Direction::Forward;
+        let finish = finish.in_registers();
         let (rows, cols) = match direction {
             Direction::Forward => (Axis::forward(&d.rows), Axis::forward(&d.cols)),
             Direction::InputGrad => (Axis::gradient(&d.rows), Axis::gradient(&d.cols)),
@@ -319,16 +320,13 @@ impl Conv {
         // SAFETY: the caller vouches for buffers and scratch; the tables stay within them.
         unsafe {
             let a = self.source(image, images, y, bases, scratch);
-            let c = if self.finish.pools() {
-                pooled
-            } else {
-                let at = image * self.result_image() + y * self.ow * self.k;
-                bases.get(self.out).cast::<f32>().add(at)
-            };
+            let pools = self.finish.pools();
+            let at = if pools { 0 } else { image * self.result_image() + y * self.ow * self.k };
+            let c = if pools { pooled } else { bases.get(self.out).cast::<f32>().add(at) };
+            let store = self.finish.store_at(bases, at);
             let filter: *const f32 = bases.get(self.b).cast();
             for phase in &self.phases {
                 let rows = height.saturating_sub(phase.row).div_ceil(self.rows.step) * phase.cols * images;
-                let store = self.finish.store(bases);
                 if self.depthwise {
                     let (rows, taps) = (&phase.rows[..rows], &phase.sum.segs[..]);
                     dispatch(self.isa, Taps { channels: self.c, rows, taps, a, filter, c, store });

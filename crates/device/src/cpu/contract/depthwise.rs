@@ -87,15 +87,12 @@ impl Taps<'_> {
                     }
                 }
             }
+            let last = if PART { n } else { V::LANES };
+            self.store.from(k).finish::<V, N, W>(&mut acc, last, |i| rows[i].c);
             for v in 0..W {
-                let at = k + v * V::LANES;
-                let biased = !self.store.bias.is_null();
-                let bias = if biased { load(self.store.bias.wrapping_add(at)) } else { V::zero() };
                 for i in 0..N {
-                    let x = if biased { V::add(acc[i][v], bias) } else { acc[i][v] };
-                    let x = if self.store.relu { V::relu(x) } else { x };
-                    let to = self.c.add(rows[i].c + at);
-                    if PART { V::store_part(x, to, n) } else { V::store(x, to) }
+                    let to = self.c.add(rows[i].c + k + v * V::LANES);
+                    if PART { V::store_part(acc[i][v], to, n) } else { V::store(acc[i][v], to) }
                 }
             }
         }
@@ -181,9 +178,10 @@ impl Gradient<'_> {
                 let to = self.c.add(at);
                 let x = V::add(V::add(acc[0][v], acc[1][v]), V::add(acc[2][v], acc[3][v]));
                 let x = if self.store.accumulate { V::add(load(to), x) } else { x };
-                let bias = self.store.bias;
-                let x = if bias.is_null() { x } else { V::add(x, load(bias.wrapping_add(at))) };
-                let x = if self.store.relu { V::relu(x) } else { x };
+                let mut x = [[x]];
+                let last = if PART { n } else { V::LANES };
+                self.store.from(at).finish::<V, 1, 1>(&mut x, last, |_| 0);
+                let [[x]] = x;
                 if PART { V::store_part(x, to, n) } else { V::store(x, to) }
             }
         }

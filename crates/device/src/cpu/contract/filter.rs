@@ -229,8 +229,7 @@ impl Filter {
                             c: on.out.wrapping_add(row.c),
                             store: Store {
                                 accumulate: store.accumulate || n > 0,
-                                bias: if last { store.bias } else { std::ptr::null() },
-                                relu: store.relu && last,
+                                ..if last { store } else { Store::plain(false) }
                             },
                         };
                         // SAFETY: as for `run`; the classes' pixels lie in both images.

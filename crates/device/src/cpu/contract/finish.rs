@@ -1,20 +1,21 @@
 //! What follows a product: the epilogue's expressions, and the pooling of their values.
 //!
-//! A bias (one value per column) and a ReLU run in the registers of the tile that finishes a sum; any other body
-//! runs on its tape over rows that were just written. A pooled result is reduced from the worker's scratch.
+//! What [`Direct`] knows runs in the registers of the tile that finishes a sum; any other body runs on its tape over
+//! rows that were just written. A pooled result is reduced from the worker's scratch.
 //! Invariant: a product overwrites its result before its finish reads it, so nothing is read twice.
 
+use super::direct::Direct;
 use super::tile::Store;
 use super::vector::{Job, Vector, dispatch};
 use crate::cpu::tape::{MAX_LANES, Tape};
 use crate::cpu::{Bases, Isa};
-use crate::plan::{Access, Body, BufferId, Epilogue, Expr, ExprId, PoolEpilogue};
-use thalweg_base::{DType, Scalar, ScalarOp, Window};
+use crate::plan::{BufferId, Epilogue, PoolEpilogue};
+use thalweg_base::{DType, Window};
 
 /// How each value is finished.
 enum Rest {
-    /// In the tile: bias buffer and its first element; ReLU.
-    Direct { bias: Option<(BufferId, isize)>, relu: bool },
+    /// In the tile.
+    Direct(Direct),
     /// On the tape.
     Tape(Tape),
 }
@@ -23,6 +24,8 @@ enum Rest {
 pub(super) struct Finish {
     isa: Isa,
     rest: Rest,
+    /// What a tile could do, if its kernel knows more than a bias and a ReLU.
+    wide: Option<Direct>,
     pool: Option<PoolEpilogue>,
     /// Where pooled values go.
     out: BufferId,
@@ -31,23 +34,38 @@ pub(super) struct Finish {
 impl Finish {
     /// `space`: the shape of the product's result; `out`: the contraction's.
     pub fn new(epilogue: Option<&Epilogue>, space: &[usize], out: BufferId, isa: Isa) -> Finish {
-        let plain = Rest::Direct { bias: None, relu: false };
-        let tape = |e: &Epilogue| Rest::Tape(Tape::new(&e.body, &[e.value], space, isa));
-        let rest = epilogue.map_or(plain, |e| direct(&e.body, e.value, space).unwrap_or_else(|| tape(e)));
-        Finish { isa, rest, pool: epilogue.and_then(|e| e.pool), out }
+        let wide = epilogue.map_or(Some(Direct::default()), |e| Direct::new(&e.body, e.value, space));
+        let rest = match (wide, epilogue) {
+            (_, Some(e)) if !wide.is_some_and(|d| d.is_simple()) => {
+                Rest::Tape(Tape::new(&e.body, &[e.value], space, isa))
+            }
+            _ => Rest::Direct(wide.unwrap_or_default()),
+        };
+        Finish { isa, rest, wide, pool: epilogue.and_then(|e| e.pool), out }
     }
 
-    /// What a tile does with a finished sum.
-    pub fn store(&self, bases: &Bases) -> Store {
-        match &self.rest {
-            Rest::Direct { bias, relu } => {
-                let bias = bias.map_or(std::ptr::null(), |(buffer, offset)| {
-                    bases.get(buffer).cast::<f32>().cast_const().wrapping_offset(offset)
-                });
-                Store { accumulate: false, bias, relu: *relu }
+    /// For a kernel that does all that [`Store`] says: leaves less to the tape.
+    pub fn in_registers(self) -> Finish {
+        // Scratch rows that are pooled do not lie as the result does.
+        match self.wide {
+            Some(direct) if !(self.pools() && direct.reads_result()) => {
+                Finish { rest: Rest::Direct(direct), ..self }
             }
+            _ => self,
+        }
+    }
+
+    /// What a tile does with a finished sum; of a result that starts at element `at`.
+    pub fn store_at(&self, bases: &Bases, at: usize) -> Store {
+        match &self.rest {
+            Rest::Direct(direct) => direct.store(bases, at),
             Rest::Tape(_) => Store::plain(false),
         }
+    }
+
+    /// As `store_at`, for kernels that know a bias and a ReLU only.
+    pub fn store(&self, bases: &Bases) -> Store {
+        self.store_at(bases, 0)
     }
 
     /// Whether the result is pooled.
@@ -85,7 +103,7 @@ impl Finish {
     pub fn scratch(&self) -> usize {
         match &self.rest {
             Rest::Tape(t) => t.scratch_bytes(),
-            Rest::Direct { .. } => 0,
+            Rest::Direct(_) => 0,
         }
     }
 
@@ -142,7 +160,7 @@ impl Finish {
                         self.apply(bases, [image, y, 0, 0], [w, c], (at.add(y * w * c), c), scratch);
                     }
                 }
-                Rest::Direct { .. } => {
+                Rest::Direct(_) => {
                     let store = self.store(bases);
                     if store.bias.is_null() && !store.relu {
                         return;
@@ -257,35 +275,4 @@ impl Reduce<'_> {
             }
         }
     }
-}
-
-/// Recognises `acc`, `acc + bias`, and either in `max(0, .)`.
-fn direct(body: &Body, value: ExprId, space: &[usize]) -> Option<Rest> {
-    let (value, relu) = match body.expr(value) {
-        Expr::Op(ScalarOp::Max, args) if is_zero(body, args[0]) => (args[1], true),
-        Expr::Op(ScalarOp::Max, args) if is_zero(body, args[1]) => (args[0], true),
-        _ => (value, false),
-    };
-    match body.expr(value) {
-        Expr::Acc => Some(Rest::Direct { bias: None, relu }),
-        Expr::Op(ScalarOp::Add, args) => {
-            let bias = match (body.expr(args[0]), body.expr(args[1])) {
-                (Expr::Acc, Expr::Load(bias)) | (Expr::Load(bias), Expr::Acc) => bias,
-                _ => return None,
-            };
-            per_column(bias, space).then_some(Rest::Direct { bias: Some((bias.buffer, bias.offset)), relu })
-        }
-        _ => None,
-    }
-}
-
-fn is_zero(body: &Body, id: ExprId) -> bool {
-    matches!(body.expr(id), Expr::Const(s) if *s == Scalar::f32(0.0))
-}
-
-/// Whether an access reads element `k` for the last axis' index `k`, whatever the others are.
-fn per_column(access: &Access, space: &[usize]) -> bool {
-    let last = space.len() - 1;
-    let stays = |axis: usize| access.strides[axis] == 0 || space[axis] == 1;
-    (0..last).all(stays) && (access.strides[last] == 1 || space[last] == 1)
 }

@@ -6,12 +6,14 @@
 
 mod conv;
 mod depthwise;
+mod direct;
 mod dot;
 mod filter;
 mod finish;
 mod peak;
 mod product;
 mod sparse;
+mod store;
 mod tile;
 mod vector;
 mod winograd;

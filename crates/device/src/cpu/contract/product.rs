@@ -236,7 +236,7 @@ pub(super) struct Pass<'a> {
     pub a_j: isize,
     pub b: Right,
     pub c: *mut f32,
-    /// For the first cut: whether to add to what is there; for the last: bias (of column 0) and ReLU.
+    /// For the first cut: whether to add to what is there; for the last: all else, from column 0 and `c` on.
     pub store: Store,
 }
 
@@ -259,12 +259,9 @@ impl Pass<'_> {
     unsafe fn panel(&self, n: usize, segs: &[Seg], cut: &Cut, col: &Column) {
         let width = col.vectors * self.columns.lanes;
         let last = n + 1 == self.reduction.cuts.len();
-        let bias = self.store.bias;
-        let store = Store {
-            accumulate: self.store.accumulate || n > 0,
-            bias: if last && !bias.is_null() { bias.wrapping_add(col.at) } else { std::ptr::null() },
-            relu: last && self.store.relu,
-        };
+        let accumulate = self.store.accumulate || n > 0;
+        let store = if last { self.store.from(col.at) } else { Store::plain(false) };
+        let store = Store { accumulate, ..store };
         let (b, b_j, part) = match self.b {
             Right::InPlace { ptr, pitch } => (ptr.wrapping_add(col.source), pitch, !self.columns.whole(col)),
             Right::Packed(ptr) => {

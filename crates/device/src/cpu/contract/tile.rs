@@ -5,6 +5,7 @@
 //! The accumulators stay in registers. Invariant: each result is summed in the order of the segments, whatever
 //! the tile's size, so results do not depend on how rows are cut into tiles.
 
+pub(super) use super::store::Store;
 use super::vector::Vector;
 use crate::cpu::Isa;
 
@@ -21,24 +22,6 @@ pub(super) struct Seg {
     pub a: isize,
     pub b: usize,
     pub len: usize,
-}
-
-/// What happens at the store.
-#[derive(Clone, Copy)]
-pub(super) struct Store {
-    /// Add to what is there (a later block of the reduction).
-    pub accumulate: bool,
-    /// Per column, added; null for none.
-    pub bias: *const f32,
-    /// max(0, x) last.
-    pub relu: bool,
-}
-
-impl Store {
-    /// Overwrite or accumulate, nothing else.
-    pub fn plain(accumulate: bool) -> Self {
-        Store { accumulate, bias: std::ptr::null(), relu: false }
-    }
 }
 
 /// Operands of one tile.
@@ -116,22 +99,7 @@ unsafe fn finish<V: Vector, const MR: usize, const NV: usize>(
                 }
             }
         }
-        if !t.store.bias.is_null() {
-            for v in 0..NV {
-                let from = t.store.bias.add(v * V::LANES);
-                let bias = if v < NV - 1 || full { V::load(from) } else { V::load_part(from, last) };
-                for m in 0..MR {
-                    acc[m][v] = V::add(acc[m][v], bias);
-                }
-            }
-        }
-        if t.store.relu {
-            for m in 0..MR {
-                for v in 0..NV {
-                    acc[m][v] = V::relu(acc[m][v]);
-                }
-            }
-        }
+        t.store.finish::<V, MR, NV>(acc, last, |m| (*t.rows.add(m)).c);
         for m in 0..MR {
             let c = t.c.add((*t.rows.add(m)).c);
             for v in 0..NV {

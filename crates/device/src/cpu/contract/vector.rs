@@ -29,8 +29,12 @@ pub(super) trait Vector: Copy {
     unsafe fn fma(a: Self, b: Self, c: Self) -> Self;
     /// a + b.
     unsafe fn add(a: Self, b: Self) -> Self;
+    /// a - b.
+    unsafe fn sub(a: Self, b: Self) -> Self;
     /// max(0, v); NaN stays NaN.
     unsafe fn relu(v: Self) -> Self;
+    /// min(v, high); NaN stays NaN.
+    unsafe fn cap(v: Self, high: Self) -> Self;
     /// Where `v > best` or `v` is NaN: (v, pos); elsewhere (best, at).
     unsafe fn better(best: Self, at: Self, v: Self, pos: Self) -> (Self, Self);
     /// Transposes LANES x LANES elements: `to[c * to_pitch + r] = from[r * pitch + c]`.
@@ -194,7 +198,9 @@ mod x86 {
             }
             fn fma(a: Self, b: Self, c: Self) -> Self { Avx512(_mm512_fmadd_ps(a.0, b.0, c.0)) }
             fn add(a: Self, b: Self) -> Self { Avx512(_mm512_add_ps(a.0, b.0)) }
-            // The second operand is what maxps returns if one is NaN.
+            fn sub(a: Self, b: Self) -> Self { Avx512(_mm512_sub_ps(a.0, b.0)) }
+            // The second operand is what maxps and minps return if one is NaN.
+            fn cap(v: Self, high: Self) -> Self { Avx512(_mm512_min_ps(high.0, v.0)) }
             fn relu(v: Self) -> Self { Avx512(_mm512_max_ps(_mm512_setzero_ps(), v.0)) }
             fn better(best: Self, at: Self, v: Self, pos: Self) -> (Self, Self) {
                 let m = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(v.0, best.0)
@@ -318,6 +324,8 @@ mod x86 {
             }
             fn fma(a: Self, b: Self, c: Self) -> Self { Avx2(_mm256_fmadd_ps(a.0, b.0, c.0)) }
             fn add(a: Self, b: Self) -> Self { Avx2(_mm256_add_ps(a.0, b.0)) }
+            fn sub(a: Self, b: Self) -> Self { Avx2(_mm256_sub_ps(a.0, b.0)) }
+            fn cap(v: Self, high: Self) -> Self { Avx2(_mm256_min_ps(high.0, v.0)) }
             fn relu(v: Self) -> Self { Avx2(_mm256_max_ps(_mm256_setzero_ps(), v.0)) }
             fn better(best: Self, at: Self, v: Self, pos: Self) -> (Self, Self) {
                 let m = _mm256_or_ps(
@@ -403,6 +411,8 @@ mod arm {
             }
             fn fma(a: Self, b: Self, c: Self) -> Self { Neon(vfmaq_f32(c.0, a.0, b.0)) }
             fn add(a: Self, b: Self) -> Self { Neon(vaddq_f32(a.0, b.0)) }
+            fn sub(a: Self, b: Self) -> Self { Neon(vsubq_f32(a.0, b.0)) }
+            fn cap(v: Self, high: Self) -> Self { Neon(vminq_f32(v.0, high.0)) }
             fn relu(v: Self) -> Self { Neon(vmaxq_f32(vdupq_n_f32(0.0), v.0)) }
             fn better(best: Self, at: Self, v: Self, pos: Self) -> (Self, Self) {
                 let m = vorrq_u32(vcgtq_f32(v.0, best.0), vmvnq_u32(vceqq_f32(v.0, v.0)));
@@ -437,6 +447,10 @@ impl Vector for Portable {
             Portable(std::array::from_fn(|i| a.0[i] * b.0[i] + c.0[i]))
         }
         fn add(a: Self, b: Self) -> Self { Portable(std::array::from_fn(|i| a.0[i] + b.0[i])) }
+        fn sub(a: Self, b: Self) -> Self { Portable(std::array::from_fn(|i| a.0[i] - b.0[i])) }
+        fn cap(v: Self, high: Self) -> Self {
+            Portable(std::array::from_fn(|i| if v.0[i] > high.0[i] { high.0[i] } else { v.0[i] }))
+        }
         fn relu(v: Self) -> Self { Portable(v.0.map(|x| if x < 0.0 { 0.0 } else { x })) }
         fn better(best: Self, at: Self, v: Self, pos: Self) -> (Self, Self) {
             let m: [bool; 8] = std::array::from_fn(|i| v.0[i] > best.0[i] || v.0[i].is_nan());

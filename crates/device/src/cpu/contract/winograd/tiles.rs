@@ -4,7 +4,7 @@
 //! A tile is numbered across all images, row by row. Its frequencies lie in 36 planes of [tile, channel].
 //! Invariant: pixels outside the source count as zero, pixels outside the result are not written.
 
-use super::super::tile::Store;
+use super::super::store::Store;
 use super::super::vector::{Job, Vector, prefetch};
 use super::transform::{IN, OUT, input, output, output_gradient};
 use std::ops::Range;

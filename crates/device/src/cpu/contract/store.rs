@@ -1,0 +1,118 @@
+//! What happens to finished sums on their way from registers to memory.
+//!
+//! In: a tile's accumulators. Out: `min(max(0, (x - mean) * scale + bias + other), high)`, each part optional,
+//! stored by the tile. Batch normalisation, a residual sum and ReLU or ReLU6 behind a product cost no pass of
+//! their own. Invariant: a value depends on its own sum, column and place alone, not on the tile's size.
+
+use super::vector::Vector;
+
+/// What happens at the store. Null and infinity: nothing.
+#[derive(Clone, Copy)]
+pub(super) struct Store {
+    /// Add to what is there (a later block of the reduction).
+    pub accumulate: bool,
+    /// Per column, subtracted before `scale`.
+    pub mean: *const f32,
+    /// Per column, multiplied by.
+    pub scale: *const f32,
+    /// Per column, added.
+    pub bias: *const f32,
+    /// Added: laid out as the result is.
+    pub other: *const f32,
+    /// max(0, x) last.
+    pub relu: bool,
+    /// min(x, high), after all.
+    pub high: f32,
+}
+
+impl Store {
+    /// Overwrite or accumulate, nothing else.
+    pub fn plain(accumulate: bool) -> Self {
+        let none = std::ptr::null();
+        Store {
+            accumulate,
+            mean: none,
+            scale: none,
+            bias: none,
+            other: none,
+            relu: false,
+            high: f32::INFINITY,
+        }
+    }
+
+    /// The same for the result's part that starts `cols` columns on.
+    pub fn from(self, cols: usize) -> Self {
+        let on = |p: *const f32| if p.is_null() { p } else { p.wrapping_add(cols) };
+        let (mean, scale) = (on(self.mean), on(self.scale));
+        Store { mean, scale, bias: on(self.bias), other: on(self.other), ..self }
+    }
+
+    /// Finishes MR rows of NV registers, the last of `last` lanes; row `m` is at `place(m)` in the result.
+    ///
+    /// # Safety
+    /// The registers' features are there; every vector that is not null has the columns, `other` the places.
+    #[expect(clippy::needless_range_loop, reason = "constant bounds, so that all unrolls")]
+    #[inline(always)]
+    pub unsafe fn finish<V: Vector, const MR: usize, const NV: usize>(
+        &self,
+        acc: &mut [[V; NV]; MR],
+        last: usize,
+        place: impl Fn(usize) -> usize,
+    ) {
+        // SAFETY: the caller vouches for features and vectors; partial registers at the last columns.
+        unsafe {
+            let full = last == V::LANES;
+            let load = |from: *const f32, v: usize| {
+                let from = from.wrapping_add(v * V::LANES);
+                if v < NV - 1 || full { V::load(from) } else { V::load_part(from, last) }
+            };
+            if !self.mean.is_null() {
+                for v in 0..NV {
+                    let mean = load(self.mean, v);
+                    for m in 0..MR {
+                        acc[m][v] = V::sub(acc[m][v], mean);
+                    }
+                }
+            }
+            if !self.scale.is_null() {
+                for v in 0..NV {
+                    let scale = load(self.scale, v);
+                    let bias = if self.bias.is_null() { V::zero() } else { load(self.bias, v) };
+                    for m in 0..MR {
+                        acc[m][v] = V::fma(acc[m][v], scale, bias);
+                    }
+                }
+            } else if !self.bias.is_null() {
+                for v in 0..NV {
+                    let bias = load(self.bias, v);
+                    for m in 0..MR {
+                        acc[m][v] = V::add(acc[m][v], bias);
+                    }
+                }
+            }
+            if !self.other.is_null() {
+                for m in 0..MR {
+                    let other = self.other.wrapping_add(place(m));
+                    for v in 0..NV {
+                        acc[m][v] = V::add(acc[m][v], load(other, v));
+                    }
+                }
+            }
+            if self.relu {
+                for m in 0..MR {
+                    for v in 0..NV {
+                        acc[m][v] = V::relu(acc[m][v]);
+                    }
+                }
+            }
+            if self.high < f32::INFINITY {
+                let high = V::splat(self.high);
+                for m in 0..MR {
+                    for v in 0..NV {
+                        acc[m][v] = V::cap(acc[m][v], high);
+                    }
+                }
+            }
+        }
+    }
+}
