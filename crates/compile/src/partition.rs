@@ -153,6 +153,29 @@ impl Partition {
             }
         }
         let cost = Self::costs(g, &alive, &stored);
+        let needed = stored.clone();
+        Self::share(g, &alive, &cost, &mut stored);
+        // From the results back, the last value of a chain is found first. Where what it is made of is stored, too,
+        // it may cost little to make it again.
+        let mut cost = vec![0u64; g.len()];
+        for &id in &alive {
+            let from = Self::cost_of(g, id, &stored, &cost);
+            if !needed.contains(&id) && from < REPEAT_LIMIT {
+                stored.remove(&id);
+            }
+            cost[id.index()] = from;
+        }
+        let users = Self::share(g, &alive, &cost, &mut stored);
+        Partition { stored, users, root }
+    }
+
+    /// Stores what several need and is dear; returns the users of each node.
+    fn share(
+        g: &Graph,
+        alive: &[NodeId],
+        cost: &[u64],
+        stored: &mut BTreeSet<NodeId>,
+    ) -> Vec<BTreeSet<NodeId>> {
         let mut users: Vec<BTreeSet<NodeId>> = vec![BTreeSet::new(); g.len()];
         for &id in alive.iter().rev() {
             if users[id.index()].len() >= 2 && cost[id.index()] >= REPEAT_LIMIT {
@@ -164,18 +187,23 @@ impl Partition {
                 users[i.index()].extend(&through);
             }
         }
-        Partition { stored, users, root }
+        users
     }
 
     /// Cost of one element of each node, operands included that are not stored.
     fn costs(g: &Graph, alive: &[NodeId], stored: &BTreeSet<NodeId>) -> Vec<u64> {
         let mut cost = vec![0u64; g.len()];
         for &id in alive {
-            let node = g.node(id);
-            let operands =
-                node.inputs.iter().filter(|i| !stored.contains(i)).map(|i| cost[i.index()]).sum::<u64>();
-            cost[id.index()] = if opaque(&node.op) { 0 } else { own_cost(&node.op).saturating_add(operands) };
+            cost[id.index()] = Self::cost_of(g, id, stored, &cost);
         }
         cost
+    }
+
+    /// Cost of a node's element, given its operands'.
+    fn cost_of(g: &Graph, id: NodeId, stored: &BTreeSet<NodeId>, cost: &[u64]) -> u64 {
+        let node = g.node(id);
+        let operands =
+            node.inputs.iter().filter(|i| !stored.contains(i)).map(|i| cost[i.index()]).sum::<u64>();
+        if opaque(&node.op) { 0 } else { own_cost(&node.op).saturating_add(operands) }
     }
 }

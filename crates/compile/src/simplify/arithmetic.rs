@@ -12,13 +12,18 @@ pub fn fold(g: &mut Graph, op: ScalarOp, inputs: &[NodeId]) -> Option<NodeId> {
     Some(g.full(&ty, op.eval_in(ty.dtype, &values)))
 }
 
-/// `x * 1`, `x + 0`, `select(c, x, x)` and the like. Not `x * 0`: it would hide a NaN.
+/// `x * 1`, `x + 0`, `select(c, x, x)` and the like. Not `x * 0`: it would hide a NaN. `x - x` is 0: it is written
+/// where only a gradient is meant, beside a value that has the same NaN (`with_gradient_of`).
 pub fn identity(g: &mut Graph, op: ScalarOp, x: &[NodeId]) -> Option<NodeId> {
     let is = |g: &Graph, i: usize, value: f64| splat(g, x[i]).is_some_and(|c| c.value() == value);
     match op {
         ScalarOp::Add if is(g, 1, 0.0) => Some(x[0]),
         ScalarOp::Add if is(g, 0, 0.0) => Some(x[1]),
         ScalarOp::Sub if is(g, 1, 0.0) => Some(x[0]),
+        ScalarOp::Sub if x[0] == x[1] => {
+            let ty = g.ty(x[0]).clone();
+            Some(g.full(&ty, 0.0))
+        }
         ScalarOp::Mul if is(g, 1, 1.0) => Some(x[0]),
         ScalarOp::Mul if is(g, 0, 1.0) => Some(x[1]),
         ScalarOp::Mul if is(g, 1, -1.0) => Some(g.negate(x[0])),

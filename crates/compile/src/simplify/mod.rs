@@ -4,6 +4,7 @@
 //! numbers, or say why not.
 
 mod arithmetic;
+mod factors;
 mod movement;
 mod pad;
 mod pooling;
@@ -60,6 +61,8 @@ fn rewrite(g: &mut Graph, op: &Op, inputs: &[NodeId]) -> Option<NodeId> {
     match op {
         Op::Scalar(s) => arithmetic::fold(g, *s, inputs)
             .or_else(|| arithmetic::identity(g, *s, inputs))
+            .or_else(|| factors::twice(g, *s, inputs))
+            .or_else(|| factors::mask_of_clip(g, *s, inputs))
             .or_else(|| pooling::mask_before_unpool(g, *s, inputs)),
         Op::Cast(dtype) => arithmetic::cast(g, *dtype, inputs[0]),
         Op::Reshape(_) | Op::Transpose(_) | Op::Broadcast(_) | Op::Flip(_) => {
@@ -69,7 +72,8 @@ fn rewrite(g: &mut Graph, op: &Op, inputs: &[NodeId]) -> Option<NodeId> {
             movement::slice(g, spans, inputs[0]).or_else(|| pad::crop_of_input_grad(g, spans, inputs[0]))
         }
         Op::Reduce(kind, axes) => arithmetic::reduce(g, *kind, axes, inputs[0])
-            .or_else(|| pooling::sum_of_unpool(g, *kind, axes, inputs[0])),
+            .or_else(|| pooling::sum_of_unpool(g, *kind, axes, inputs[0]))
+            .or_else(|| factors::out_of_sum(g, *kind, axes, inputs[0])),
         Op::Conv(d) => pad::into_conv(g, d, inputs),
         Op::ConvFilterGrad(d) => pad::into_filter_grad(g, d, inputs),
         Op::Pad { axes, .. } if axes.iter().all(|&a| a == (0, 0, 0)) => Some(inputs[0]),
