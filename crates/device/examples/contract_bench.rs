@@ -226,5 +226,48 @@ fn main() {
             1,
         );
     }
+    // One image of 224x224, layer by layer.
+    for (hw, c, k) in [
+        (112, 32, 16),
+        (112, 16, 96),
+        (56, 24, 144),
+        (56, 144, 24),
+        (28, 32, 192),
+        (28, 192, 32),
+        (14, 64, 384),
+        (14, 576, 96),
+        (7, 160, 960),
+        (7, 960, 160),
+    ] {
+        for n in [1, 8] {
+            let d = conv(n, hw, c, k, same(hw, 1, 1), 1);
+            bench.line(
+                &format!("image{n} 1x1 {hw}x{hw} {c}->{k}"),
+                Product::Conv(d),
+                1,
+                Some(bias_relu(4, None)),
+            );
+        }
+    }
+    for (hw, c, stride) in
+        [(112, 32, 1), (112, 96, 2), (56, 144, 1), (28, 192, 1), (14, 384, 1), (14, 576, 2), (7, 960, 1)]
+    {
+        let d = conv(1, hw, c, c, same(hw, 3, stride), c);
+        bench.line(
+            &format!("image depthwise {hw}x{hw} {c} s{stride}"),
+            Product::Conv(d),
+            1,
+            Some(bias_relu(4, None)),
+        );
+    }
+    for (hw, size, c, k) in [(224, 3, 3, 32), (224, 7, 3, 64)] {
+        let d = conv(1, hw, c, k, same(hw, size, 2), 1);
+        bench.line(
+            &format!("image {size}x{size} {hw}x{hw} {c}->{k} s2"),
+            Product::Conv(d),
+            1,
+            Some(bias_relu(4, None)),
+        );
+    }
     bench.line("one image 4x4 512->512", Product::Conv(conv(1, 4, 512, 512, same(4, 3, 1), 1)), 1, None);
 }

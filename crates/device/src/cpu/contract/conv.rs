@@ -2,79 +2,36 @@
 //! stride.
 //!
 //! Units are blocks of rows of one image's result; a block's source rows are copied once into a zero-padded
-//! staging area of the worker's (none where nothing is padded), so that every tap of every row is in bounds.
+//! staging area of the worker's (none where nothing is padded), so that every tap of every row is in bounds. A
+//! depthwise convolution is too little work for a copy: it reads in place, and pixels at the border have fewer taps.
 //! Invariant: `phases` list each pixel of a block once; row tables are relative to the block's first pixel.
 
 use super::Desk;
-use super::depthwise::Taps;
+use super::axis::Axis;
+use super::depthwise::Line;
 use super::finish::Finish;
 use super::product::{Columns, Pass, Reduction, Right};
-use super::tile::{Row, Seg};
+use super::tile::{Row, Seg, Store};
 use super::vector::dispatch;
 use crate::cpu::{Bases, Isa};
 use crate::plan::BufferId;
 use std::ops::Range;
-use thalweg_base::{ConvDims, Window};
+use thalweg_base::ConvDims;
 
 /// Pixels of the result with the same taps: those at `(row, col)` modulo the stride of an input gradient; all of
 /// them for a convolution.
 struct Phase {
     row: usize,
+    col: usize,
+    /// Pixels of a row.
     cols: usize,
+    /// Of a depthwise convolution: those of a row whose taps all lie in the image.
+    whole: Range<usize>,
+    /// Otherwise: the block's pixels, and what each is summed over.
     rows: Vec<Row>,
     sum: Reduction,
     /// Floats of the packed filter before this phase's.
     packed: usize,
-}
-
-/// A tap of one axis: source index relative to the pixel's, and the filter's index.
-#[derive(Clone, Copy)]
-struct Tap {
-    source: usize,
-    filter: usize,
-}
-
-/// One axis of the result against the source.
-struct Axis {
-    /// Phases: step of result pixels, and taps of each.
-    step: usize,
-    taps: Vec<Vec<Tap>>,
-    /// Source elements between neighbouring pixels of a phase.
-    advance: usize,
-    /// Source index of tap position 0 for pixel 0: negative in the padding.
-    first: isize,
-    /// Source elements that one pixel's taps span.
-    span: usize,
-}
-
-impl Axis {
-    fn forward(w: &Window) -> Axis {
-        let taps = (0..w.size).map(|k| Tap { source: k * w.dilation, filter: k }).collect();
-        Axis { step: 1, taps: vec![taps], advance: w.stride, first: -(w.lo as isize), span: w.span() }
-    }
-
-    /// Pixel `p + stride * i` gets tap `k` from output `i + (p + lo - k * dilation) / stride` where that divides.
-    fn gradient(w: &Window) -> Axis {
-        let stride = w.stride as isize;
-        let shift = |p: usize, k: usize| {
-            let at = (p + w.lo) as isize - (k * w.dilation) as isize;
-            (at % stride == 0).then_some(at / stride)
-        };
-        let all = (0..w.stride).flat_map(|p| (0..w.size).filter_map(move |k| shift(p, k)));
-        let (low, high) = all.fold((isize::MAX, isize::MIN), |(l, h), s| (l.min(s), h.max(s)));
-        let taps = (0..w.stride).map(|p| {
-            let tap = |k| shift(p, k).map(|s| Tap { source: (s - low) as usize, filter: k });
-            let mut taps: Vec<Tap> = (0..w.size).filter_map(tap).collect();
-            taps.sort_by_key(|t| t.source); // ascending, so that neighbours join into one segment
-            taps
-        });
-        Axis { step: w.stride, taps: taps.collect(), advance: 1, first: low, span: (high - low + 1) as usize }
-    }
-
-    /// Source elements that `pixels` of the result span.
-    fn reach(&self, pixels: usize) -> usize {
-        (pixels.div_ceil(self.step) - 1) * self.advance + self.span
-    }
 }
 
 /// The zero-padded copy of a block's source.
@@ -103,7 +60,10 @@ pub(super) struct Conv {
     stage: Option<Stage>,
     phases: Vec<Phase>,
     columns: Columns,
-    depthwise: bool,
+    /// Channels of a depthwise convolution done together; 0 for any other.
+    depthwise: usize,
+    /// Columns of the filter.
+    filter_cols: usize,
     /// Pitch of the filter where it is used in place.
     in_place: Option<usize>,
     packed: usize,
@@ -149,9 +109,9 @@ impl Conv {
         };
         // With several blocks the last one may be shorter; its rows are computed only as far as they exist.
         let in_bounds = inside(&rows, oh, h) && inside(&cols, ow, w);
-        let stage = (!in_bounds).then_some(Stage { rows: sr, cols: sc });
         let (cg, kg) = (d.c / d.groups, d.k / d.groups);
-        let depthwise = d.groups > 1 && cg == 1 && kg == 1;
+        let depthwise = if d.groups > 1 && cg == 1 && kg == 1 { together(d, ow) } else { 0 };
+        let stage = (!in_bounds && depthwise == 0).then_some(Stage { rows: sr, cols: sc });
         let columns = match direction {
             Direction::Forward => Columns::new(isa, d.groups, kg, cg as isize, kg, 1),
             Direction::InputGrad => Columns::new(isa, d.groups, cg, kg as isize, kg, d.k),
@@ -175,6 +135,7 @@ impl Conv {
             phases: Vec::new(),
             columns,
             depthwise,
+            filter_cols: d.cols.size,
             in_place,
             packed: 0,
             block,
@@ -207,22 +168,22 @@ impl Conv {
         for py in 0..self.rows.step.min(self.oh) {
             for px in 0..self.cols.step.min(self.ow) {
                 let mut sum = Reduction::default();
+                let cols = (self.ow - px).div_ceil(self.cols.step);
+                if self.depthwise > 0 {
+                    let whole = self.cols.whole(px, cols, self.w);
+                    let phase = Phase { row: py, col: px, cols, whole, rows: Vec::new(), sum, packed: 0 };
+                    self.phases.push(phase);
+                    continue;
+                }
                 for ty in &self.rows.taps[py] {
                     for tx in &self.cols.taps[px] {
                         let tap = ty.filter * d.cols.size + tx.filter;
                         let a = (ty.source * pitch + tx.source * self.c) as isize;
-                        if self.depthwise {
-                            sum.segs.push(Seg { a, b: tap, len: 1 });
-                        } else {
-                            sum.segs.push(Seg { a, b: sum.sources.len(), len: inner });
-                            sum.sources.extend((0..inner).map(|j| tap * cg * d.k + j * element));
-                        }
+                        sum.segs.push(Seg { a, b: sum.sources.len(), len: inner });
+                        sum.sources.extend((0..inner).map(|j| tap * cg * d.k + j * element));
                     }
                 }
-                if !self.depthwise {
-                    sum.cut(1, self.columns.depth);
-                }
-                let cols = (self.ow - px).div_ceil(self.cols.step);
+                sum.cut(1, self.columns.depth);
                 let mut rows = Vec::new();
                 for g in 0..self.group {
                     for y in (py..self.block).step_by(self.rows.step) {
@@ -238,13 +199,13 @@ impl Conv {
                 }
                 let packed = self.packed;
                 self.packed += sum.sources.len() * self.columns.width;
-                self.phases.push(Phase { row: py, cols, rows, sum, packed });
+                self.phases.push(Phase { row: py, col: px, cols, whole: 0..0, rows, sum, packed });
             }
         }
     }
 
     fn packs(&self) -> bool {
-        self.in_place.is_none() && !self.depthwise
+        self.in_place.is_none() && self.depthwise == 0
     }
 
     pub fn shared_bytes(&self) -> usize {
@@ -311,7 +272,7 @@ impl Conv {
     }
 
     unsafe fn unit(&self, image: usize, images: usize, block: usize, desk: Desk) {
-        let Desk { bases, shared, worker } = desk;
+        let Desk { bases, worker, .. } = desk;
         let y = block * self.block;
         let height = self.block.min(self.oh - y);
         let scratch: *mut f32 = worker.cast();
@@ -319,21 +280,41 @@ impl Conv {
         let tape = pooled.wrapping_add(self.pooled_floats()).cast();
         // SAFETY: the caller vouches for buffers and scratch; the tables stay within them.
         unsafe {
-            let a = self.source(image, images, y, bases, scratch);
             let pools = self.finish.pools();
             let at = if pools { 0 } else { image * self.result_image() + y * self.ow * self.k };
             let c = if pools { pooled } else { bases.get(self.out).cast::<f32>().add(at) };
             let store = self.finish.store_at(bases, at);
-            let filter: *const f32 = bases.get(self.b).cast();
-            for phase in &self.phases {
-                let rows = height.saturating_sub(phase.row).div_ceil(self.rows.step) * phase.cols * images;
-                if self.depthwise {
-                    let (rows, taps) = (&phase.rows[..rows], &phase.sum.segs[..]);
-                    dispatch(self.isa, Taps { channels: self.c, rows, taps, a, filter, c, store });
-                    continue;
+            if self.depthwise > 0 {
+                for i in 0..images {
+                    let skip = i * self.result_image();
+                    self.lines(image + i, y..y + height, bases, c.add(skip), store.on(skip));
                 }
+            } else {
+                let a = self.source(image, images, y, bases, scratch);
+                self.dense(a, images, height, desk, (c, store));
+            }
+            for i in 0..images {
+                let c = c.add(i * self.result_image());
+                self.finish.block(bases, [image + i, y, height], [self.ow, self.k], c, tape);
+            }
+        }
+    }
+
+    /// A block's sums, from its source on.
+    unsafe fn dense(
+        &self,
+        a: *const f32,
+        images: usize,
+        height: usize,
+        Desk { bases, shared, .. }: Desk,
+        (c, store): (*mut f32, Store),
+    ) {
+        for phase in &self.phases {
+            let rows = height.saturating_sub(phase.row).div_ceil(self.rows.step) * phase.cols * images;
+            // SAFETY: as for `unit`.
+            unsafe {
                 let b = match self.in_place {
-                    Some(pitch) => Right::InPlace { ptr: filter, pitch },
+                    Some(pitch) => Right::InPlace { ptr: bases.get(self.b).cast(), pitch },
                     None => Right::Packed(shared.cast::<f32>().add(phase.packed)),
                 };
                 Pass {
@@ -350,9 +331,49 @@ impl Conv {
                 }
                 .run();
             }
-            for i in 0..images {
-                let c = c.add(i * self.result_image());
-                self.finish.block(bases, [image + i, y, height], [self.ow, self.k], c, tape);
+        }
+    }
+
+    /// A depthwise block: rows `ys` of an image's result, the first at `c`, in lines of pixels with the same taps.
+    unsafe fn lines(&self, image: usize, ys: Range<usize>, bases: &Bases, c: *mut f32, store: Store) {
+        let from = bases.get(self.a).cast::<f32>().wrapping_add(image * self.h * self.w * self.c);
+        let filter: *const f32 = bases.get(self.b).cast();
+        for k in (0..self.c).step_by(self.depthwise) {
+            for y in ys.clone() {
+                let (row, i) = (y % self.rows.step, y / self.rows.step);
+                let rows = self.rows.inside(row, i, self.h);
+                let top = self.rows.at(i) * (self.w * self.c) as isize;
+                for phase in self.phases.iter().filter(|p| p.row == row) {
+                    let line = |pixels: Range<usize>, cols: Range<usize>| {
+                        let left = self.cols.at(pixels.start) * self.c as isize;
+                        let at =
+                            ((y - ys.start) * self.ow + phase.col + pixels.start * self.cols.step) * self.k;
+                        let line = Line {
+                            channels: k..(k + self.depthwise).min(self.c),
+                            pitch: self.c,
+                            a: from.wrapping_offset(top + left),
+                            row: self.w * self.c,
+                            rows: &self.rows.taps[row][rows.clone()],
+                            cols: &self.cols.taps[phase.col][cols],
+                            filter,
+                            filter_cols: self.filter_cols,
+                            pixels: pixels.len(),
+                            advance: self.cols.advance,
+                            c: c.wrapping_add(at),
+                            step: self.cols.step * self.k,
+                            store: store.on(at),
+                        };
+                        // SAFETY: as for `unit`; these taps of these pixels lie in the image.
+                        unsafe { dispatch(self.isa, line) };
+                    };
+                    let whole = phase.whole.clone();
+                    let inside = |x: usize| self.cols.inside(phase.col, x, self.w);
+                    (0..whole.start).for_each(|x| line(x..x + 1, inside(x)));
+                    if !whole.is_empty() {
+                        line(whole.clone(), 0..self.cols.taps[phase.col].len());
+                    }
+                    (whole.end..phase.cols).for_each(|x| line(x..x + 1, inside(x)));
+                }
             }
         }
     }
@@ -398,4 +419,11 @@ impl Conv {
             to
         }
     }
+}
+
+/// Channels of a depthwise convolution that are done together: as many as leave the lines that are read for
+/// several results in the first-level cache, but enough to read memory in runs.
+fn together(d: &ConvDims, ow: usize) -> usize {
+    let line = ow * d.cols.stride * d.rows.size * 4;
+    ((24 << 10) / line / 32 * 32).max(32)
 }

@@ -1,99 +1,136 @@
 //! Depthwise convolution (one filter per channel), vectorised over channels.
 //!
-//! The three directions share the row and segment tables of the dense kernels: a segment is one tap, its `b`
-//! the tap's number. Invariant: channels lie at the same place in image, filter and result.
+//! Forward and input gradient go line by line: pixels of a row that have the same taps. The filter gradient shares
+//! the segment tables of the dense kernels. Invariant: channels lie at the same place in image, filter and result.
 
-use super::tile::{Row, Seg, Store};
+use super::axis::Tap;
+use super::tile::{Seg, Store};
 use super::vector::{Job, Vector};
+use std::ops::Range;
 
-/// Pixels worked on together: each tap's filter is loaded once for them.
-const PIXELS: usize = 6;
-/// Registers of channels worked on together.
+/// Registers of channels worked on together in a filter gradient.
 const WIDE: usize = 2;
 
-/// A depthwise convolution or its input gradient: for each row and channel, the sum over the taps.
-pub(super) struct Taps<'a> {
-    pub channels: usize,
-    pub rows: &'a [Row],
-    pub taps: &'a [Seg],
+/// Neighbouring pixels of a row of a depthwise convolution or its input gradient: for each pixel and channel, the
+/// sum over the taps.
+pub(super) struct Line<'a> {
+    /// Channels to do, of `pitch`.
+    pub channels: Range<usize>,
+    pub pitch: usize,
+    /// Where tap position 0 of the first pixel reads.
     pub a: *const f32,
+    /// Elements between rows of the image.
+    pub row: usize,
+    /// Taps, all inside the image for all pixels.
+    pub rows: &'a [Tap],
+    pub cols: &'a [Tap],
     pub filter: *const f32,
+    pub filter_cols: usize,
+    pub pixels: usize,
+    /// Pixels of the image between what neighbours read.
+    pub advance: usize,
+    /// The first pixel's result; elements to the next.
     pub c: *mut f32,
+    pub step: usize,
     pub store: Store,
 }
 
-impl Job for Taps<'_> {
+impl Job for Line<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
+        let neighbours = self.cols.windows(2).all(|t| t[0].source + 1 == t[1].source);
+        let advance = if self.pixels == 1 { 1 } else { self.advance };
         // SAFETY: the caller vouches for tables and operands.
         unsafe {
-            let (blocks, rest) = self.rows.as_chunks::<PIXELS>();
-            for rows in blocks {
-                self.pixels::<V, PIXELS>(rows);
-            }
-            for row in rest {
-                self.pixels::<V, 1>(&[*row]);
+            match (self.cols.len(), advance) {
+                (3, 1) if neighbours => self.line::<V, 3, 1>(),
+                (3, 2) if neighbours => self.line::<V, 3, 2>(),
+                (2, 1) if neighbours => self.line::<V, 2, 1>(),
+                (1, 1) => self.line::<V, 1, 1>(),
+                _ => self.line::<V, 0, 0>(),
             }
         }
     }
 }
 
-impl Taps<'_> {
+impl Line<'_> {
+    /// `S` neighbouring taps in a row, `STEP` pixels between those of neighbours; 0: any.
     #[inline(always)]
-    unsafe fn pixels<V: Vector, const N: usize>(&self, rows: &[Row; N]) {
-        let mut k = 0;
+    unsafe fn line<V: Vector, const S: usize, const STEP: usize>(&self) {
+        let mut p = 0;
+        // SAFETY: as for `run`.
+        unsafe {
+            while self.pixels - p >= 8 {
+                self.pixels::<V, 8, S, STEP>(p);
+                p += 8;
+            }
+            if self.pixels - p >= 4 {
+                self.pixels::<V, 4, S, STEP>(p);
+                p += 4;
+            }
+            while p < self.pixels {
+                self.pixels::<V, 1, S, STEP>(p);
+                p += 1;
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn pixels<V: Vector, const N: usize, const S: usize, const STEP: usize>(&self, p: usize) {
+        let Range { start: mut k, end } = self.channels;
         // SAFETY: partial registers at the last channels; the caller vouches for the rest.
         unsafe {
-            while self.channels - k >= WIDE * V::LANES {
-                self.lanes::<V, N, WIDE, false>(rows, k, V::LANES);
-                k += WIDE * V::LANES;
-            }
-            while self.channels - k >= V::LANES {
-                self.lanes::<V, N, 1, false>(rows, k, V::LANES);
+            while end - k >= V::LANES {
+                self.lanes::<V, N, S, STEP, false>(p, k, V::LANES);
                 k += V::LANES;
             }
-            if k < self.channels {
-                self.lanes::<V, N, 1, true>(rows, k, self.channels - k);
+            if k < end {
+                self.lanes::<V, N, S, STEP, true>(p, k, end - k);
             }
         }
     }
 
     #[inline(always)]
     #[expect(clippy::needless_range_loop, reason = "constant bounds, so that all unrolls")]
-    unsafe fn lanes<V: Vector, const N: usize, const W: usize, const PART: bool>(
+    unsafe fn lanes<V: Vector, const N: usize, const S: usize, const STEP: usize, const PART: bool>(
         &self,
-        rows: &[Row; N],
+        p: usize,
         k: usize,
         n: usize,
     ) {
         // SAFETY: as for `pixels`.
         unsafe {
             let load = |p: *const f32| if PART { V::load_part(p, n) } else { V::load(p) };
-            let mut acc = [[V::zero(); W]; N];
-            let mut base = [self.a; N];
-            for i in 0..N {
-                base[i] = self.a.wrapping_offset(rows[i].a + k as isize);
-            }
-            for tap in self.taps {
-                let from = self.filter.wrapping_add(tap.b * self.channels + k);
-                let mut w = [V::zero(); W];
-                for v in 0..W {
-                    w[v] = load(from.wrapping_add(v * V::LANES));
-                }
-                for i in 0..N {
-                    for v in 0..W {
-                        let x = base[i].wrapping_offset(tap.a).wrapping_add(v * V::LANES);
-                        acc[i][v] = V::fma(load(x), w[v], acc[i][v]);
+            let mut acc = [[V::zero()]; N];
+            let a = self.a.wrapping_add(p * self.advance * self.pitch + k);
+            for row in self.rows {
+                let a = a.wrapping_add(row.source * self.row);
+                let filter = self.filter.wrapping_add(row.filter * self.filter_cols * self.pitch + k);
+                if S == 0 {
+                    for tap in self.cols {
+                        let w = load(filter.wrapping_add(tap.filter * self.pitch));
+                        for i in 0..N {
+                            let x = a.wrapping_add((i * self.advance + tap.source) * self.pitch);
+                            acc[i][0] = V::fma(load(x), w, acc[i][0]);
+                        }
+                    }
+                } else {
+                    // What neighbours share is loaded once.
+                    let a = a.wrapping_add(self.cols[0].source * self.pitch);
+                    for s in 0..S {
+                        let w = load(filter.wrapping_add(self.cols[s].filter * self.pitch));
+                        for i in 0..N {
+                            let x = load(a.wrapping_add((i * STEP + s) * self.pitch));
+                            acc[i][0] = V::fma(x, w, acc[i][0]);
+                        }
                     }
                 }
             }
             let last = if PART { n } else { V::LANES };
-            self.store.from(k).finish::<V, N, W>(&mut acc, last, |i| rows[i].c);
-            for v in 0..W {
-                for i in 0..N {
-                    let to = self.c.add(rows[i].c + k + v * V::LANES);
-                    if PART { V::store_part(acc[i][v], to, n) } else { V::store(acc[i][v], to) }
-                }
+            self.store.from(k).finish::<V, N, 1>(&mut acc, last, |i| (p + i) * self.step);
+            for i in 0..N {
+                let to = self.c.add((p + i) * self.step + k);
+                if PART { V::store_part(acc[i][0], to, n) } else { V::store(acc[i][0], to) }
             }
         }
     }

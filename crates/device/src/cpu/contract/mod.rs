@@ -4,6 +4,7 @@
 //! only follow them. Work is cut into independent units. Invariants: nothing here allocates after `new`, and a
 //! result does not depend on how units are cut or on how many workers run them.
 
+mod axis;
 mod conv;
 mod depthwise;
 mod direct;

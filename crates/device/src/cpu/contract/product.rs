@@ -277,6 +277,7 @@ impl Pass<'_> {
             let tile = Tile {
                 a: self.a.wrapping_offset(col.a),
                 rows: rows.as_ptr(),
+                ahead: height.min(rows.len() - height),
                 segs: segs.as_ptr(),
                 seg_count: segs.len(),
                 a_j: self.a_j,

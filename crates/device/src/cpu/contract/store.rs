@@ -47,6 +47,12 @@ impl Store {
         Store { mean, scale, bias: on(self.bias), other: on(self.other), ..self }
     }
 
+    /// The same for the result's part that starts `elements` on, at the same column.
+    pub fn on(self, elements: usize) -> Self {
+        let other = if self.other.is_null() { self.other } else { self.other.wrapping_add(elements) };
+        Store { other, ..self }
+    }
+
     /// Finishes MR rows of NV registers, the last of `last` lanes; row `m` is at `place(m)` in the result.
     ///
     /// # Safety

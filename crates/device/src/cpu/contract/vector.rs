@@ -21,6 +21,9 @@ pub(super) trait Vector: Copy {
     unsafe fn load(from: *const f32) -> Self;
     /// The first `n` lanes (`n <= LANES`), zero behind.
     unsafe fn load_part(from: *const f32, n: usize) -> Self;
+    /// Asks for the cache line of an address, which need not be valid.
+    #[inline(always)]
+    unsafe fn prefetch(_at: *const f32) {}
     /// All lanes.
     unsafe fn store(v: Self, to: *mut f32);
     /// The first `n` lanes (`n <= LANES`).
@@ -189,6 +192,7 @@ mod x86 {
             fn zero() -> Self { Avx512(_mm512_setzero_ps()) }
             fn splat(x: f32) -> Self { Avx512(_mm512_set1_ps(x)) }
             fn load(from: *const f32) -> Self { Avx512(_mm512_loadu_ps(from)) }
+            fn prefetch(at: *const f32) { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
             fn load_part(from: *const f32, n: usize) -> Self {
                 Avx512(_mm512_maskz_loadu_ps(((1u32 << n) - 1) as u16, from))
             }
@@ -313,6 +317,7 @@ mod x86 {
             fn zero() -> Self { Avx2(_mm256_setzero_ps()) }
             fn splat(x: f32) -> Self { Avx2(_mm256_set1_ps(x)) }
             fn load(from: *const f32) -> Self { Avx2(_mm256_loadu_ps(from)) }
+            fn prefetch(at: *const f32) { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
             fn load_part(from: *const f32, n: usize) -> Self {
                 let mask = _mm256_loadu_si256(MASKS.as_ptr().add(8 - n).cast());
                 Avx2(_mm256_maskload_ps(from, mask))
