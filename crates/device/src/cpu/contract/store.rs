@@ -47,6 +47,11 @@ impl Store {
         Store { mean, scale, bias: on(self.bias), other: on(self.other), ..self }
     }
 
+    /// Whether a bias and a ReLU are all there is.
+    pub fn is_simple(&self) -> bool {
+        self.mean.is_null() && self.scale.is_null() && self.other.is_null() && self.high == f32::INFINITY
+    }
+
     /// The same for the result's part that starts `elements` on, at the same column.
     pub fn on(self, elements: usize) -> Self {
         let other = if self.other.is_null() { self.other } else { self.other.wrapping_add(elements) };
@@ -68,13 +73,9 @@ impl Store {
         // SAFETY: the caller vouches for features and vectors; partial registers at the last columns.
         unsafe {
             let full = last == V::LANES;
-            let load = |from: *const f32, v: usize| {
-                let from = from.wrapping_add(v * V::LANES);
-                if v < NV - 1 || full { V::load(from) } else { V::load_part(from, last) }
-            };
             if !self.mean.is_null() {
                 for v in 0..NV {
-                    let mean = load(self.mean, v);
+                    let mean = load::<V>(self.mean, v, v < NV - 1 || full, last);
                     for m in 0..MR {
                         acc[m][v] = V::sub(acc[m][v], mean);
                     }
@@ -82,15 +83,19 @@ impl Store {
             }
             if !self.scale.is_null() {
                 for v in 0..NV {
-                    let scale = load(self.scale, v);
-                    let bias = if self.bias.is_null() { V::zero() } else { load(self.bias, v) };
+                    let scale = load::<V>(self.scale, v, v < NV - 1 || full, last);
+                    let bias = if self.bias.is_null() {
+                        V::zero()
+                    } else {
+                        load::<V>(self.bias, v, v < NV - 1 || full, last)
+                    };
                     for m in 0..MR {
                         acc[m][v] = V::fma(acc[m][v], scale, bias);
                     }
                 }
             } else if !self.bias.is_null() {
                 for v in 0..NV {
-                    let bias = load(self.bias, v);
+                    let bias = load::<V>(self.bias, v, v < NV - 1 || full, last);
                     for m in 0..MR {
                         acc[m][v] = V::add(acc[m][v], bias);
                     }
@@ -100,7 +105,7 @@ impl Store {
                 for m in 0..MR {
                     let other = self.other.wrapping_add(place(m));
                     for v in 0..NV {
-                        acc[m][v] = V::add(acc[m][v], load(other, v));
+                        acc[m][v] = V::add(acc[m][v], load::<V>(other, v, v < NV - 1 || full, last));
                     }
                 }
             }
@@ -121,4 +126,13 @@ impl Store {
             }
         }
     }
+}
+
+/// Register `v` of a row: whole, or its first `last` lanes. No closure: that would be compiled without the features
+/// where it is not inlined.
+#[inline(always)]
+unsafe fn load<V: Vector>(from: *const f32, v: usize, whole: bool, last: usize) -> V {
+    let from = from.wrapping_add(v * V::LANES);
+    // SAFETY: as the caller vouches.
+    unsafe { if whole { V::load(from) } else { V::load_part(from, last) } }
 }

@@ -126,7 +126,23 @@ unsafe fn finish<V: Vector, const MR: usize, const NV: usize>(
                 }
             }
         }
-        t.store.finish::<V, MR, NV>(acc, last, |m| (*t.rows.add(m)).c);
+        let simple = t.store.is_simple();
+        if simple && !t.store.bias.is_null() {
+            for v in 0..NV {
+                let from = t.store.bias.add(v * V::LANES);
+                let bias = if v < NV - 1 || full { V::load(from) } else { V::load_part(from, last) };
+                for m in 0..MR {
+                    acc[m][v] = V::add(acc[m][v], bias);
+                }
+            }
+        }
+        if simple && t.store.relu {
+            for m in 0..MR {
+                for v in 0..NV {
+                    acc[m][v] = V::relu(acc[m][v]);
+                }
+            }
+        }
         for m in 0..MR {
             let c = t.c.add((*t.rows.add(m)).c);
             for v in 0..NV {
@@ -135,6 +151,38 @@ unsafe fn finish<V: Vector, const MR: usize, const NV: usize>(
                     V::store(acc[m][v], to);
                 } else {
                     V::store_part(acc[m][v], to, last);
+                }
+            }
+        }
+        if !simple {
+            rest::<V, NV>(t, MR, last);
+        }
+    }
+}
+
+/// All else that happens to finished sums, on the rows just stored: as code on the accumulators themselves it would
+/// be too long for the compiler to unroll, and they would leave their registers.
+#[expect(clippy::needless_range_loop, reason = "constant bounds, so that all unrolls")]
+#[inline(always)]
+unsafe fn rest<V: Vector, const NV: usize>(t: &Tile, rows: usize, last: usize) {
+    let full = last == V::LANES;
+    for m in 0..rows {
+        // SAFETY: as in `tile`.
+        unsafe {
+            let place = (*t.rows.add(m)).c;
+            let c = t.c.add(place);
+            let mut x = [[V::zero(); NV]];
+            for v in 0..NV {
+                let from = c.add(v * V::LANES);
+                x[0][v] = if v < NV - 1 || full { V::load(from) } else { V::load_part(from, last) };
+            }
+            t.store.finish::<V, 1, NV>(&mut x, last, |_| place);
+            for v in 0..NV {
+                let to = c.add(v * V::LANES);
+                if v < NV - 1 || full {
+                    V::store(x[0][v], to);
+                } else {
+                    V::store_part(x[0][v], to, last);
                 }
             }
         }

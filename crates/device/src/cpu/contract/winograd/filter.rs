@@ -170,7 +170,10 @@ impl WinogradFilter {
         unsafe {
             let store = if self.parts == 1 { self.finish.store(bases) } else { Store::plain(false) };
             let (channels, outputs) = (channels.clone(), outputs.clone());
-            dispatch(self.isa, Fold { channels, outputs, from: sums, size: [self.d.c, self.d.k], store, out });
+            dispatch(
+                self.isa,
+                Fold { channels, outputs, from: sums, size: [self.d.c, self.d.k], store, out },
+            );
         }
         if self.parts == 1 {
             let tape = worker.wrapping_add(self.floats().into_iter().sum::<usize>() * 4);

@@ -280,7 +280,8 @@ impl Scatter<'_> {
                         let to = ((image * h + y) * w + x) * self.k + c;
                         if y < h {
                             for j in 0..(OUT / 2).min(w - x) {
-                                let window = [rows[0][2 * j], rows[0][2 * j + 1], rows[1][2 * j], rows[1][2 * j + 1]];
+                                let window =
+                                    [rows[0][2 * j], rows[0][2 * j + 1], rows[1][2 * j], rows[1][2 * j + 1]];
                                 let to = to + j * self.k;
                                 let arg = if arg.is_null() { arg } else { arg.wrapping_add(to) };
                                 pool(window, at.wrapping_add(to), arg, n);
