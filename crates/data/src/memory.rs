@@ -105,6 +105,9 @@ macro_rules! delegate_dataset {
             fn read(&self, index: usize, out: &mut [&mut [u8]]) -> $crate::Result<()> {
                 self.0.read(index, out)
             }
+            fn in_memory(&self) -> bool {
+                self.0.in_memory()
+            }
             fn label(&self, index: usize) -> Option<i64> {
                 self.0.label(index)
             }

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use thalweg_base::DType;
-use thalweg_data::{Batch, DataError, Dataset, Field, Loader, LoaderOptions, Result, epoch_order};
+use thalweg_data::{
+    Batch, DataError, Dataset, Field, Loader, LoaderOptions, Result, Split, epoch_order, open_named,
+};
 
 /// Example i is `width` bytes of i % 251, and i as a label; reading some is slow, some fail.
 struct Numbers {
@@ -152,6 +154,16 @@ fn a_panic_of_a_data_set_reaches_the_caller() {
     assert_eq!(loader.next_batch().unwrap().unwrap().size, 2);
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| loader.next_batch()));
     assert!(outcome.is_err());
+}
+
+#[test]
+fn what_lies_in_memory_is_read_without_threads() {
+    // Threads that only copy would take the processor from those that compute.
+    let set = open_named("cifar10-sample", std::path::Path::new(""), Split::Test).unwrap();
+    assert!(set.in_memory());
+    let mut loader = Loader::new(set, vec![3, 1].into(), 2, LoaderOptions::default());
+    let batch = loader.next_batch().unwrap().unwrap();
+    assert_eq!(batch.size, 2);
 }
 
 #[test]
