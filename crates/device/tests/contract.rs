@@ -543,6 +543,10 @@ fn products() {
         (1, 4, 200, 40),
         (1, 512, 256, 20),
         (1, 250, 260, 512),
+        (1, 33, 64, 1500),
+        (1, 5, 70, 1001),
+        (1, 37, 261, 65),
+        (1, 128, 600, 7),
     ] {
         for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
             for then in ALL {

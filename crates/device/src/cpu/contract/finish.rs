@@ -10,6 +10,7 @@ use super::vector::{Job, Vector, dispatch};
 use crate::cpu::tape::{MAX_LANES, Tape};
 use crate::cpu::{Bases, Isa};
 use crate::plan::{BufferId, Epilogue, PoolEpilogue};
+use std::ops::Range;
 use thalweg_base::{DType, Window};
 
 /// How each value is finished.
@@ -160,17 +161,54 @@ impl Finish {
                         self.apply(bases, [image, y, 0, 0], [w, c], (at.add(y * w * c), c), scratch);
                     }
                 }
-                Rest::Direct(_) => {
-                    let store = self.store(bases);
-                    if store.bias.is_null() && !store.relu {
-                        return;
-                    }
-                    for i in 0..h * w * c {
-                        let bias = if store.bias.is_null() { 0.0 } else { *store.bias.add(i % c) };
-                        let v = *at.add(i) + bias;
-                        // Not `max`: NaN stays NaN.
-                        *at.add(i) = if store.relu && v < 0.0 { 0.0 } else { v };
-                    }
+                Rest::Direct(_) => self.add_bias(bases, h * w, (at, c), 0..c),
+            }
+        }
+    }
+
+    /// Finishes some columns of a whole matrix that was summed elsewhere: `[m, n]` plain sums at `at`, in place.
+    ///
+    /// # Safety
+    /// As for [`Finish::apply`].
+    pub unsafe fn columns(
+        &self,
+        bases: &Bases,
+        [m, n]: [usize; 2],
+        cols: Range<usize>,
+        at: *mut f32,
+        scratch: *mut u8,
+    ) {
+        let (from, count) = (cols.start, cols.len());
+        // SAFETY: as for this function.
+        unsafe {
+            match &self.rest {
+                Rest::Tape(_) => self.apply(bases, [0, 0, from], [m, count], (at.add(from), n), scratch),
+                Rest::Direct(_) => self.add_bias(bases, m, (at, n), cols),
+            }
+        }
+    }
+
+    /// Bias and ReLU of some columns of so many rows, `pitch` apart.
+    unsafe fn add_bias(
+        &self,
+        bases: &Bases,
+        rows: usize,
+        (at, pitch): (*mut f32, usize),
+        cols: Range<usize>,
+    ) {
+        let store = self.store(bases);
+        if store.bias.is_null() && !store.relu {
+            return;
+        }
+        for r in 0..rows {
+            for c in cols.clone() {
+                // SAFETY: the caller vouches for the rows, the epilogue for a bias per column.
+                unsafe {
+                    let bias = if store.bias.is_null() { 0.0 } else { *store.bias.add(c) };
+                    let at = at.add(r * pitch + c);
+                    let v = *at + bias;
+                    // Not `max`: NaN stays NaN.
+                    *at = if store.relu && v < 0.0 { 0.0 } else { v };
                 }
             }
         }

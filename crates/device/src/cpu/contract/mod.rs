@@ -6,11 +6,13 @@
 
 mod axis;
 mod conv;
+mod deep;
 mod depthwise;
 mod direct;
 mod dot;
 mod filter;
 mod finish;
+mod flipped;
 mod peak;
 mod product;
 mod sparse;
@@ -22,9 +24,11 @@ mod winograd;
 use super::{Bases, Isa, Target};
 use crate::plan::{Contraction, Product};
 use conv::{Conv, Direction};
+use deep::Deep;
 use dot::Dot;
 use filter::Filter;
 use finish::Finish;
+use flipped::Flipped;
 pub use peak::peak_flops;
 use sparse::{SparseFilter, SparseInput};
 use std::ops::Range;
@@ -58,6 +62,8 @@ pub struct Prepared {
 
 enum Kind {
     Dot(Dot),
+    Deep(Deep),
+    Flipped(Flipped),
     Conv(Conv),
     Winograd(Winograd),
     Filter(Filter),
@@ -89,6 +95,8 @@ impl Prepared {
             (Product::ConvFilterGrad(d), Some(u)) => {
                 Kind::SparseFilter(SparseFilter::new(d, u, buffers, c.parts, isa))
             }
+            (Product::Dot(d), _) if Deep::fits(d) => Kind::Deep(Deep::new(*d, buffers, finish, isa)),
+            (Product::Dot(d), _) if Flipped::fits(d) => Kind::Flipped(Flipped::new(*d, buffers, finish, isa)),
             (Product::Dot(d), _) => Kind::Dot(Dot::new(*d, buffers, finish, isa)),
             (Product::Conv(d), _) if winograd::suits(d, [d.oh, d.ow], &finish, transforms) => {
                 Kind::Winograd(Winograd::new(d, Direction::Forward, buffers, finish, isa))
@@ -112,10 +120,11 @@ impl Prepared {
     pub fn shared_bytes(&self) -> usize {
         match &self.kind {
             Kind::Dot(x) => x.shared_bytes(),
+            Kind::Deep(x) => x.shared_bytes(),
             Kind::Conv(x) => x.shared_bytes(),
             Kind::Winograd(x) => x.shared_bytes(),
             Kind::SparseInput(x) => x.shared_bytes(),
-            Kind::Filter(_) | Kind::WinogradFilter(_) | Kind::SparseFilter(_) => 0,
+            Kind::Flipped(_) | Kind::Filter(_) | Kind::WinogradFilter(_) | Kind::SparseFilter(_) => 0,
         }
     }
 
@@ -123,6 +132,8 @@ impl Prepared {
     pub fn worker_bytes(&self) -> usize {
         match &self.kind {
             Kind::Dot(x) => x.worker_bytes(),
+            Kind::Deep(x) => x.worker_bytes(),
+            Kind::Flipped(x) => x.worker_bytes(),
             Kind::Conv(x) => x.worker_bytes(),
             Kind::Winograd(x) => x.worker_bytes(),
             Kind::Filter(x) => x.worker_bytes(),
@@ -139,7 +150,11 @@ impl Prepared {
             Kind::Conv(x) => x.pack_units(),
             Kind::Winograd(x) => x.pack_units(),
             Kind::SparseInput(x) => x.pack_units(),
-            Kind::Filter(_) | Kind::WinogradFilter(_) | Kind::SparseFilter(_) => 0,
+            Kind::Deep(_)
+            | Kind::Flipped(_)
+            | Kind::Filter(_)
+            | Kind::WinogradFilter(_)
+            | Kind::SparseFilter(_) => 0,
         }
     }
 
@@ -156,7 +171,11 @@ impl Prepared {
                 Kind::Conv(x) => x.pack(units, bases, shared),
                 Kind::Winograd(x) => x.pack(units, bases, shared),
                 Kind::SparseInput(x) => x.pack(units, bases, shared),
-                Kind::Filter(_) | Kind::WinogradFilter(_) | Kind::SparseFilter(_) => {}
+                Kind::Deep(_)
+                | Kind::Flipped(_)
+                | Kind::Filter(_)
+                | Kind::WinogradFilter(_)
+                | Kind::SparseFilter(_) => {}
             }
         }
     }
@@ -165,6 +184,8 @@ impl Prepared {
     pub fn units(&self) -> usize {
         match &self.kind {
             Kind::Dot(x) => x.units(),
+            Kind::Deep(x) => x.units(),
+            Kind::Flipped(x) => x.units(),
             Kind::Conv(x) => x.units(),
             Kind::Winograd(x) => x.units(),
             Kind::Filter(x) => x.units(),
@@ -186,6 +207,8 @@ impl Prepared {
         unsafe {
             match &self.kind {
                 Kind::Dot(x) => x.run(units, desk),
+                Kind::Deep(x) => x.run(units, desk),
+                Kind::Flipped(x) => x.run(units, desk),
                 Kind::Conv(x) => x.run(units, desk),
                 Kind::Winograd(x) => x.run(units, desk),
                 Kind::Filter(x) => x.run(units, bases, worker),
@@ -215,6 +238,9 @@ impl Prepared {
         unsafe {
             match &self.kind {
                 Kind::Dot(x) => x.run(units(x.units_per_image()), desk),
+                Kind::Deep(_) | Kind::Flipped(_) => {
+                    unreachable!("a region has no products of examples' rows")
+                }
                 Kind::Conv(x) => x.run(units(x.units_per_image()), desk),
                 Kind::SparseInput(x) => x.run(images, bases, shared, worker),
                 Kind::Winograd(x) => x.run_images(images, desk),
