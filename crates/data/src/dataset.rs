@@ -117,6 +117,9 @@ pub trait Dataset: Send + Sync {
         false
     }
 
+    /// Brings the memory of an example that is read soon into the caches, for a data set in memory.
+    fn warm(&self, _index: usize) {}
+
     /// The class label of an example when it is known without decoding the example; `None` otherwise.
     fn label(&self, _index: usize) -> Option<i64> {
         None

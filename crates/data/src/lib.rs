@@ -17,6 +17,7 @@ mod memory;
 pub mod mnist;
 mod named;
 mod order;
+mod pages;
 mod resize;
 mod subset;
 

@@ -251,6 +251,8 @@ impl Shared {
     }
 }
 
+/// Examples that are brought into the caches at a time, before they are read.
+const WARMED: usize = 4;
 /// Fields of one example whose slices are kept on the stack.
 const FEW_FIELDS: usize = 8;
 
@@ -269,6 +271,10 @@ impl Source {
             buffer.resize(bytes * examples.len(), 0);
         }
         for (slot, &example) in examples.iter().enumerate() {
+            if slot % WARMED == 0 {
+                let soon = examples.iter().skip(slot + WARMED).take(WARMED);
+                soon.for_each(|&example| self.dataset.warm(example as usize));
+            }
             if stop.load(Ordering::Relaxed) {
                 break;
             }

@@ -71,6 +71,12 @@ impl Subset {
 }
 
 impl Dataset for Subset {
+    fn warm(&self, index: usize) {
+        if let Some(&index) = self.indices.get(index) {
+            self.source.warm(index as usize);
+        }
+    }
+
     fn in_memory(&self) -> bool {
         self.source.in_memory()
     }
