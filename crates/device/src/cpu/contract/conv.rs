@@ -326,6 +326,7 @@ impl Conv {
                     a,
                     a_j: 1,
                     b,
+                    next: std::ptr::null(),
                     c,
                     store,
                 }

@@ -174,6 +174,7 @@ impl Dot {
                     a: a.offset(rows.start as isize * a_m),
                     a_j,
                     b,
+                    next: std::ptr::null(),
                     c,
                     store: self.finish.store(bases),
                 };

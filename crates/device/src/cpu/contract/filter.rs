@@ -199,6 +199,7 @@ impl Filter {
                 a: on.a,
                 a_j: (self.d.cols.stride * self.d.c) as isize,
                 b: Right::InPlace { ptr: on.dy, pitch: self.d.k },
+                next: std::ptr::null(),
                 c: on.out,
                 store,
             };

@@ -6,7 +6,7 @@
 //! keeps the error of long f32 sums small. Invariant: cuts depend on the problem and the instruction set only,
 //! never on the number of workers.
 
-use super::tile::{Row, Seg, Store, Tile, table};
+use super::tile::{LINE, Row, Seg, Store, Tile, table};
 use super::vector::{Job, Vector, dispatch, lanes};
 use crate::cpu::Isa;
 use std::ops::Range;
@@ -159,6 +159,12 @@ impl Reduction {
         self.cuts.len() * columns.blocks.len()
     }
 
+    /// Where a panel lies in a packed operand: that of a cut and a column block.
+    pub fn panel(&self, columns: &Columns, cut: usize, block: usize, at: *const f32) -> *const f32 {
+        let (cut, col) = (&self.cuts[cut], &columns.blocks[block]);
+        at.wrapping_add(cut.row * columns.width + cut.rows * col.packed)
+    }
+
     /// Packs one panel into its place behind `to`, columns past the end zero.
     ///
     /// # Safety
@@ -235,6 +241,9 @@ pub(super) struct Pass<'a> {
     pub a: *const f32,
     pub a_j: isize,
     pub b: Right,
+    /// Where the right operand is packed and too long for the second-level cache: the panel that is read after this
+    /// pass, so that each is asked for ahead. Null else.
+    pub next: *const f32,
     pub c: *mut f32,
     /// For the first cut: whether to add to what is there; for the last: all else, from column 0 and `c` on.
     pub store: Store,
@@ -249,14 +258,22 @@ impl Pass<'_> {
     pub unsafe fn run(&self) {
         for n in self.cuts.clone() {
             let cut = &self.reduction.cuts[n];
-            for col in &self.columns.blocks[self.blocks.clone()] {
+            for block in self.blocks.clone() {
+                let col = &self.columns.blocks[block];
+                let next = match self.b {
+                    _ if self.next.is_null() => std::ptr::null(),
+                    Right::InPlace { .. } => std::ptr::null(),
+                    Right::Packed(ptr) if block + 1 < self.blocks.end => self.reduction.panel(self.columns, n, block + 1, ptr),
+                    Right::Packed(ptr) if n + 1 < self.cuts.end => self.reduction.panel(self.columns, n + 1, self.blocks.start, ptr),
+                    Right::Packed(_) => self.next,
+                };
                 // SAFETY: as for this function.
-                unsafe { self.panel(n, &self.reduction.segs[cut.segs.clone()], cut, col) };
+                unsafe { self.panel(n, &self.reduction.segs[cut.segs.clone()], cut, (col, next)) };
             }
         }
     }
 
-    unsafe fn panel(&self, n: usize, segs: &[Seg], cut: &Cut, col: &Column) {
+    unsafe fn panel(&self, n: usize, segs: &[Seg], cut: &Cut, (col, next): (&Column, *const f32)) {
         let width = col.vectors * self.columns.lanes;
         let last = n + 1 == self.reduction.cuts.len();
         let accumulate = self.store.accumulate || n > 0;
@@ -272,8 +289,12 @@ impl Pass<'_> {
         let instances = table(self.columns.isa, part)[col.vectors - 1];
         let tiles = self.rows.len().div_ceil(instances.len());
         let mut rows = self.rows;
+        // Each tile asks for as many lines as it has steps, until there is all of the next panel.
+        let lines = cut.rows * width / LINE;
         for left in (1..=tiles).rev() {
             let height = rows.len().div_ceil(left);
+            let asked = (tiles - left) * cut.rows;
+            let wanted = !next.is_null() && asked < lines;
             let tile = Tile {
                 a: self.a.wrapping_offset(col.a),
                 rows: rows.as_ptr(),
@@ -283,6 +304,7 @@ impl Pass<'_> {
                 a_j: self.a_j,
                 b,
                 b_j,
+                next: if wanted { next.wrapping_add(asked * LINE) } else { std::ptr::null() },
                 c: self.c.wrapping_add(col.at),
                 cols: col.cols,
                 store,

@@ -38,6 +38,9 @@ pub(super) struct Tile {
     pub a_j: isize,
     pub b: *const f32,
     pub b_j: usize,
+    /// What is read after the right operand, asked for on the way: a cache line per element of the reduction. Any
+    /// address, or null.
+    pub next: *const f32,
     pub c: *mut f32,
     /// Columns of the result, at most vectors * lanes and more than (vectors - 1) * lanes.
     pub cols: usize,
@@ -45,7 +48,7 @@ pub(super) struct Tile {
 }
 
 /// Elements of a cache line.
-const LINE: usize = 16;
+pub(super) const LINE: usize = 16;
 
 /// An instance: needs the features of its instruction set, and every element that the tile describes.
 pub(super) type TileFn = unsafe fn(&Tile);
@@ -72,6 +75,7 @@ unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const PART: bool>(t:
                 }
             }
         }
+        let mut next = t.next;
         for s in 0..t.seg_count {
             let seg = *t.segs.add(s);
             let mut at = seg.a;
@@ -84,6 +88,12 @@ unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const PART: bool>(t:
                     for m in 0..MR {
                         V::prefetch(base[m].wrapping_offset(at + LINE as isize));
                     }
+                }
+                if !next.is_null() {
+                    for i in 0..LINE {
+                        V::prefetch(next.wrapping_add(i * LINE));
+                    }
+                    next = next.wrapping_add(LINE * LINE);
                 }
                 for _ in 0..steps {
                     let mut bv = [V::zero(); NV];

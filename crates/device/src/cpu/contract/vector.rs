@@ -109,18 +109,6 @@ pub(super) fn lanes(isa: Isa) -> usize {
     }
 }
 
-/// Asks for a cache line that is soon read or written, where there is an instruction for it; any address may be given.
-#[inline(always)]
-pub(super) fn prefetch(at: *const f32) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: every x86-64 processor has the instruction, and it never faults.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
-}
-
 /// Work generic over the registers.
 pub(super) trait Job {
     /// Does it. Needs the features of `V`'s instruction set.

@@ -201,6 +201,7 @@ impl WinogradFilter {
                     a: image.at.add(f * image.plane),
                     a_j: image.pitch as isize,
                     b: Right::InPlace { ptr: output.at.add(f * output.plane), pitch: output.pitch },
+                    next: std::ptr::null(),
                     c: sums.at.add(f * sums.plane),
                     store: Store::plain(accumulate),
                 }

@@ -19,9 +19,20 @@ use crate::plan::BufferId;
 use std::ops::Range;
 use thalweg_base::ConvDims;
 
-/// Bytes of a piece's source frequencies, and columns multiplied before they are transformed back.
-const SOURCE: usize = 640 << 10;
-const COLUMNS: usize = 64;
+/// Columns multiplied before they are transformed back: a tile's source frequencies are read that much less often.
+const COLUMNS: usize = 128;
+
+/// Bytes of a packed filter that may stay in the second-level cache.
+const NEAR: usize = 512 << 10;
+
+/// Tiles worked on together: as few as possible, for the cache, but the more the further away the filter must be.
+fn together(filter_bytes: usize) -> usize {
+    match filter_bytes >> 20 {
+        0 => 39,
+        1..16 => 52,
+        _ => 78,
+    }
+}
 
 /// A convolution-like kernel.
 pub(in super::super) struct Winograd {
@@ -58,6 +69,7 @@ impl Winograd {
         let forward = direction == Direction::Forward;
         let (h, w, c) = if forward { (d.h, d.w, d.c) } else { (d.oh, d.ow, d.k) };
         let (oh, ow, k) = if forward { (d.oh, d.ow, d.k) } else { (d.h, d.w, d.c) };
+        let finish = finish.in_registers();
         let (oh, ow) = finish.kept(oh, ow);
         let before = |lo: usize| if forward { -(lo as isize) } else { lo as isize - 2 };
         let (th, tw) = (oh.div_ceil(OUT), ow.div_ceil(OUT));
@@ -69,15 +81,14 @@ impl Winograd {
         let vectors = columns.blocks[0].vectors;
         let high = table(isa, false)[vectors - 1].len();
         let pitch = c.next_multiple_of(16) + 16;
-        let fits = (SOURCE / (FREQUENCIES * 4 * pitch)).clamp(28, 56);
-        let tiles = (fits / high).max(1) * high;
+        let tiles = together(packed(c, &columns) * 4).next_multiple_of(high);
         let tiles = tiles.min(d.n * th * tw);
         let piece = (tiles / tw).max(1);
         let blocks = (COLUMNS / columns.blocks[0].cols).clamp(1, columns.blocks.len());
         let (unit, parts) = cut(d.n * th, piece, columns.blocks.len().div_ceil(blocks));
         let wide = blocks * vectors * super::super::vector::lanes(isa);
-        let source = [pitch, tiles * pitch];
-        let result = [wide + 16, tiles * (wide + 16)];
+        let source = [FREQUENCIES * pitch, pitch];
+        let result = [FREQUENCIES * (wide + 16), wide + 16];
         let row = |t: usize| Row { a: (t * source[0]) as isize, c: t * result[0] };
         Winograd {
             isa,
@@ -138,7 +149,7 @@ impl Winograd {
     }
 
     pub fn worker_bytes(&self) -> usize {
-        let floats = FREQUENCIES * (self.source[1] + self.result[1]) + self.pooled_floats();
+        let floats = self.rows.len() * (self.source[0] + self.result[0]) + self.pooled_floats();
         floats * 4 + self.finish.scratch()
     }
 
@@ -182,7 +193,7 @@ impl Winograd {
             let piece = cut(p)..cut(p + 1);
             let tiles = piece.start * self.grid.tw..piece.end * self.grid.tw;
             let scratch: *mut f32 = desk.worker.cast();
-            let apart = scratch.wrapping_add(FREQUENCIES * (self.source[1] + self.result[1]));
+            let apart = scratch.wrapping_add(self.rows.len() * (self.source[0] + self.result[0]));
             let place = self.place(piece.start, apart, desk.bases);
             let chunks = tiles.len().div_ceil(self.rows.len());
             for n in 0..chunks {
@@ -220,7 +231,7 @@ impl Winograd {
     unsafe fn tiles(&self, tiles: Range<usize>, steps: Range<usize>, place: Place, desk: Desk) {
         let scratch: *mut f32 = desk.worker.cast();
         let source = Planes { at: scratch, pitch: self.source[0], plane: self.source[1] };
-        let at = scratch.wrapping_add(FREQUENCIES * self.source[1]);
+        let at = scratch.wrapping_add(self.rows.len() * self.source[0]);
         let result = Planes { at, pitch: self.result[0], plane: self.result[1] };
         let store = self.finish.store(desk.bases);
         // SAFETY: the caller vouches for the buffers; the planes have room for the tiles.
@@ -233,11 +244,23 @@ impl Winograd {
                 to: source,
             };
             dispatch(self.isa, gather);
-            for step in steps {
+            let plane = plane(self.grid.c, &self.columns);
+            let filters = desk.shared.cast::<f32>();
+            let far = self.shared_bytes() > NEAR;
+            for step in steps.clone() {
                 let blocks = step * self.blocks..((step + 1) * self.blocks).min(self.columns.blocks.len());
                 let channels = self.channels(step..step + 1);
                 for f in 0..FREQUENCIES {
-                    let filter = desk.shared.cast::<f32>().add(f * plane(self.grid.c, &self.columns));
+                    let filter = filters.wrapping_add(f * plane);
+                    // The next frequency's first panel, or the next step's; at the end the first of all again.
+                    let next = match () {
+                        () if !far => std::ptr::null(),
+                        () if f + 1 < FREQUENCIES => {
+                            self.sum.panel(&self.columns, 0, blocks.start, filter.wrapping_add(plane))
+                        }
+                        () if step + 1 < steps.end => self.sum.panel(&self.columns, 0, blocks.end, filters),
+                        () => self.sum.panel(&self.columns, 0, steps.start * self.blocks, filters),
+                    };
                     Pass {
                         reduction: &self.sum,
                         columns: &self.columns,
@@ -247,6 +270,7 @@ impl Winograd {
                         a: source.at.add(f * source.plane),
                         a_j: 1,
                         b: Right::Packed(filter),
+                        next,
                         c: result.at.add(f * result.plane).wrapping_sub(channels.start),
                         store: Store::plain(false),
                     }
@@ -263,7 +287,7 @@ impl Winograd {
     unsafe fn after(&self, rows: Range<usize>, steps: Range<usize>, place: Place, desk: Desk) {
         let Place::Pixels { at, .. } = place else { return };
         let scratch: *mut f32 = desk.worker.cast();
-        let floats = FREQUENCIES * (self.source[1] + self.result[1]) + self.pooled_floats();
+        let floats = self.rows.len() * (self.source[0] + self.result[0]) + self.pooled_floats();
         let tape = scratch.wrapping_add(floats).cast();
         let channels = self.channels(steps);
         for row in rows {

@@ -5,7 +5,7 @@
 //! Invariant: pixels outside the source count as zero, pixels outside the result are not written.
 
 use super::super::store::Store;
-use super::super::vector::{Job, Vector, prefetch};
+use super::super::vector::{Job, Vector};
 use super::transform::{IN, OUT, input, output, output_gradient};
 use std::ops::Range;
 
@@ -115,7 +115,9 @@ impl<const SIZE: usize> Gather<'_, SIZE> {
                 for r in 0..SIZE {
                     let row = ahead.wrapping_add(r * self.grid.w * self.grid.c + c);
                     // What of the tile its neighbour has not read.
-                    (SIZE - OUT..SIZE).for_each(|s| prefetch(row.wrapping_add(s * self.grid.c)));
+                    for s in SIZE - OUT..SIZE {
+                        V::prefetch(row.wrapping_add(s * self.grid.c));
+                    }
                 }
                 let at = |r: usize, s: usize| {
                     let (from, step) = place(r, s);
@@ -235,7 +237,10 @@ impl Scatter<'_> {
             let (image, y, x) = place(tile + AHEAD);
             let to = at.wrapping_add(((image * h + y * OUT) * w + x * OUT) * self.k + c);
             for i in 0..OUT {
-                (0..OUT).for_each(|j| prefetch(to.wrapping_add((i * w + j) * self.k)));
+                for j in 0..OUT {
+                    // SAFETY: any address may be asked for.
+                    unsafe { V::prefetch(to.wrapping_add((i * w + j) * self.k)) };
+                }
             }
         }
         // SAFETY: as in `run`.
@@ -252,42 +257,42 @@ impl Scatter<'_> {
                     half[i][s % IN] = column[i];
                 }
             }
-            let bias = match self.store.bias.is_null() {
-                true => V::zero(),
-                false => V::load_part(self.store.bias.add(c), n),
-            };
+            let store = self.store.from(c);
             for pair in 0..rolled(OUT / 2) {
-                let mut rows = [[V::zero(); OUT]; 2];
+                let mut rows = [[V::zero(); 1]; 2 * OUT];
                 for i in 0..2 {
                     let row = output(half[(2 * pair + i) % OUT]);
                     for j in 0..OUT {
-                        let v = V::add(row[j], bias);
-                        rows[i][j] = if self.store.relu { V::relu(v) } else { v };
+                        rows[i * OUT + j][0] = row[j];
                     }
                 }
                 let (y, x) = (y * OUT + 2 * pair, x * OUT);
                 match self.place {
-                    Place::Pixels { at, h, w } => {
-                        let to = at.wrapping_add(((image * h + y) * w + x) * self.k + c);
-                        for (i, row) in rows.into_iter().enumerate().take(h.saturating_sub(y)) {
-                            for (j, v) in row.into_iter().enumerate().take(w - x) {
-                                put(v, to.wrapping_add((i * w + j) * self.k), n);
+                    Place::Pixels { at, h, w } if y < h => {
+                        let place = |i: usize, j: usize| ((image * h + y + i) * w + x + j) * self.k;
+                        let (height, width) = (2.min(h - y), OUT.min(w - x));
+                        // Of pixels outside, what is added is any other's.
+                        let inside = |m: usize| place((m / OUT).min(height - 1), (m % OUT).min(width - 1));
+                        store.finish(&mut rows, n, inside);
+                        let at = at.wrapping_add(c);
+                        for i in 0..height {
+                            for j in 0..width {
+                                put(rows[i * OUT + j][0], at.wrapping_add(place(i, j)), n);
                             }
                         }
                     }
-                    Place::Windows { at, arg, h, w } => {
-                        let (y, x) = (y / 2, x / 2);
-                        let to = ((image * h + y) * w + x) * self.k + c;
-                        if y < h {
-                            for j in 0..(OUT / 2).min(w - x) {
-                                let window =
-                                    [rows[0][2 * j], rows[0][2 * j + 1], rows[1][2 * j], rows[1][2 * j + 1]];
-                                let to = to + j * self.k;
-                                let arg = if arg.is_null() { arg } else { arg.wrapping_add(to) };
-                                pool(window, at.wrapping_add(to), arg, n);
-                            }
+                    Place::Windows { at, arg, h, w } if y / 2 < h => {
+                        store.finish(&mut rows, n, |_| 0);
+                        let to = ((image * h + y / 2) * w + x / 2) * self.k + c;
+                        for j in 0..(OUT / 2).min(w - x / 2) {
+                            let pixel = |r: usize, s: usize| rows[r * OUT + 2 * j + s][0];
+                            let window = [pixel(0, 0), pixel(0, 1), pixel(1, 0), pixel(1, 1)];
+                            let to = to + j * self.k;
+                            let arg = if arg.is_null() { arg } else { arg.wrapping_add(to) };
+                            pool(window, at.wrapping_add(to), arg, n);
                         }
                     }
+                    Place::Pixels { .. } | Place::Windows { .. } => {}
                 }
             }
         }
