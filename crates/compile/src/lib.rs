@@ -14,6 +14,7 @@ mod lower;
 mod memory;
 mod partition;
 mod program;
+mod recompute;
 mod region;
 mod schedule;
 mod simplify;
@@ -61,7 +62,7 @@ pub fn compile(graph: &Graph, options: &Options) -> Compiled {
     note("lower", &|| program.preview().to_string());
     inplace::inplace(&mut program);
     note("inplace", &|| program.preview().to_string());
-    let regions = region::regions(&program);
+    let regions = region::regions(&mut program);
     let stages = schedule::schedule(&program, &regions);
     note("schedule", &|| Plan { stages: stages.clone(), ..program.preview() }.to_string());
     let plan = memory::plan(&program, stages);

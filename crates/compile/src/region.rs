@@ -4,12 +4,14 @@
 //! kernel outside has to run between. What only a region uses then needs memory for one slice per worker,
 //! and stays in that worker's caches.
 
+use crate::cost;
 use crate::program::Program;
+use crate::recompute::recompute;
 use std::collections::BTreeSet;
 use thalweg_device::plan::{Access, BufferId, Kernel, Product};
 
-/// Images per slice and number of slices of a batch. The number is fixed by the batch alone, never by the
-/// workers, so that the order of sums is too.
+/// Images per slice and number of slices of a batch, unless a region's images are too large. The number is fixed
+/// by the program alone, never by the workers, so that the order of sums is too.
 pub fn slices(batch: usize) -> (usize, usize) {
     let slice = (batch / 8).clamp(1, 4);
     (slice, batch.div_ceil(slice))
@@ -25,10 +27,18 @@ pub struct Region {
     pub kernels: Vec<usize>,
     /// Images.
     pub batch: usize,
+    /// Images run at a time.
+    pub slice: usize,
 }
 
+/// Bytes that a kernel of a slice should touch at most, so that the next one finds its result in the second-level
+/// cache: about half of one.
+const CACHE: usize = 1 << 20;
+/// Of the bytes of a region's images, the share that the parts of a filter's gradient may take as well.
+const PARTS_SHARE: usize = 8;
+
 /// Finds the regions of a program.
-pub fn regions(program: &Program) -> Vec<Region> {
+pub fn regions(program: &mut Program) -> Vec<Region> {
     let mut regions: Vec<Region> = Vec::new();
     let mut member: Vec<Option<usize>> = vec![None; program.kernels.len()];
     for k in 0..program.kernels.len() {
@@ -40,7 +50,7 @@ pub fn regions(program: &Program) -> Vec<Region> {
         };
         let found = (0..regions.len()).rev().take(OPEN).find(fits);
         let r = found.unwrap_or_else(|| {
-            regions.push(Region { kernels: Vec::new(), batch });
+            regions.push(Region { kernels: Vec::new(), batch, slice: slices(batch).0 });
             regions.len() - 1
         });
         regions[r].kernels.push(k);
@@ -49,7 +59,88 @@ pub fn regions(program: &Program) -> Vec<Region> {
     regions.retain(|r| {
         r.kernels.len() > 1 && r.kernels.iter().any(|&k| on_images(&program.kernels[k].entry.kernel))
     });
+    recompute(program, &mut regions);
+    for r in &mut regions {
+        fit_cache(program, r);
+    }
     regions
+}
+
+/// Makes a region's slices smaller where its images are large. Sums over the batch get more parts then, whose bytes
+/// must stay small beside the images'.
+fn fit_cache(program: &mut Program, region: &mut Region) {
+    let bytes = |program: &Program, b: BufferId| {
+        let b = &program.buffers[b.0 as usize];
+        b.len * b.dtype.size()
+    };
+    let parts = |program: &Program, k: usize| match &program.kernels[k].entry.kernel {
+        Kernel::Loop(l) => l.parts,
+        Kernel::Contraction(c) => c.parts,
+        _ => 1,
+    };
+    // Per kernel: bytes of an image, and of one part of its sums.
+    let touched = region.kernels.iter().map(|&k| {
+        let kernel = &program.kernels[k].entry.kernel;
+        let mut all: Vec<BufferId> = kernel.reads();
+        all.extend(kernel.writes());
+        all.sort_unstable();
+        all.dedup();
+        let images = all.iter().filter(|b| {
+            let len = program.buffers[b.0 as usize].len;
+            image_wise(kernel, **b, len, region.batch)
+        });
+        let image = images.map(|&b| bytes(program, b)).sum::<usize>() / region.batch;
+        let sums: usize = match parts(program, k) {
+            1 => 0,
+            n => kernel.writes().iter().map(|&b| bytes(program, b) / n).sum(),
+        };
+        (image, sums)
+    });
+    let (most, all, sums) = touched
+        .fold((0, 0, 0), |(most, all, sums), (image, part)| (most.max(image), all + image, sums + part));
+    let allowed = all * region.batch / PARTS_SHARE;
+    let old = region.batch.div_ceil(region.slice);
+    let even = |slice: &usize| region.batch.is_multiple_of(*slice) || *slice == region.slice;
+    let fits = |slice: &usize| slice * most <= CACHE && region.batch.div_ceil(*slice) * sums <= allowed;
+    let few = |slice: &usize| region.batch.div_ceil(*slice) * sums <= allowed.max(old * sums);
+    let Some(slice) = (1..=region.slice).rev().filter(even).find(fits).or_else(|| (1..=region.slice).filter(even).find(few)) else { return };
+    region.slice = slice;
+    let new = region.batch.div_ceil(slice);
+    for k in region.kernels.clone() {
+        if parts(program, k) > 1 && new != old {
+            cut(program, k, new);
+        }
+    }
+}
+
+/// Cuts a kernel's sums over the batch into so many parts.
+fn cut(program: &mut Program, k: usize, parts: usize) {
+    let kernel = &mut program.kernels[k].entry.kernel;
+    let (before, sums): (usize, Vec<BufferId>) = match kernel {
+        Kernel::Loop(l) => {
+            let reduced = l.outs.iter().filter(|o| o.reduce.is_some()).map(|o| o.access.buffer);
+            (std::mem::replace(&mut l.parts, parts), reduced.collect())
+        }
+        Kernel::Contraction(c) => (std::mem::replace(&mut c.parts, parts), vec![c.out]),
+        _ => return,
+    };
+    let mut changed = vec![k];
+    for b in sums {
+        let buffer = &mut program.buffers[b.0 as usize];
+        buffer.len = buffer.len / before * parts;
+        for (at, node) in program.kernels.iter_mut().enumerate() {
+            // What adds the parts up runs over them.
+            if let (true, Kernel::Loop(l)) = (node.entry.kernel.reads().contains(&b), &mut node.entry.kernel) {
+                l.space[0] = parts;
+                changed.push(at);
+            }
+        }
+    }
+    for at in changed {
+        let (flops, bytes) = cost::of(&program.kernels[at].entry.kernel, program);
+        let entry = &mut program.kernels[at].entry;
+        (entry.flops, entry.bytes) = (flops, bytes);
+    }
 }
 
 fn on_images(kernel: &Kernel) -> bool {
@@ -99,7 +190,7 @@ fn shared(a: &Kernel, b: &Kernel) -> BTreeSet<BufferId> {
 }
 
 /// Whether image `i` of the kernel's work touches only the `i`-th of `batch` equal pieces of the buffer.
-fn image_wise(kernel: &Kernel, b: BufferId, len: usize, batch: usize) -> bool {
+pub fn image_wise(kernel: &Kernel, b: BufferId, len: usize, batch: usize) -> bool {
     let piece = len / batch;
     if !len.is_multiple_of(batch) {
         return false;

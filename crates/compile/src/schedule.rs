@@ -2,7 +2,7 @@
 //! at few barriers; a region is a stage of its own.
 
 use crate::program::Program;
-use crate::region::{Region, slices};
+use crate::region::Region;
 use std::collections::BTreeSet;
 use thalweg_device::plan::{KernelId, Stage};
 
@@ -33,8 +33,8 @@ pub fn schedule(program: &Program, regions: &[Region]) -> Vec<Stage> {
         for u in here() {
             if let Some(r) = u.region {
                 let kernels = u.kernels.iter().map(|&k| KernelId(k as u32)).collect();
-                let batch = regions[r].batch;
-                stages.push(Stage::Region { kernels, batch, slice: slices(batch).0 });
+                let Region { batch, slice, .. } = regions[r];
+                stages.push(Stage::Region { kernels, batch, slice });
             }
         }
     }

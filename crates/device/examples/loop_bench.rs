@@ -184,6 +184,52 @@ fn moments(n: usize, c: usize) -> Kernel1 {
     k
 }
 
+/// Batch normalisation forward: (x - mean) * factor + beta, clipped.
+fn normalise(n: usize, c: usize) -> Kernel1 {
+    let mut k = Kernel1::new(&[n, c], &[false; 2]);
+    let (x, _) = k.load(&[true, true]);
+    let channel = [false, true];
+    let ((mean, _), (factor, _), (beta, _)) = (k.load(&channel), k.load(&channel), k.load(&channel));
+    let (zero, six) = (k.value(0.0), k.value(6.0));
+    let centred = k.op(S::Sub, &[x, mean]);
+    let scaled = k.op(S::Mul, &[centred, factor]);
+    let y = k.op(S::Add, &[scaled, beta]);
+    let y = k.op(S::Max, &[zero, y]);
+    let y = k.op(S::Min, &[six, y]);
+    let to = k.buffer(&[true, true]);
+    k.store(y, to);
+    k
+}
+
+/// Batch normalisation backward, its sums.
+fn normalise_sums(n: usize, c: usize) -> Kernel1 {
+    let mut k = Kernel1::new(&[n, c], &[true, false]);
+    let ((dy, _), (x, _)) = (k.load(&[true, true]), k.load(&[true, true]));
+    let (mean, _) = k.load(&[false, true]);
+    let centred = k.op(S::Sub, &[x, mean]);
+    let both = k.op(S::Mul, &[dy, centred]);
+    k.reduce(dy, Reduce::Sum);
+    k.reduce(both, Reduce::Sum);
+    k
+}
+
+/// Batch normalisation backward: dy * factor + (x - mean) * a + b.
+fn normalise_back(n: usize, c: usize) -> Kernel1 {
+    let mut k = Kernel1::new(&[n, c], &[false; 2]);
+    let ((dy, _), (x, _)) = (k.load(&[true, true]), k.load(&[true, true]));
+    let channel = [false, true];
+    let ((mean, _), (factor, _)) = (k.load(&channel), k.load(&channel));
+    let ((a, _), (b, _)) = (k.load(&channel), k.load(&channel));
+    let through = k.op(S::Mul, &[dy, factor]);
+    let centred = k.op(S::Sub, &[x, mean]);
+    let spread = k.op(S::Mul, &[centred, a]);
+    let sum = k.op(S::Add, &[through, spread]);
+    let dx = k.op(S::Add, &[sum, b]);
+    let to = k.buffer(&[true, true]);
+    k.store(dx, to);
+    k
+}
+
 fn transpose(n: usize) -> Kernel1 {
     let mut k = Kernel1::new(&[n, n], &[false; 2]);
     let (x, _) = k.load(&[true, true]);
@@ -230,6 +276,11 @@ fn main() -> Result<(), DeviceError> {
             isa,
         )?;
         moments(2048, 64).time("moments [2048, 64]", threads, isa)?;
+        for (n, c) in [(2048, 64), (2304, 96), (8192, 16), (128, 960), (73_728, 96)] {
+            normalise(n, c).time(&format!("normalise [{n}, {c}]"), threads, isa)?;
+            normalise_sums(n, c).time(&format!("normalise, sums [{n}, {c}]"), threads, isa)?;
+            normalise_back(n, c).time(&format!("normalise, back [{n}, {c}]"), threads, isa)?;
+        }
         transpose(512).time("transposed store [512, 512]", threads, isa)?;
         transpose_read(512).time("transposed load [512, 512]", threads, isa)?;
     }

@@ -10,7 +10,7 @@ mod reduce;
 #[cfg(test)]
 mod tests;
 
-use super::tape::{self, MAX_LANES, Tape};
+use super::tape::{self, MAX_DIRECT, MAX_LANES, Sequence, Tape};
 use super::{Bases, Isa};
 use crate::plan::{Loop, LoopOut};
 use canonical::{Canonical, canonical};
@@ -21,7 +21,7 @@ use thalweg_base::DType;
 /// Lanes of a box, about: enough to pay for handing it out.
 const GRAIN: usize = 16 * 1024;
 /// Bytes of first-level cache for the registers of a block.
-const CACHE: usize = 16 * 1024;
+const CACHE: usize = 24 * 1024;
 /// Most axes after merging.
 const MAX_RANK: usize = 16;
 /// Side of the blocks of a transposition.
@@ -226,9 +226,12 @@ impl Box<'_> {
         let (col_lo, col_hi) = (self.lo[rank - 1], self.hi[rank - 1]);
         let mut at = [0; MAX_RANK];
         at[..rank].copy_from_slice(self.lo);
+        let mut sequence = Sequence::single(k.block[0] * k.block[1]);
+        let apart = self.apart();
         // A part may have no steps: then nothing is added up.
         let mut more = self.lo.iter().zip(self.hi).all(|(lo, hi)| lo < hi);
         while more {
+            sequence.again = false;
             for row in (row_lo..row_hi).step_by(k.block[0]) {
                 for col in (col_lo..col_hi).step_by(k.block[1]) {
                     if rank >= 2 {
@@ -236,8 +239,11 @@ impl Box<'_> {
                     }
                     at[rank - 1] = col;
                     let shape = [k.block[0].min(row_hi - row), k.block[1].min(col_hi - col)];
+                    sequence.outs = self.places(&at[..rank], shape, apart);
+                    self.prefetch(&mut at, [row, col], apart);
                     // SAFETY: the block is inside the box, which is inside the space.
-                    unsafe { self.block(&at[..rank], shape) };
+                    unsafe { self.block(&at[..rank], shape, &sequence) };
+                    sequence.again = col_hi - col_lo <= k.block[1];
                 }
             }
             more = self.next(&mut at);
@@ -286,13 +292,67 @@ impl Box<'_> {
         }
     }
 
+    /// Per result, whether it is stored apart from everything that is loaded. A result that takes an operand's
+    /// place begins where that does.
+    fn apart(&self) -> [bool; MAX_DIRECT] {
+        let mut apart = [false; MAX_DIRECT];
+        for (a, o) in apart.iter_mut().zip(&self.kernel.outs) {
+            let to = self.bases.get(o.access.buffer);
+            *a = o.reduce.is_none() && self.kernel.tape.loaded().all(|b| self.bases.get(b) != to);
+        }
+        apart
+    }
+
+    /// Where the results of a block are made, if that is possible: dense and apart.
+    fn places(&self, at: &[usize], [rows, cols]: [usize; 2], apart: [bool; MAX_DIRECT]) -> [*mut u32; MAX_DIRECT] {
+        let rank = self.kernel.rank;
+        let mut places = [std::ptr::null_mut(); MAX_DIRECT];
+        for (v, o) in self.kernel.outs.iter().enumerate().take(MAX_DIRECT) {
+            let (s, dtype) = (&o.access.strides, self.kernel.tape.dtype(v));
+            let dense = (cols == 1 || s[rank - 1] == 1) && (rows == 1 || s[rank - 2] == cols as isize);
+            if apart[v] && dense && dtype.size() == 4 {
+                places[v] = self.element(o, at, dtype).cast();
+            }
+        }
+        places
+    }
+
+    /// Asks for the memory of the block behind the one at `row`, `col`.
+    fn prefetch(&self, at: &mut [usize; MAX_RANK], [row, col]: [usize; 2], apart: [bool; MAX_DIRECT]) {
+        let (k, rank) = (self.kernel, self.kernel.rank);
+        let next = if col + k.block[1] < self.hi[rank - 1] {
+            [row, col + k.block[1]]
+        } else {
+            [row + k.block[0], self.lo[rank - 1]]
+        };
+        if rank >= 2 {
+            at[rank - 2] = next[0];
+        }
+        at[rank - 1] = next[1];
+        let row_hi = if rank >= 2 { self.hi[rank - 2] } else { 1 };
+        if next[0] < row_hi {
+            let shape = [k.block[0].min(row_hi - next[0]), k.block[1].min(self.hi[rank - 1] - next[1])];
+            k.tape.prefetch(self.bases, &at[..rank], shape);
+            for (v, to) in self.places(&at[..rank], shape, apart).into_iter().enumerate() {
+                if !to.is_null() {
+                    let s = &k.outs[v].access.strides;
+                    tape::prefetch(to, [if rank >= 2 { s[rank - 2] } else { 0 }, 1], shape);
+                }
+            }
+        }
+        if rank >= 2 {
+            at[rank - 2] = row;
+        }
+        at[rank - 1] = col;
+    }
+
     /// Evaluates a block and stores or accumulates it.
-    unsafe fn block(&self, at: &[usize], [rows, cols]: [usize; 2]) {
+    unsafe fn block(&self, at: &[usize], [rows, cols]: [usize; 2], sequence: &Sequence) {
         let k = self.kernel;
         let rank = k.rank;
         // SAFETY: the caller vouches that the block is in the space and the accesses in their buffers.
         unsafe {
-            k.tape.eval(self.bases, at, rows, cols, std::ptr::null(), 0, self.scratch);
+            k.tape.eval_next(self.bases, at, [rows, cols], sequence, self.scratch);
             let mut reduced = 0;
             for (v, o) in k.outs.iter().enumerate() {
                 let s = &o.access.strides;

@@ -155,6 +155,10 @@ impl Accumulators {
     /// Adds rows to the chains, narrow ones several at a time. The box has these columns only (first = 0).
     #[inline(always)]
     unsafe fn add_columns(&mut self, lanes: &[f32], s: &Shape) {
+        if s.rows < 4 && s.cols >= WIDE {
+            // SAFETY: passed on.
+            return unsafe { self.add_wide(lanes, s) };
+        }
         let together = (WIDE / s.cols).max(1);
         let width = together * s.cols;
         for chain in lanes.chunks(width * CHAIN) {
@@ -166,18 +170,34 @@ impl Accumulators {
             self.pending += groups;
             // SAFETY: the chains have MAX_LANES + WIDE lanes, a group is no wider.
             let fast = unsafe { slice::from_raw_parts_mut(self.fast, width) };
-            let fours = chain.chunks_exact(4 * width);
-            let rest = fours.remainder();
-            for four in fours {
-                let (ab, cd) = four.split_at(2 * width);
-                let ((a, b), (c, d)) = (ab.split_at(width), cd.split_at(width));
-                for ((((f, a), b), c), d) in fast.iter_mut().zip(a).zip(b).zip(c).zip(d) {
-                    *f += (*a + *b) + (*c + *d);
-                }
+            let whole = chain.chunks_exact(width);
+            let rest = whole.remainder();
+            let mut at = 0;
+            while at < width {
+                at += match width - at {
+                    64.. => add_strip::<64>(fast, chain, at),
+                    32.. => add_strip::<32>(fast, chain, at),
+                    16.. => add_strip::<16>(fast, chain, at),
+                    8.. => add_strip::<8>(fast, chain, at),
+                    _ => add_strip::<1>(fast, chain, at),
+                };
             }
-            for group in rest.chunks(width) {
-                fast.iter_mut().zip(group).for_each(|(f, x)| *f += *x);
-            }
+            fast.iter_mut().zip(rest).for_each(|(f, x)| *f += *x);
+        }
+    }
+
+    /// Adds a few wide rows.
+    #[inline(always)]
+    unsafe fn add_wide(&mut self, lanes: &[f32], s: &Shape) {
+        if self.pending + s.rows > CHAIN {
+            // SAFETY: as the caller vouches.
+            unsafe { self.flush(s.cols) };
+        }
+        self.pending += s.rows;
+        // SAFETY: as in `add_columns`.
+        let fast = unsafe { slice::from_raw_parts_mut(self.fast, s.cols) };
+        for row in lanes.chunks_exact(s.cols) {
+            fast.iter_mut().zip(row).for_each(|(f, x)| *f += *x);
         }
     }
 
@@ -240,6 +260,21 @@ impl Accumulators {
             self.fast.cast()
         }
     }
+}
+
+/// Adds `N` columns from column `at` of all whole rows, as wide as `fast`, to the chains; returns `N`.
+#[inline(always)]
+fn add_strip<const N: usize>(fast: &mut [f32], rows: &[f32], at: usize) -> usize {
+    let mut sums = [0.0_f32; N];
+    for row in rows.chunks_exact(fast.len()) {
+        // A strip is inside the row: the compiler sees it and keeps the sums in registers.
+        let Some(strip) = row.get(at..at + N) else { break };
+        for i in 0..N {
+            sums[i] += strip[i];
+        }
+    }
+    fast[at..at + N].iter_mut().zip(sums).for_each(|(f, s)| *f += s);
+    N
 }
 
 /// Sum in [`WIDE`] / 2 chains, joined as a tree.

@@ -127,7 +127,16 @@ pub struct Step {
     pub uniform: [bool; 3],
     /// Whether lanes may be rounded up to 16: no argument lies in a buffer.
     pub padded: bool,
+    /// Whether it is the same in every row: done once for blocks that differ in nothing else.
+    pub steady: bool,
+    /// The result it makes, which may go straight to where it is stored; [`NO_OUT`] if none.
+    pub out: u8,
 }
+
+/// Of a step whose value is not a result, or not one that may be made in place.
+pub const NO_OUT: u8 = u8::MAX;
+/// Results that may be made in place.
+pub const MAX_DIRECT: usize = 8;
 
 /// What [`super::Tape`] is made of.
 #[derive(Clone, Debug, Default)]
@@ -135,7 +144,10 @@ pub struct Compiled {
     pub consts: Vec<u32>,
     pub loads: Vec<Load>,
     pub indices: Vec<Index>,
+    /// Steady steps first.
     pub steps: Vec<Step>,
+    /// How many are steady.
+    pub steady: usize,
     pub slots: usize,
     pub results: Vec<u16>,
 }
@@ -147,6 +159,8 @@ struct Operand {
     class: Class,
     /// Whether it may point into a buffer, where reading past the end is not allowed.
     direct: bool,
+    /// Whether it is the same in every row.
+    steady: bool,
 }
 
 struct Compiler<'a> {
@@ -188,7 +202,7 @@ pub fn compile(body: &Body, values: &[ExprId], space: &[usize]) -> Compiled {
     };
     for (id, expr, _) in body.iter().filter(|(id, ..)| needed[id.0 as usize]) {
         if let Expr::Const(s) = expr {
-            let operand = Operand { id: c.operands, class: Class::Uniform, direct: true };
+            let operand = Operand { id: c.operands, class: Class::Uniform, direct: true, steady: true };
             c.operands += 1;
             c.out.consts.push(s.bits());
             c.made.insert(id.0, operand);
@@ -207,6 +221,9 @@ pub fn compile(body: &Body, values: &[ExprId], space: &[usize]) -> Compiled {
             c.spread(operand).id
         })
         .collect();
+    c.mark_results();
+    c.out.steps.sort_by_key(|s| !s.steady);
+    c.out.steady = c.out.steps.iter().take_while(|s| s.steady).count();
     c.assign_slots();
     c.out
 }
@@ -252,14 +269,14 @@ impl Compiler<'_> {
                     Load { buffer: a.buffer, offset: a.offset, outer, row, col, narrow, copied: false };
                 self.out.loads.push(load);
                 let code = Code::Load((self.out.loads.len() - 1) as u16);
-                Operand { direct: !narrow, ..self.step(code, class, &[]) }
+                Operand { direct: !narrow, ..self.leaf(code, class, row == 0) }
             }
-            Expr::Acc => Operand { direct: true, ..self.step(Code::Acc, Class::Dense, &[]) },
+            Expr::Acc => Operand { direct: true, ..self.leaf(Code::Acc, Class::Dense, false) },
             Expr::Index { offset, strides } => {
                 let (outer, row, col) = self.split(strides, 0);
                 let class = Class::of(row != 0, col != 0, self.one_row());
                 self.out.indices.push(Index { offset: *offset, outer, row, col });
-                self.step(Code::Index((self.out.indices.len() - 1) as u16), class, &[])
+                self.leaf(Code::Index((self.out.indices.len() - 1) as u16), class, row == 0)
             }
             Expr::Random { seed, stream, element, step } => {
                 let args = [self.made[&element.0], self.made[&step.0]];
@@ -324,7 +341,17 @@ impl Compiler<'_> {
         Operand { direct: a.direct, ..self.step(Code::Spread(a.class), class, &[a]) }
     }
 
+    /// A step without arguments.
+    fn leaf(&mut self, code: Code, class: Class, steady: bool) -> Operand {
+        let operand = self.step(code, class, &[]);
+        if let Some(step) = self.out.steps.last_mut() {
+            step.steady = steady;
+        }
+        Operand { steady, ..operand }
+    }
+
     fn step(&mut self, code: Code, class: Class, args: &[Operand]) -> Operand {
+        let steady = args.iter().all(|a| a.steady);
         let dst = self.operands;
         self.operands += 1;
         let mut step = Step {
@@ -335,6 +362,8 @@ impl Compiler<'_> {
             args: [0; 3],
             uniform: [true; 3],
             padded: class != Class::Uniform,
+            steady,
+            out: NO_OUT,
         };
         for (i, a) in args.iter().enumerate() {
             step.args[i] = a.id;
@@ -342,7 +371,7 @@ impl Compiler<'_> {
             step.padded &= a.class == Class::Uniform || !a.direct;
         }
         self.out.steps.push(step);
-        Operand { id: dst, class, direct: false }
+        Operand { id: dst, class, direct: false, steady }
     }
 
     fn one_row(&self) -> bool {
@@ -358,6 +387,22 @@ impl Compiler<'_> {
         (outer, if rank >= 2 { of(rank - 2) } else { zero }, of(rank - 1))
     }
 
+    /// Results that a computation makes for every lane may be made where they are stored.
+    fn mark_results(&mut self) {
+        for (value, id) in self.out.results.iter().enumerate().take(MAX_DIRECT) {
+            let moves = |c: Code| matches!(c, Code::Load(_) | Code::Index(_) | Code::Acc | Code::Spread(_));
+            let step = self.out.steps.iter_mut().find(|s| s.dst == *id);
+            if let Some(s) = step.filter(|s| !s.steady && !moves(s.code) && s.out == NO_OUT) {
+                s.out = value as u8;
+            }
+        }
+        // Made in place, it may end where its buffer does.
+        let placed: Vec<u16> = self.out.steps.iter().filter(|s| s.out != NO_OUT).map(|s| s.dst).collect();
+        for s in &mut self.out.steps {
+            s.padded &= !s.args.iter().any(|a| placed.contains(a));
+        }
+    }
+
     /// Gives every step a slot that is free from its making to its last use.
     fn assign_slots(&mut self) {
         let mut last = vec![0_usize; self.operands as usize];
@@ -369,6 +414,13 @@ impl Compiler<'_> {
         }
         for r in &self.out.results {
             last[*r as usize] = usize::MAX;
+        }
+        // What steady steps make for the others serves all blocks.
+        let (steady, others) = self.out.steps.split_at(self.out.steady);
+        for step in steady {
+            if others.iter().any(|o| o.args.contains(&step.dst)) {
+                last[step.dst as usize] = usize::MAX;
+            }
         }
         // A spread value may be its argument: that one lives as long.
         for step in self.out.steps.iter().rev() {

@@ -3,7 +3,7 @@
 //! Invariant: `body` is inlined into a function that enables the instruction set, and everything it calls into it.
 
 use super::arith::{map1, map2, mul_add, select};
-use super::compile::{Class, Code, Compiled, Step};
+use super::compile::{Class, Code, Compiled, MAX_DIRECT, NO_OUT, Step};
 use super::{math, moves, random};
 use crate::cpu::{Bases, Isa};
 use std::slice;
@@ -29,6 +29,8 @@ pub struct Frame<'a> {
     pub acc: *const u32,
     /// Lanes from one of its rows to the next.
     pub acc_stride: usize,
+    /// Where results belong, if they may be made there.
+    pub outs: &'a [*mut u32; MAX_DIRECT],
 }
 
 impl Frame<'_> {
@@ -43,9 +45,13 @@ impl Frame<'_> {
     #[inline(always)]
     #[expect(clippy::mut_from_ref, reason = "slots are raw scratch; a step holds one destination at a time")]
     pub unsafe fn dst<T>(&self, s: &Step, n: usize) -> &mut [T] {
-        // SAFETY: slots are in this worker's scratch, and no argument is in the step's own (see compile.rs).
+        // SAFETY: slots are in this worker's scratch, and no argument is in the step's own (see compile.rs); nor is
+        // any where a result is made in place (see `Sequence::outs`).
         unsafe {
-            let slot = self.slots.add(s.slot as usize * self.stride);
+            let slot = match self.outs.get(s.out as usize) {
+                Some(&out) if !out.is_null() => out,
+                _ => self.slots.add(s.slot as usize * self.stride),
+            };
             self.alias(s, slot);
             slice::from_raw_parts_mut(slot.cast(), n)
         }
@@ -69,22 +75,22 @@ impl Frame<'_> {
     }
 }
 
-/// Runs all steps.
+/// Runs all steps; `again`: but for the steady ones, whose values are there.
 ///
 /// # Safety
 /// `isa` is available, the frame's addresses are valid and every load stays in its buffer.
 #[inline]
-pub unsafe fn run(isa: Isa, code: &Compiled, frame: &Frame<'_>) {
+pub unsafe fn run(isa: Isa, code: &Compiled, frame: &Frame<'_>, again: bool) {
     // SAFETY: passed on.
     unsafe {
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => avx512(code, frame),
+            Isa::Avx512 => avx512(code, frame, again),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => avx2(code, frame),
+            Isa::Avx2 => avx2(code, frame, again),
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon => neon(code, frame),
-            _ => body::<false>(code, frame),
+            Isa::Neon => neon(code, frame, again),
+            _ => body::<false>(code, frame, again),
         }
     }
 }
@@ -93,38 +99,41 @@ pub unsafe fn run(isa: Isa, code: &Compiled, frame: &Frame<'_>) {
 /// As [`run`].
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-unsafe fn avx512(code: &Compiled, frame: &Frame<'_>) {
+unsafe fn avx512(code: &Compiled, frame: &Frame<'_>, again: bool) {
     // SAFETY: passed on.
-    unsafe { body::<true>(code, frame) }
+    unsafe { body::<true>(code, frame, again) }
 }
 
 /// # Safety
 /// As [`run`].
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn avx2(code: &Compiled, frame: &Frame<'_>) {
+unsafe fn avx2(code: &Compiled, frame: &Frame<'_>, again: bool) {
     // SAFETY: passed on.
-    unsafe { body::<true>(code, frame) }
+    unsafe { body::<true>(code, frame, again) }
 }
 
 /// # Safety
 /// As [`run`].
 #[cfg(target_arch = "aarch64")]
 #[target_feature(enable = "neon")]
-unsafe fn neon(code: &Compiled, frame: &Frame<'_>) {
+unsafe fn neon(code: &Compiled, frame: &Frame<'_>, again: bool) {
     // SAFETY: passed on.
-    unsafe { body::<true>(code, frame) }
+    unsafe { body::<true>(code, frame, again) }
 }
 
 #[inline(always)]
-unsafe fn body<const FMA: bool>(code: &Compiled, frame: &Frame<'_>) {
-    for (i, c) in code.consts.iter().enumerate() {
-        // SAFETY: the table's first entries are the constants'.
-        unsafe { frame.table.add(i).write(c) }
+unsafe fn body<const FMA: bool>(code: &Compiled, frame: &Frame<'_>, again: bool) {
+    if !again {
+        for (i, c) in code.consts.iter().enumerate() {
+            // SAFETY: the table's first entries are the constants'.
+            unsafe { frame.table.add(i).write(c) }
+        }
     }
-    for s in &code.steps {
+    for s in &code.steps[if again { code.steady } else { 0 }..] {
         let [rows, cols] = frame.shape(s.class);
-        let n = if s.padded { (rows * cols).next_multiple_of(16) } else { rows * cols };
+        let padded = s.padded && (s.out == NO_OUT || frame.outs[s.out as usize].is_null());
+        let n = if padded { (rows * cols).next_multiple_of(16) } else { rows * cols };
         // SAFETY: the steps are in order, so that every argument has its address; slots hold padded lanes.
         unsafe {
             match s.code {

@@ -17,15 +17,35 @@ mod tests;
 
 use super::{Bases, Isa};
 use crate::plan::{Body, BufferId, ExprId};
+pub use compile::MAX_DIRECT;
 use compile::{Code, Compiled};
 use exec::Frame;
 pub use math::max;
+pub use moves::prefetch;
 use thalweg_base::DType;
 
 /// Most lanes of a block.
 pub const MAX_LANES: usize = 1024;
 /// Lanes between the end of one slot and the start of the next, so that slots do not fall on the same cache sets.
 const SLOT_GAP: usize = 16;
+
+/// How blocks follow each other, so that later ones may use what earlier ones made.
+#[derive(Clone, Copy, Debug)]
+pub struct Sequence {
+    /// Most lanes of any of them.
+    pub lanes: usize,
+    /// Whether this one differs from the one before only in its rows.
+    pub again: bool,
+    /// Per result, where its dense lanes belong, if nothing that is loaded lies there; or null.
+    pub outs: [*mut u32; MAX_DIRECT],
+}
+
+impl Sequence {
+    /// A block on its own.
+    pub fn single(lanes: usize) -> Sequence {
+        Sequence { lanes, again: false, outs: [std::ptr::null_mut(); MAX_DIRECT] }
+    }
+}
 
 /// The compiled expressions of a kernel.
 #[derive(Clone, Debug)]
@@ -89,14 +109,69 @@ impl Tape {
         acc_stride: usize,
         scratch: *mut u8,
     ) {
-        debug_assert!(rows * cols <= MAX_LANES && origin.len() == self.rank);
+        let sequence = Sequence::single(rows * cols);
+        // SAFETY: as the caller vouches.
+        unsafe { self.run(bases, origin, [rows, cols], (acc, acc_stride), &sequence, scratch) }
+    }
+
+    /// Evaluates one of a sequence of blocks; no body of theirs has an [`crate::plan::Expr::Acc`].
+    ///
+    /// # Safety
+    /// As [`Tape::eval`]; the sequence's claims hold, and its blocks used this scratch.
+    #[inline]
+    pub unsafe fn eval_next(
+        &self,
+        bases: &Bases,
+        origin: &[usize],
+        shape: [usize; 2],
+        sequence: &Sequence,
+        scratch: *mut u8,
+    ) {
+        // SAFETY: as the caller vouches.
+        unsafe { self.run(bases, origin, shape, (std::ptr::null(), 0), sequence, scratch) }
+    }
+
+    #[inline]
+    unsafe fn run(
+        &self,
+        bases: &Bases,
+        origin: &[usize],
+        [rows, cols]: [usize; 2],
+        (acc, acc_stride): (*const f32, usize),
+        sequence: &Sequence,
+        scratch: *mut u8,
+    ) {
+        debug_assert!(rows * cols <= sequence.lanes && sequence.lanes <= MAX_LANES);
+        debug_assert!(origin.len() == self.rank);
         let table = scratch.cast::<*const u32>();
         // SAFETY: the scratch holds the table, then the slots.
         let slots = unsafe { scratch.add(self.table_bytes).cast::<u32>() };
-        let stride = (rows * cols).next_multiple_of(16) + SLOT_GAP;
-        let frame = Frame { table, slots, stride, rows, cols, bases, origin, acc: acc.cast(), acc_stride };
+        let stride = sequence.lanes.next_multiple_of(16) + SLOT_GAP;
+        let outs = &sequence.outs;
+        let frame =
+            Frame { table, slots, stride, rows, cols, bases, origin, acc: acc.cast(), acc_stride, outs };
         // SAFETY: the caller vouches for the accesses; the instruction set is one this processor has.
-        unsafe { exec::run(self.isa, &self.code, &frame) }
+        unsafe { exec::run(self.isa, &self.code, &frame, sequence.again) }
+    }
+
+    /// Asks for what a coming block will load, while this one is computed: a block is too short for the processor
+    /// to see where it goes on.
+    #[inline]
+    pub fn prefetch(&self, bases: &Bases, origin: &[usize], [rows, cols]: [usize; 2]) {
+        for load in self.code.loads.iter().filter(|l| !l.narrow && l.row != 0 && l.col == 1) {
+            let mut element = load.offset;
+            let strides = load.outer.iter().chain([&load.row, &load.col]);
+            for (o, s) in origin.iter().rev().zip(strides.rev()) {
+                element += *o as isize * s;
+            }
+            let from = bases.get(load.buffer).cast::<u32>().wrapping_offset(element);
+            prefetch(from, [load.row, 1], [rows, cols]);
+        }
+    }
+
+    /// Buffers that it loads from.
+    pub fn loaded(&self) -> impl Iterator<Item = BufferId> + '_ {
+        self.code.loads.iter().map(|l| l.buffer)
     }
 
     /// Where a value of the last block is: dense rows * cols lanes, in scratch or where it was loaded from.
@@ -131,6 +206,9 @@ impl Tape {
         // SAFETY: as the caller vouches.
         unsafe {
             let lanes = self.result(value, scratch).cast::<u32>();
+            if lanes.cast_mut() == out_ptr.cast() && dtype.size() == 4 {
+                return; // It was made there, or never moved: dense (see `Sequence::outs`).
+            }
             store(lanes, out_ptr, [row_stride, col_stride], [rows, cols], dtype);
         }
     }
