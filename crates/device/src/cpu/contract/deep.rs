@@ -96,6 +96,7 @@ impl Deep {
                     a: bases.get(self.a).cast(),
                     a_j: 1,
                     b: Right::InPlace { ptr: bases.get(self.b).cast(), pitch: d.n },
+                    next: std::ptr::null(),
                     c: sums.add(unit * len),
                     store: Store::plain(false),
                 }

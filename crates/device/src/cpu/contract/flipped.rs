@@ -93,6 +93,7 @@ impl Flipped {
                     a: bases.get(self.b).cast::<f32>().add(at * d.k),
                     a_j: 1,
                     b: Right::InPlace { ptr: left, pitch: self.pitch },
+                    next: std::ptr::null(),
                     c: block,
                     store: Store::plain(false),
                 }
