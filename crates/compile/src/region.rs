@@ -2,13 +2,14 @@
 //!
 //! A kernel joins a region if what it shares with the region's kernels it shares image by image, and if no
 //! kernel outside has to run between. What only a region uses then needs memory for one slice per worker,
-//! and stays in that worker's caches.
+//! and stays in that worker's caches. The rows of a large weight's gradient are such a batch too: a slice of them is
+//! computed and its weights updated at once, so that the gradient as a whole is never stored.
 
 use crate::cost;
 use crate::program::Program;
 use crate::recompute::recompute;
 use std::collections::BTreeSet;
-use thalweg_device::plan::{Access, BufferId, Kernel, Product};
+use thalweg_device::plan::{Access, BufferId, Contraction, Kernel, Product};
 
 /// Images per slice and number of slices of a batch, unless a region's images are too large. The number is fixed
 /// by the program alone, never by the workers, so that the order of sums is too.
@@ -34,6 +35,8 @@ pub struct Region {
 /// Bytes that a kernel of a slice should touch at most, so that the next one finds its result in the second-level
 /// cache: about half of one.
 const CACHE: usize = 1 << 20;
+/// Bytes of a slice of a weight's gradient, about: it stays in the first-level cache.
+const GRADIENT_BYTES: usize = 32 << 10;
 /// Of the bytes of a region's images, the share that the parts of a filter's gradient may take as well.
 const PARTS_SHARE: usize = 8;
 
@@ -43,16 +46,17 @@ pub fn regions(program: &mut Program) -> Vec<Region> {
     let mut member: Vec<Option<usize>> = vec![None; program.kernels.len()];
     for k in 0..program.kernels.len() {
         let Some(batch) = batch_of(&program.kernels[k].entry.kernel) else { continue };
-        let fits = |r: &usize| {
-            regions[*r].batch == batch
-                && aligned(program, &regions[*r], k)
-                && !detour(program, &member, *r, k)
-        };
-        let found = (0..regions.len()).rev().take(OPEN).find(fits);
+        let fits = |r: &usize| aligned(program, &regions[*r], k) && !detour(program, &member, *r, k);
+        let found = (0..regions.len()).rev().filter(|r| regions[*r].batch == batch).take(OPEN).find(fits);
         let r = found.unwrap_or_else(|| {
             regions.push(Region { kernels: Vec::new(), batch, slice: slices(batch).0 });
             regions.len() - 1
         });
+        if let Kernel::Contraction(Contraction { product: Product::Dot(d), .. }) =
+            &program.kernels[k].entry.kernel
+        {
+            regions[r].slice = (GRADIENT_BYTES / (4 * d.n)).clamp(1, d.m);
+        }
         regions[r].kernels.push(k);
         member[k] = Some(r);
     }
@@ -103,7 +107,14 @@ fn fit_cache(program: &mut Program, region: &mut Region) {
     let even = |slice: &usize| region.batch.is_multiple_of(*slice) || *slice == region.slice;
     let fits = |slice: &usize| slice * most <= CACHE && region.batch.div_ceil(*slice) * sums <= allowed;
     let few = |slice: &usize| region.batch.div_ceil(*slice) * sums <= allowed.max(old * sums);
-    let Some(slice) = (1..=region.slice).rev().filter(even).find(fits).or_else(|| (1..=region.slice).filter(even).find(few)) else { return };
+    let Some(slice) = (1..=region.slice)
+        .rev()
+        .filter(even)
+        .find(fits)
+        .or_else(|| (1..=region.slice).filter(even).find(few))
+    else {
+        return;
+    };
     region.slice = slice;
     let new = region.batch.div_ceil(slice);
     for k in region.kernels.clone() {
@@ -130,7 +141,8 @@ fn cut(program: &mut Program, k: usize, parts: usize) {
         buffer.len = buffer.len / before * parts;
         for (at, node) in program.kernels.iter_mut().enumerate() {
             // What adds the parts up runs over them.
-            if let (true, Kernel::Loop(l)) = (node.entry.kernel.reads().contains(&b), &mut node.entry.kernel) {
+            if let (true, Kernel::Loop(l)) = (node.entry.kernel.reads().contains(&b), &mut node.entry.kernel)
+            {
                 l.space[0] = parts;
                 changed.push(at);
             }
@@ -155,7 +167,8 @@ fn batch_of(kernel: &Kernel) -> Option<usize> {
             !l.reduced[0] || l.outs.iter().all(|o| o.reduce.is_none()) || l.parts == slices(n).1
         }
         Kernel::Contraction(c) => match c.product {
-            Product::Dot(_) => false,
+            // A sum over the examples, whose rows are features.
+            Product::Dot(d) => d.batch == 1 && d.ta && d.m * d.n * 4 >= 2 * GRADIENT_BYTES,
             Product::Conv(_) | Product::ConvInputGrad(_) => true,
             Product::ConvFilterGrad(_) => c.parts == slices(n).1 && c.parts > 1,
         },
@@ -211,7 +224,7 @@ pub fn image_wise(kernel: &Kernel, b: BufferId, len: usize, batch: usize) -> boo
         }
         Kernel::Contraction(c) => {
             let space = match c.product {
-                Product::Dot(_) => return false,
+                Product::Dot(_) => return c.out == b && c.epilogue.is_none(),
                 Product::Conv(d) => d.output(),
                 Product::ConvInputGrad(d) => d.image(),
                 // The filter's gradient is a sum over images.
