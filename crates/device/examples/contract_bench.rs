@@ -46,8 +46,8 @@ fn best(isa: Isa, flops: f64, mut f: impl FnMut()) -> (f64, f64) {
 }
 
 fn aligned(bytes: usize) -> (Vec<u8>, usize) {
-    let v = vec![0; bytes + 64];
-    let at = v.as_ptr().align_offset(64);
+    let v = vec![0; bytes + 8192];
+    let at = v.as_ptr().align_offset(4096);
     (v, at)
 }
 
@@ -102,7 +102,9 @@ impl Bench {
         // Aligned, as a plan's buffers are: results, operands, bias, positions.
         let mut buffers = [la, lb, lo, 4096, lo.max(la).max(lb)].map(|n| aligned(n * 4));
         let mut ptrs: Vec<*mut u8> = Vec::new();
-        for (bytes, at) in &mut buffers {
+        for (i, (bytes, at)) in buffers.iter_mut().enumerate() {
+            // Not all at the same place in a page: loads would wait for stores to the other.
+            *at += i * 768;
             let values = &mut bytes[*at..];
             for (i, value) in values.chunks_exact_mut(4).enumerate() {
                 value.copy_from_slice(&(((i * 7919) % 101) as f32 / 50.0 - 1.0).to_ne_bytes());

@@ -80,19 +80,31 @@ impl Line<'_> {
         let Range { start: mut k, end } = self.channels;
         // SAFETY: partial registers at the last channels; the caller vouches for the rest.
         unsafe {
+            // A single pixel is too few sums to keep the units busy.
+            while N == 1 && end - k >= 4 * V::LANES {
+                self.lanes::<V, N, 4, S, STEP, false>(p, k, V::LANES);
+                k += 4 * V::LANES;
+            }
             while end - k >= V::LANES {
-                self.lanes::<V, N, S, STEP, false>(p, k, V::LANES);
+                self.lanes::<V, N, 1, S, STEP, false>(p, k, V::LANES);
                 k += V::LANES;
             }
             if k < end {
-                self.lanes::<V, N, S, STEP, true>(p, k, end - k);
+                self.lanes::<V, N, 1, S, STEP, true>(p, k, end - k);
             }
         }
     }
 
     #[inline(always)]
     #[expect(clippy::needless_range_loop, reason = "constant bounds, so that all unrolls")]
-    unsafe fn lanes<V: Vector, const N: usize, const S: usize, const STEP: usize, const PART: bool>(
+    unsafe fn lanes<
+        V: Vector,
+        const N: usize,
+        const W: usize,
+        const S: usize,
+        const STEP: usize,
+        const PART: bool,
+    >(
         &self,
         p: usize,
         k: usize,
@@ -101,36 +113,43 @@ impl Line<'_> {
         // SAFETY: as for `pixels`.
         unsafe {
             let load = |p: *const f32| if PART { V::load_part(p, n) } else { V::load(p) };
-            let mut acc = [[V::zero()]; N];
+            let mut acc = [[V::zero(); W]; N];
             let a = self.a.wrapping_add(p * self.advance * self.pitch + k);
             for row in self.rows {
                 let a = a.wrapping_add(row.source * self.row);
                 let filter = self.filter.wrapping_add(row.filter * self.filter_cols * self.pitch + k);
                 if S == 0 {
                     for tap in self.cols {
-                        let w = load(filter.wrapping_add(tap.filter * self.pitch));
-                        for i in 0..N {
-                            let x = a.wrapping_add((i * self.advance + tap.source) * self.pitch);
-                            acc[i][0] = V::fma(load(x), w, acc[i][0]);
+                        for v in 0..W {
+                            let w = load(filter.wrapping_add(tap.filter * self.pitch + v * V::LANES));
+                            for i in 0..N {
+                                let x = a.wrapping_add((i * self.advance + tap.source) * self.pitch);
+                                acc[i][v] = V::fma(load(x.wrapping_add(v * V::LANES)), w, acc[i][v]);
+                            }
                         }
                     }
                 } else {
                     // What neighbours share is loaded once.
                     let a = a.wrapping_add(self.cols[0].source * self.pitch);
                     for s in 0..S {
-                        let w = load(filter.wrapping_add(self.cols[s].filter * self.pitch));
-                        for i in 0..N {
-                            let x = load(a.wrapping_add((i * STEP + s) * self.pitch));
-                            acc[i][0] = V::fma(x, w, acc[i][0]);
+                        for v in 0..W {
+                            let w =
+                                load(filter.wrapping_add(self.cols[s].filter * self.pitch + v * V::LANES));
+                            for i in 0..N {
+                                let x = a.wrapping_add((i * STEP + s) * self.pitch + v * V::LANES);
+                                acc[i][v] = V::fma(load(x), w, acc[i][v]);
+                            }
                         }
                     }
                 }
             }
             let last = if PART { n } else { V::LANES };
-            self.store.from(k).finish::<V, N, 1>(&mut acc, last, |i| (p + i) * self.step);
+            self.store.from(k).finish::<V, N, W>(&mut acc, last, |i| (p + i) * self.step);
             for i in 0..N {
-                let to = self.c.add((p + i) * self.step + k);
-                if PART { V::store_part(acc[i][0], to, n) } else { V::store(acc[i][0], to) }
+                for v in 0..W {
+                    let to = self.c.add((p + i) * self.step + k + v * V::LANES);
+                    if PART { V::store_part(acc[i][v], to, n) } else { V::store(acc[i][v], to) }
+                }
             }
         }
     }

@@ -2,9 +2,8 @@
 //!
 //! A tile computes `rows` x `vectors` of the result:
 //! `acc[m][v] += sum over segments s, j < s.len of a[row[m].a + s.a + j * a_j] * b[(s.b + j) * b_j + v * lanes ..]`.
-//! The accumulators stay in registers. Rows are read a cache line at a time, all at the same step, and results written
-//! in pieces: neither the processor's own prefetching nor its window hides that, so tiles ask for lines ahead.
-//! Invariant: each result is summed in the order of the segments, whatever
+//! The accumulators stay in registers; whoever changes this file looks at the inner loop's instructions, and for
+//! vectors on the stack. Invariant: each result is summed in the order of the segments, whatever
 //! the tile's size, so results do not depend on how rows are cut into tiles.
 
 pub(super) use super::store::Store;
@@ -31,8 +30,6 @@ pub(super) struct Tile {
     pub a: *const f32,
     /// As many as the instance's rows.
     pub rows: *const Row,
-    /// How far behind each row the table has one that is next.
-    pub ahead: usize,
     pub segs: *const Seg,
     pub seg_count: usize,
     pub a_j: isize,
@@ -62,18 +59,8 @@ unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const PART: bool>(t:
         let last = t.cols - (NV - 1) * V::LANES;
         let mut acc = [[V::zero(); NV]; MR];
         let mut base = [t.a; MR];
-        let first = if t.seg_count > 0 { (*t.segs).a } else { 0 };
         for m in 0..MR {
-            let row = *t.rows.add(m);
-            base[m] = t.a.wrapping_offset(row.a);
-            // What is read first by the next tile, and what this one writes.
-            V::prefetch(t.a.wrapping_offset((*t.rows.add(m + t.ahead)).a + first));
-            for v in (0..NV).step_by(LINE.div_ceil(V::LANES)) {
-                V::prefetch(t.c.wrapping_add(row.c + v * V::LANES));
-                if !t.store.other.is_null() {
-                    V::prefetch(t.store.other.wrapping_add(row.c + v * V::LANES));
-                }
-            }
+            base[m] = t.a.wrapping_offset((*t.rows.add(m)).a);
         }
         let mut next = t.next;
         for s in 0..t.seg_count {
@@ -82,13 +69,8 @@ unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const PART: bool>(t:
             let mut b = t.b.wrapping_add(seg.b * t.b_j);
             let mut left = seg.len;
             while left > 0 {
-                let steps = left.min(LINE);
+                let steps = if next.is_null() { left } else { left.min(LINE) };
                 left -= steps;
-                if t.a_j == 1 && left > 0 {
-                    for m in 0..MR {
-                        V::prefetch(base[m].wrapping_offset(at + LINE as isize));
-                    }
-                }
                 if !next.is_null() {
                     for i in 0..LINE {
                         V::prefetch(next.wrapping_add(i * LINE));

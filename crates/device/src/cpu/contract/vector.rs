@@ -23,7 +23,9 @@ pub(super) trait Vector: Copy {
     unsafe fn load_part(from: *const f32, n: usize) -> Self;
     /// Asks for the cache line of an address, which need not be valid.
     #[inline(always)]
-    unsafe fn prefetch(_at: *const f32) {}
+    unsafe fn prefetch(at: *const f32) {
+        prefetch(at);
+    }
     /// All lanes.
     unsafe fn store(v: Self, to: *mut f32);
     /// The first `n` lanes (`n <= LANES`).
@@ -109,6 +111,19 @@ pub(super) fn lanes(isa: Isa) -> usize {
     }
 }
 
+/// Asks for the cache line of an address, which need not be valid.
+#[inline(always)]
+pub(super) fn prefetch(at: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: of every x86-64 processor; it never faults.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
 /// Work generic over the registers.
 pub(super) trait Job {
     /// Does it. Needs the features of `V`'s instruction set.
@@ -180,7 +195,6 @@ mod x86 {
             fn zero() -> Self { Avx512(_mm512_setzero_ps()) }
             fn splat(x: f32) -> Self { Avx512(_mm512_set1_ps(x)) }
             fn load(from: *const f32) -> Self { Avx512(_mm512_loadu_ps(from)) }
-            fn prefetch(at: *const f32) { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
             fn load_part(from: *const f32, n: usize) -> Self {
                 Avx512(_mm512_maskz_loadu_ps(((1u32 << n) - 1) as u16, from))
             }
@@ -305,7 +319,6 @@ mod x86 {
             fn zero() -> Self { Avx2(_mm256_setzero_ps()) }
             fn splat(x: f32) -> Self { Avx2(_mm256_set1_ps(x)) }
             fn load(from: *const f32) -> Self { Avx2(_mm256_loadu_ps(from)) }
-            fn prefetch(at: *const f32) { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
             fn load_part(from: *const f32, n: usize) -> Self {
                 let mask = _mm256_loadu_si256(MASKS.as_ptr().add(8 - n).cast());
                 Avx2(_mm256_maskload_ps(from, mask))
