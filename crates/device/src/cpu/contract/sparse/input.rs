@@ -14,7 +14,7 @@ use std::ops::Range;
 use thalweg_base::ConvDims;
 
 /// Bytes of filters that stay in the first-level cache beside lists and patches.
-const FILTERS: usize = 24 << 10;
+const FILTERS: usize = 25 << 10;
 /// Live elements that are listed together, at most (but at least those of a row of windows).
 const LISTED: usize = 2560;
 
@@ -178,12 +178,10 @@ impl Job for Scatter<'_> {
             // SAFETY: lists have room for a block; patches lie in the (padded) image; packed rows are whole vectors.
             unsafe {
                 self.list::<V>(windows.clone());
-                if g.d.k * g.channel() * 4 <= FILTERS {
-                    self.add::<V>(windows, 0, g.d.rows.size);
-                } else {
-                    for r in 0..g.d.rows.size {
-                        self.add::<V>(windows.clone(), r, 1);
-                    }
+                let shares = (g.d.k * g.channel() * 4).div_ceil(FILTERS);
+                let share = g.row.div_ceil(shares).next_multiple_of(V::LANES);
+                for from in (0..g.row).step_by(share) {
+                    self.add::<V>(windows.clone(), from, share.min(g.row - from));
                 }
             }
         }
@@ -223,7 +221,7 @@ impl Scatter<'_> {
 
     /// Adds filter rows `r..r + height` of the listed elements to the patches of their windows.
     #[inline(always)]
-    unsafe fn add<V: Vector>(&self, windows: Range<usize>, r: usize, height: usize) {
+    unsafe fn add<V: Vector>(&self, windows: Range<usize>, skip: usize, row: usize) {
         let g = &self.of.g;
         let mut list = 0;
         for w in windows {
@@ -238,13 +236,13 @@ impl Scatter<'_> {
                         continue;
                     }
                     let live = Live { at: self.at.add(from), values: self.values.add(from), count };
-                    let patch = window + g.steps[p] as usize + r * g.step();
+                    let patch = window + g.steps[p] as usize + skip;
                     rows::<V>(
                         live,
                         Rows {
-                            height,
-                            row: g.row,
-                            from: self.filter.add(r * g.pitch),
+                            height: g.d.rows.size,
+                            row,
+                            from: self.filter.add(skip),
                             from_step: g.pitch,
                             to: self.target.add(patch),
                             to_step: g.step(),
