@@ -17,6 +17,7 @@ mod peak;
 mod product;
 mod sparse;
 mod store;
+mod thin;
 mod tile;
 mod vector;
 mod winograd;
@@ -32,6 +33,7 @@ use flipped::Flipped;
 pub use peak::peak_flops;
 use sparse::{SparseFilter, SparseInput};
 use std::ops::Range;
+use thin::Thin;
 use winograd::{Winograd, WinogradFilter};
 
 /// What a worker has at hand while it runs units.
@@ -65,6 +67,7 @@ enum Kind {
     Deep(Deep),
     Flipped(Flipped),
     Conv(Conv),
+    Thin(Thin),
     Winograd(Winograd),
     Filter(Filter),
     WinogradFilter(WinogradFilter),
@@ -104,6 +107,10 @@ impl Prepared {
             (Product::ConvInputGrad(d), None) if winograd::suits(d, [d.h, d.w], &finish, transforms) => {
                 Kind::Winograd(Winograd::new(d, Direction::InputGrad, buffers, finish, isa))
             }
+            (Product::Conv(d), _) if Thin::fits(d, &finish, isa) => {
+                let pool = c.epilogue.as_ref().and_then(|e| e.pool).expect("what is thin pools");
+                Kind::Thin(Thin::new(d, pool, buffers, finish, isa))
+            }
             (Product::Conv(d), _) => Kind::Conv(Conv::new(d, Direction::Forward, buffers, finish, isa)),
             (Product::ConvInputGrad(d), None) => {
                 Kind::Conv(Conv::new(d, Direction::InputGrad, buffers, finish, isa))
@@ -124,7 +131,11 @@ impl Prepared {
             Kind::Conv(x) => x.shared_bytes(),
             Kind::Winograd(x) => x.shared_bytes(),
             Kind::SparseInput(x) => x.shared_bytes(),
-            Kind::Flipped(_) | Kind::Filter(_) | Kind::WinogradFilter(_) | Kind::SparseFilter(_) => 0,
+            Kind::Flipped(_)
+            | Kind::Thin(_)
+            | Kind::Filter(_)
+            | Kind::WinogradFilter(_)
+            | Kind::SparseFilter(_) => 0,
         }
     }
 
@@ -135,6 +146,7 @@ impl Prepared {
             Kind::Deep(x) => x.worker_bytes(),
             Kind::Flipped(x) => x.worker_bytes(),
             Kind::Conv(x) => x.worker_bytes(),
+            Kind::Thin(x) => x.worker_bytes(),
             Kind::Winograd(x) => x.worker_bytes(),
             Kind::Filter(x) => x.worker_bytes(),
             Kind::WinogradFilter(x) => x.worker_bytes(),
@@ -152,6 +164,7 @@ impl Prepared {
             Kind::SparseInput(x) => x.pack_units(),
             Kind::Deep(_)
             | Kind::Flipped(_)
+            | Kind::Thin(_)
             | Kind::Filter(_)
             | Kind::WinogradFilter(_)
             | Kind::SparseFilter(_) => 0,
@@ -173,6 +186,7 @@ impl Prepared {
                 Kind::SparseInput(x) => x.pack(units, bases, shared),
                 Kind::Deep(_)
                 | Kind::Flipped(_)
+                | Kind::Thin(_)
                 | Kind::Filter(_)
                 | Kind::WinogradFilter(_)
                 | Kind::SparseFilter(_) => {}
@@ -187,6 +201,7 @@ impl Prepared {
             Kind::Deep(x) => x.units(),
             Kind::Flipped(x) => x.units(),
             Kind::Conv(x) => x.units(),
+            Kind::Thin(x) => x.units(),
             Kind::Winograd(x) => x.units(),
             Kind::Filter(x) => x.units(),
             Kind::WinogradFilter(x) => x.units(),
@@ -210,6 +225,7 @@ impl Prepared {
                 Kind::Deep(x) => x.run(units, desk),
                 Kind::Flipped(x) => x.run(units, desk),
                 Kind::Conv(x) => x.run(units, desk),
+                Kind::Thin(x) => x.run(units, desk),
                 Kind::Winograd(x) => x.run(units, desk),
                 Kind::Filter(x) => x.run(units, bases, worker),
                 Kind::WinogradFilter(x) => x.run(units, bases, worker),
@@ -243,6 +259,7 @@ impl Prepared {
                 }
                 Kind::Conv(x) => x.run(units(x.units_per_image()), desk),
                 Kind::SparseInput(x) => x.run(images, bases, shared, worker),
+                Kind::Thin(x) => x.run(units(x.units_per_image()), desk),
                 Kind::Winograd(x) => x.run_images(images, desk),
                 Kind::Filter(x) => x.run_part(slice, images, bases),
                 Kind::WinogradFilter(x) => x.run_part(slice, images, bases, worker),
