@@ -263,8 +263,12 @@ impl Pass<'_> {
                 let next = match self.b {
                     _ if self.next.is_null() => std::ptr::null(),
                     Right::InPlace { .. } => std::ptr::null(),
-                    Right::Packed(ptr) if block + 1 < self.blocks.end => self.reduction.panel(self.columns, n, block + 1, ptr),
-                    Right::Packed(ptr) if n + 1 < self.cuts.end => self.reduction.panel(self.columns, n + 1, self.blocks.start, ptr),
+                    Right::Packed(ptr) if block + 1 < self.blocks.end => {
+                        self.reduction.panel(self.columns, n, block + 1, ptr)
+                    }
+                    Right::Packed(ptr) if n + 1 < self.cuts.end => {
+                        self.reduction.panel(self.columns, n + 1, self.blocks.start, ptr)
+                    }
                     Right::Packed(_) => self.next,
                 };
                 // SAFETY: as for this function.
