@@ -434,22 +434,40 @@ fn tiled() -> Vec<ConvDims> {
     all
 }
 
+/// Each with nothing behind it, and with two epilogues in turn.
+fn tiled_then() -> impl Iterator<Item = (ConvDims, Then)> {
+    let all = tiled().into_iter().enumerate();
+    all.flat_map(|(i, d)| [0, 1 + i, 4 + i].map(|n| (d, ALL[n % ALL.len()])))
+}
+
+/// An exact target never transforms, a fast one does where it pays: seen by what the filter is packed to.
 #[test]
-fn transformed_convolutions() {
-    for d in tiled() {
-        for then in ALL {
-            check(Product::Conv(d), then, None, 1);
-            check(Product::ConvInputGrad(d), then, None, 1);
+fn exact_targets_do_not_transform() {
+    let same = Window { size: 3, stride: 1, dilation: 1, lo: 1, hi: 1 };
+    let d = conv(8, (32, 32), (64, 64), same, same, 1);
+    for product in [Product::Conv(d), Product::ConvInputGrad(d), Product::ConvFilterGrad(d)] {
+        let c = Contraction { product, a: A, b: B, out: OUT, parts: 1, unpooled: None, epilogue: None };
+        for isa in Isa::available() {
+            let sizes = |p: Prepared| (p.shared_bytes(), p.worker_bytes());
+            let direct = sizes(Prepared::with(&c, isa, Transforms::Never));
+            assert_eq!(sizes(Prepared::new(&c, Target { isa, exact: true })), direct, "{product:?}");
+            assert_ne!(sizes(Prepared::new(&c, Target { isa, exact: false })), direct, "{product:?}");
         }
     }
 }
 
 #[test]
+fn transformed_convolutions() {
+    for (d, then) in tiled_then() {
+        check(Product::Conv(d), then, None, 1);
+        check(Product::ConvInputGrad(d), then, None, 1);
+    }
+}
+
+#[test]
 fn transformed_filter_gradients() {
-    for d in tiled() {
-        for then in ALL {
-            check(Product::ConvFilterGrad(d), then, None, 1);
-        }
+    for (d, then) in tiled_then() {
+        check(Product::ConvFilterGrad(d), then, None, 1);
         check(Product::ConvFilterGrad(d), Then::Nothing, None, 2);
         check(Product::ConvFilterGrad(d), Then::Nothing, None, 5);
     }

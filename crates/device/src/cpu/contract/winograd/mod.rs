@@ -26,6 +26,19 @@ fn fits(d: &ConvDims) -> bool {
 }
 
 /// Whether `h` x `w` results of `d.n` images are faster so than by the definition.
+///
+/// Measured on one core of a shared Xeon with AVX-512 (with AVX2 alike), times faster than the direct kernel, packing
+/// included: forward, input gradient, filter gradient.
+///
+/// | images, size, channels | | | |
+/// | --- | ---: | ---: | ---: |
+/// | 32 of 16x16, 16 | 1.3 | 1.3 | 1.2 |
+/// | 32 of 16x16, 32 | 1.9 | 1.9 | 1.6 |
+/// | 64 of 32x32, 64 | 2.4 | 2.4 | 2.0 |
+/// | 64 of 16x16, 128 | 2.5 | 2.4 | 1.7 |
+/// | 64 of 8x8, 256 | 2.5 | 2.4 | 1.9 |
+/// | 64 of 4x4, 512 (64 tiles) | 1.6 | 1.5 | 1.6 |
+/// | 32 of 4x4, 512 (32 tiles) | 1.0 | 1.1 | 1.4 |
 fn pays(d: &ConvDims, h: usize, w: usize) -> bool {
     let tiles = d.n * h.div_ceil(OUT) * w.div_ceil(OUT);
     // Transforms cost as much as some 16 channels; tiles over the edge are waste; the filter's transform and its
