@@ -531,8 +531,12 @@ fn pools() {
         (2, (40, 31), (1, 48)),
         (5, (6, 5), (20, 3)),
     ] {
-        for (lo, hi) in [(0, 0), (1, 1)] {
-            let d = conv(n, hw, ck, w(3, 1, lo, hi), w(3, 1, lo, hi), 1);
+        for (rows, cols) in [
+            (w(3, 1, 0, 0), w(3, 1, 0, 0)),
+            (w(3, 1, 1, 1), w(3, 1, 1, 1)),
+            (w(2, 2, 1, 0), w(5, 2, 0, 3)),
+        ] {
+            let d = conv(n, hw, ck, rows, cols, 1);
             for (r, s) in [((2, 2), (2, 2)), ((3, 3), (2, 3)), ((1, 1), (2, 2))] {
                 let (rows, cols) = (Window::valid(r.0, r.1, 1), Window::valid(s.0, s.1, 1));
                 let (Some(oh), Some(ow)) = (rows.outputs(d.oh), cols.outputs(d.ow)) else { continue };
