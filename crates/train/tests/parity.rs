@@ -16,10 +16,36 @@ use thalweg_nn::{ForwardArgs, ModelConfig, Network};
 use thalweg_testkit::{Golden, Tolerance, assert_close};
 
 const BATCH: usize = 32;
-/// Gradients within 1e-5 relative, or of the tensor's largest element: sums of mixed signs in f32 cannot promise
-/// more for each element. Losses of a hundred steps within 1e-4 relative.
-const GRADIENTS: Tolerance = Tolerance { abs: 1e-9, rel: 1e-5, scale: 1e-5 };
+/// Losses of a hundred steps within 1e-4 relative.
 const LOSSES: f64 = 1e-4;
+
+/// Which algorithms the device may use.
+#[derive(Clone, Copy)]
+enum Mode {
+    /// Only those that add up the products of the definition.
+    Exact,
+    /// Winograd's too: the default.
+    Fast,
+}
+
+impl Mode {
+    fn device(self) -> &'static str {
+        match self {
+            Mode::Exact => "cpu:exact",
+            Mode::Fast => "cpu",
+        }
+    }
+
+    /// Gradients within 1e-5 relative, or of the tensor's largest element: sums of mixed signs in f32 cannot promise
+    /// more for each element. A transformed convolution may turn a sum of almost 0 to the other side of a ReLU, whose
+    /// gradient is then another; what this moves is bounded by ten times as much.
+    fn gradients(self) -> Tolerance {
+        match self {
+            Mode::Exact => Tolerance { abs: 1e-9, rel: 1e-5, scale: 1e-5 },
+            Mode::Fast => Tolerance { abs: 1e-9, rel: 1e-4, scale: 1e-4 },
+        }
+    }
+}
 
 /// The whole training step of a golden's model.
 struct Step {
@@ -30,10 +56,10 @@ struct Step {
 }
 
 impl Step {
-    fn new(golden: &Golden, network: &Network, rate: f64, threads: usize) -> Step {
+    fn new(golden: &Golden, network: &Network, rate: f64, (mode, threads): (Mode, usize)) -> Step {
         let graph = step_graph(network, rate);
         let plan = Arc::new(compile(&graph, &Options { name: "parity".into(), explain: false }).plan);
-        let mut device = open("cpu", Some(threads)).unwrap();
+        let mut device = open(mode.device(), Some(threads)).unwrap();
         let storage: Vec<Allocation> =
             plan.bindings.iter().map(|b| device.allocate(b.bytes()).unwrap()).collect();
         let program = device.load(Arc::clone(&plan), &storage).unwrap();
@@ -131,8 +157,8 @@ fn step_graph(network: &Network, rate: f64) -> Graph {
 }
 
 /// Losses of 100 Adam steps from the golden's weights.
-fn hundred_steps(golden: &Golden, network: &Network, rate: f64, threads: usize) -> Vec<f64> {
-    let mut step = Step::new(golden, network, rate, threads);
+fn hundred_steps(golden: &Golden, network: &Network, rate: f64, on: (Mode, usize)) -> Vec<f64> {
+    let mut step = Step::new(golden, network, rate, on);
     (0..100).map(|i| step.run(golden, i % 10)).collect()
 }
 
@@ -142,49 +168,57 @@ fn off(found: &[f64], want: &[f64]) -> f64 {
 }
 
 /// `frameworks`: prefixes in the golden whose gradients are stored.
-fn check(file: &str, frameworks: &[&str], threads: usize) {
+fn check(file: &str, frameworks: &[&str], on: (Mode, usize)) {
     let golden = Golden::open(file);
     let config = ModelConfig::try_from(json!({ "layers": golden.list("model") })).unwrap();
     let network = Network::new(config).unwrap();
-    let mut step = Step::new(&golden, &network, 1e-3, threads);
+    let mut step = Step::new(&golden, &network, 1e-3, on);
     step.run(&golden, 0);
     for prefix in frameworks {
         for w in network.weights().iter().filter(|w| w.trainable) {
             let name = format!("grad/{}", w.path);
             let ours = step.read(Role::Output, &name);
             let theirs = format!("{prefix}{name}");
-            assert_close(&theirs, golden.tensor(&theirs), &ours, GRADIENTS);
+            assert_close(&theirs, golden.tensor(&theirs), &ours, on.0.gradients());
         }
     }
     // At a rate at which float32 does not drift: strictly.
-    let calm = hundred_steps(&golden, &network, 2e-5, threads);
+    let calm = hundred_steps(&golden, &network, 2e-5, on);
     for prefix in ["", "torch/"] {
         let d = off(&calm, &golden.tensor(&format!("{prefix}calm_loss64")).data);
         println!("{file}: {prefix}losses of 100 Adam steps, rate 2e-5: within {d:.2e} relative");
         assert!(d <= LOSSES, "{file}: {prefix}losses differ by {d:.2e} relative: {calm:?}");
     }
-    // At the default rate float32 drifts from float64 for everyone: ten steps strictly, and over a hundred no
-    // further than a few times what the frameworks' own float32 runs do.
-    let found = hundred_steps(&golden, &network, 1e-3, threads);
+    // At the default rate float32 drifts from float64 for everyone, as Adam divides tiny gradients by their size:
+    // after ten steps and after a hundred, no further than a few times what the frameworks' own float32 runs do
+    // (PyTorch's residual network is 1.05e-4 off after ten).
+    let found = hundred_steps(&golden, &network, 1e-3, on);
     let exact = &golden.tensor("loss64").data;
-    let peers = ["loss32", "torch/loss32"].map(|name| off(&golden.tensor(name).data, exact));
+    let peers = |steps: usize| {
+        let drift = |name| off(&golden.tensor(name).data[..steps], exact);
+        drift("loss32").max(drift("torch/loss32"))
+    };
     let (ten, all) = (off(&found[..10], exact), off(&found, exact));
     println!(
-        "{file}: rate 1e-3: within {ten:.2e} for 10 steps, {all:.2e} for 100; Keras and PyTorch in f32 {peers:?}"
+        "{file}: rate 1e-3: within {ten:.2e} for 10 steps, {all:.2e} for 100; the worse of Keras and PyTorch in f32 {:.2e} and {:.2e}",
+        peers(10),
+        peers(100)
     );
-    assert!(ten <= LOSSES, "{file}: the first ten losses differ by {ten:.2e} relative: {found:?}");
     assert!(
-        all <= 5.0 * peers[0].max(peers[1]),
-        "{file}: losses differ by {all:.2e}, the peers' by {peers:?}"
+        ten <= LOSSES.max(5.0 * peers(10)),
+        "{file}: the first ten losses differ by {ten:.2e}: {found:?}"
     );
+    assert!(all <= 5.0 * peers(100), "{file}: losses differ by {all:.2e}: {found:?}");
 }
 
 #[test]
 fn the_seed_cnn_follows_keras_and_pytorch() {
-    check("seed", &[""], 2);
+    check("seed", &[""], (Mode::Exact, 2));
+    check("seed", &[""], (Mode::Fast, 2));
 }
 
 #[test]
 fn a_residual_network_follows_keras_and_pytorch() {
-    check("resnet", &["", "torch/"], 1);
+    check("resnet", &["", "torch/"], (Mode::Exact, 1));
+    check("resnet", &["", "torch/"], (Mode::Fast, 1));
 }
