@@ -13,7 +13,7 @@ use thalweg_device::plan::{BufferId, Expr, Kernel};
 /// Operations per element that cost less than loading it.
 const MAX_FLOPS: u64 = 8;
 /// Elements from which on it matters.
-const MIN_LEN: usize = 1 << 15;
+const MIN_LEN: usize = 1 << 12;
 
 /// Copies kernels where that pays.
 pub fn recompute(program: &mut Program, regions: &mut [Region]) {
@@ -36,7 +36,9 @@ pub fn recompute(program: &mut Program, regions: &mut [Region]) {
             }
             readers.remove(&home);
             let pays = everywhere
-                && readers.iter().all(|(&r, users)| at_hand(program, regions, &member, [k, r], result, users));
+                && readers
+                    .iter()
+                    .all(|(&r, users)| at_hand(program, regions, &member, [k, r], result, users));
             for (r, users) in readers.into_iter().filter(|_| pays) {
                 let copy = repeat(program, k, result, &users);
                 regions[r].kernels.insert(0, copy);
@@ -55,7 +57,8 @@ fn cheap(program: &Program, k: usize) -> Option<BufferId> {
     let random = l.body.iter().any(|(_, e, _)| matches!(e, Expr::Random { .. }));
     let writers = program.kernels.iter().filter(|n| n.entry.kernel.writes().contains(&b)).count();
     let fine = out.reduce.is_none() && v.binding.is_none() && writers == 1 && !random;
-    (fine && l.body.flops() <= MAX_FLOPS && v.len >= MIN_LEN && !l.body.loads().any(|a| a.buffer == b)).then_some(b)
+    (fine && l.body.flops() <= MAX_FLOPS && v.len >= MIN_LEN && !l.body.loads().any(|a| a.buffer == b))
+        .then_some(b)
 }
 
 /// Whether a region reads all images that kernel `k` reads, and can run it: image by image, before any state that

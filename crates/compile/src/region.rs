@@ -103,7 +103,14 @@ fn fit_cache(program: &mut Program, region: &mut Region) {
     let even = |slice: &usize| region.batch.is_multiple_of(*slice) || *slice == region.slice;
     let fits = |slice: &usize| slice * most <= CACHE && region.batch.div_ceil(*slice) * sums <= allowed;
     let few = |slice: &usize| region.batch.div_ceil(*slice) * sums <= allowed.max(old * sums);
-    let Some(slice) = (1..=region.slice).rev().filter(even).find(fits).or_else(|| (1..=region.slice).filter(even).find(few)) else { return };
+    let Some(slice) = (1..=region.slice)
+        .rev()
+        .filter(even)
+        .find(fits)
+        .or_else(|| (1..=region.slice).filter(even).find(few))
+    else {
+        return;
+    };
     region.slice = slice;
     let new = region.batch.div_ceil(slice);
     for k in region.kernels.clone() {
@@ -130,7 +137,8 @@ fn cut(program: &mut Program, k: usize, parts: usize) {
         buffer.len = buffer.len / before * parts;
         for (at, node) in program.kernels.iter_mut().enumerate() {
             // What adds the parts up runs over them.
-            if let (true, Kernel::Loop(l)) = (node.entry.kernel.reads().contains(&b), &mut node.entry.kernel) {
+            if let (true, Kernel::Loop(l)) = (node.entry.kernel.reads().contains(&b), &mut node.entry.kernel)
+            {
                 l.space[0] = parts;
                 changed.push(at);
             }

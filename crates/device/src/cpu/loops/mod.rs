@@ -304,7 +304,12 @@ impl Box<'_> {
     }
 
     /// Where the results of a block are made, if that is possible: dense and apart.
-    fn places(&self, at: &[usize], [rows, cols]: [usize; 2], apart: [bool; MAX_DIRECT]) -> [*mut u32; MAX_DIRECT] {
+    fn places(
+        &self,
+        at: &[usize],
+        [rows, cols]: [usize; 2],
+        apart: [bool; MAX_DIRECT],
+    ) -> [*mut u32; MAX_DIRECT] {
         let rank = self.kernel.rank;
         let mut places = [std::ptr::null_mut(); MAX_DIRECT];
         for (v, o) in self.kernel.outs.iter().enumerate().take(MAX_DIRECT) {
