@@ -13,7 +13,7 @@ use thalweg_device::plan::{BufferId, Expr, Kernel};
 /// Operations per element that cost less than loading it.
 const MAX_FLOPS: u64 = 8;
 /// Elements from which on it matters.
-const MIN_LEN: usize = 1 << 15;
+const MIN_LEN: usize = 1 << 12;
 
 /// Copies kernels where that pays.
 pub fn recompute(program: &mut Program, regions: &mut [Region]) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use thalweg_compile::{Options, compile};
 use thalweg_device::Device;
 use thalweg_device::cpu::CpuDevice;
-use thalweg_device::plan::Stage;
+use thalweg_device::plan::{Entry, Stage};
 use thalweg_graph::derived::{BatchNorm, Geometry, Padding};
 use thalweg_graph::reference::{Feeds, Tensor};
 use thalweg_graph::{DType, Graph, NodeId, Op, Type, gradients, philox};
@@ -274,6 +274,23 @@ fn seed(n: usize) -> (Graph, Feeds) {
     net.train(loss)
 }
 
+/// Images so large that slices of one image are all that fits a cache, normalised and clipped.
+fn large(n: usize) -> (Graph, Feeds) {
+    let mut net = Net::new(400 + n as u64);
+    let x = net.input(&[n, 54, 54, 1]);
+    let y = net.conv(x, 16, 1, 1, 1);
+    let y = net.norm(y);
+    let y = net.g.relu6(y);
+    let y = net.conv(y, 16, 3, 2, 16);
+    let y = net.norm(y);
+    let y = net.g.relu(y);
+    let y = net.g.mean_keep(y, &[1, 2]);
+    let y = net.flat(y);
+    let y = net.dense(y, 3);
+    let loss = net.classify(y);
+    net.train(loss)
+}
+
 /// Against f64, and equal bits for one, two and three workers. Returns whether the plan has a region.
 fn check(what: &str, n: usize, (graph, feeds): &(Graph, Feeds)) -> bool {
     let plan = Arc::new(compile(graph, &Options::default()).plan);
@@ -319,4 +336,18 @@ fn down_and_up_again() {
 #[test]
 fn the_seed_program() {
     check_all("seed", seed);
+}
+
+#[test]
+fn large_images_run_one_at_a_time_and_are_made_again() {
+    let net = large(16);
+    assert!(check("large", 16, &net), "a region");
+    let plan = compile(&net.0, &Options::default()).plan;
+    let single = |s: &Stage| matches!(s, Stage::Region { slice: 1, batch: 16, .. });
+    assert!(plan.stages.iter().any(single), "{plan}");
+    let again = |e: &Entry| e.label.ends_with(" again");
+    assert!(plan.kernels.iter().any(again), "{plan}");
+    // Of the activations only the convolutions' own results and their gradients are stored.
+    let image = 54 * 54 * 16 * 4 * 16;
+    assert!(plan.arena < 3 * image, "arena {} of images of {image}", plan.arena);
 }
