@@ -3,13 +3,11 @@
 //! A [`Reduction`] lists what every row of a result is summed over; [`Columns`] cuts the result's
 //! columns into blocks of a few registers. The reduction is cut so that a panel (one cut x one column block) of
 //! the right operand stays in the first-level cache; cuts are summed on their own and then added, which also
-//! keeps the error of long f32 sums small. Neither the processor's prefetching nor its window hides that a tile's rows
-//! cross into new cache lines all at one step and that its results are pieces of lines, so both are asked for ahead.
-//! Invariant: cuts depend on the problem and the instruction set only,
+//! keeps the error of long f32 sums small. Invariant: cuts depend on the problem and the instruction set only,
 //! never on the number of workers.
 
 use super::tile::{LINE, Row, Seg, Store, Tile, table};
-use super::vector::{Job, Vector, dispatch, lanes, prefetch};
+use super::vector::{Job, Vector, dispatch, lanes};
 use crate::cpu::Isa;
 use std::ops::Range;
 
@@ -294,9 +292,6 @@ impl Pass<'_> {
         };
         let instances = table(self.columns.isa, part)[col.vectors - 1];
         let tiles = self.rows.len().div_ceil(instances.len());
-        // Rows that lie apart have lines of their own; the first column block brings them for the others.
-        let apart = matches!(self.rows, [x, y, ..] if y.a - x.a >= segs.iter().map(|s| s.len as isize).sum());
-        let first = self.a_j == 1 && apart && std::ptr::eq(col, &self.columns.blocks[self.blocks.start]);
         let mut rows = self.rows;
         // Each tile asks for as many lines as it has steps, until there is all of the next panel.
         let lines = cut.rows * width / LINE;
@@ -317,26 +312,9 @@ impl Pass<'_> {
                 cols: col.cols,
                 store,
             };
-            let (now, then) = rows.split_at(height);
-            for row in now {
-                for k in (0..col.cols).step_by(LINE) {
-                    prefetch(tile.c.wrapping_add(row.c + k));
-                    if !store.other.is_null() {
-                        prefetch(store.other.wrapping_add(row.c + k));
-                    }
-                }
-            }
-            if first {
-                for row in &then[..height.min(then.len())] {
-                    for seg in segs {
-                        let a = tile.a.wrapping_offset(row.a + seg.a);
-                        (0..seg.len).step_by(LINE).for_each(|j| prefetch(a.wrapping_add(j)));
-                    }
-                }
-            }
             // SAFETY: the instance is one of `isa`; the tile lies within the pass.
             unsafe { instances[height - 1](&tile) };
-            rows = then;
+            rows = &rows[height..];
         }
     }
 }

@@ -24,7 +24,14 @@ pub(super) trait Vector: Copy {
     /// Asks for the cache line of an address, which need not be valid.
     #[inline(always)]
     unsafe fn prefetch(at: *const f32) {
-        prefetch(at);
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: of every x86-64 processor; it never faults.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(at.cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = at;
     }
     /// All lanes.
     unsafe fn store(v: Self, to: *mut f32);
@@ -109,19 +116,6 @@ pub(super) fn lanes(isa: Isa) -> usize {
         Isa::Neon => Neon::LANES,
         _ => Portable::LANES,
     }
-}
-
-/// Asks for the cache line of an address, which need not be valid.
-#[inline(always)]
-pub(super) fn prefetch(at: *const f32) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: of every x86-64 processor; it never faults.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(at.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
 }
 
 /// Work generic over the registers.
