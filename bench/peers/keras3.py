@@ -95,6 +95,10 @@ def hold(args):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
 
 
+class Over(Exception):
+    """Thrown from the callback to end `fit`, which takes a StopIteration for the end of an epoch."""
+
+
 def fit(args, model, x, labels):
     """The windows of an endless `fit`."""
     import keras
@@ -104,11 +108,11 @@ def fit(args, model, x, labels):
     class Clock(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             if windows.tick(args.batch_size * args.steps_per_execution):
-                raise StopIteration
+                raise Over
 
     try:
         model.fit(x, labels, batch_size=args.batch_size, epochs=10**6, verbose=0, callbacks=[Clock()])
-    except StopIteration:
+    except Over:
         return windows
 
 
