@@ -37,7 +37,7 @@ def main():
     import numpy as np
     import tensorflow as tf
 
-    from keras_seed import seed_model
+    import keras3
 
     x, y = cifar.load(args.data, "train")
     x_test, y_test = cifar.load(args.data, "test")
@@ -47,7 +47,7 @@ def main():
     for seed in args.seeds:
         keras.backend.clear_session()
         keras.utils.set_random_seed(seed)
-        model = seed_model()
+        model = keras3.seed()
         model.compile(
             optimizer=keras.optimizers.Adam(), loss="sparse_categorical_crossentropy", metrics=["accuracy"]
         )
