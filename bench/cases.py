@@ -51,7 +51,7 @@ class Case:
         if self.mode == "cold":
             return [python, os.path.join(HERE, "peers/cold_start.py"), binary, "--seconds", str(seconds)]
         options = ["--batch-size", str(self.batch_size), "--seconds", str(seconds), "--json"]
-        isa = ["--isa", "avx2"] if self.avx2 else []
+        isa = ["--device", "cpu:avx2"] if self.avx2 else []
         return [binary, "bench", self.does, os.path.normpath(os.path.join(HERE, "recipes", self.recipe)), *options, *isa]
 
     def our_data_mb(self):

@@ -181,8 +181,8 @@ impl Line<'_> {
             let mut acc = [[V::zero(); NV]; MR];
             let mut b = self.filter.add(col);
             for r in 0..d.rows.size {
-                let mut at = r * d.rows.dilation * self.pitch;
-                for _ in 0..row {
+                let first = r * d.rows.dilation * self.pitch;
+                for at in first..first + row {
                     let mut bv = [V::zero(); NV];
                     for v in 0..NV {
                         bv[v] = V::load(b.add(v * V::LANES));
@@ -193,7 +193,6 @@ impl Line<'_> {
                             acc[m][v] = V::fma(a, bv[v], acc[m][v]);
                         }
                     }
-                    at += 1;
                     b = b.wrapping_add(k);
                 }
             }

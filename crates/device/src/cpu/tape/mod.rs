@@ -131,6 +131,7 @@ impl Tape {
         unsafe { self.run(bases, origin, shape, (std::ptr::null(), 0), sequence, scratch) }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "as eval")]
     #[inline]
     unsafe fn run(
         &self,

@@ -235,7 +235,7 @@ impl Job for Gather<'_> {
                 unsafe {
                     for w in stretch.clone().step_by(V::LANES) {
                         let some = w..(w + V::LANES).min(stretch.end);
-                        self.list::<V>(channel, count, some, stretch.start, &steps, &mut counts);
+                        self.list::<V>(channel..channel + count, some, (stretch.start, &steps), &mut counts);
                     }
                     for (c, &n) in counts[..count].iter().enumerate() {
                         let list = c * self.room;
@@ -290,18 +290,16 @@ impl Gather<'_> {
         }
     }
 
-    /// Appends the live elements of at most LANES windows, of the stretch from `start`, to the lists of `count`
-    /// channels from `channel`.
+    /// Appends the live elements of at most LANES windows, of the stretch from `start`, to the lists of `channels`.
     #[inline(always)]
     unsafe fn list<V: Vector>(
         &self,
-        channel: usize,
-        count: usize,
+        channels: Range<usize>,
         windows: Range<usize>,
-        start: usize,
-        steps: &[u32; POSITIONS],
+        (start, steps): (usize, &[u32; POSITIONS]),
         counts: &mut [usize; 16],
     ) {
+        let (channel, count) = (channels.start, channels.len());
         let (g, k, square) = (&self.of.g, self.of.g.d.k, V::LANES * V::LANES);
         let copied = (g.positions() * self.of.sums.pitch) as u32;
         let [found, values, found_t, values_t] = [0, 1, 2, 3].map(|b| self.blocks.wrapping_add(b * square));

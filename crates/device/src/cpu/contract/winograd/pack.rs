@@ -4,6 +4,8 @@
 //! result]. An input gradient sums over the output's channels and turns the taps by 180 degrees. Frequencies lie
 //! `plane` floats apart, never a multiple of a page: 36 streams are written side by side.
 
+#![expect(clippy::needless_range_loop, reason = "constant bounds, so that arrays stay in registers")]
+
 use super::super::product::{Columns, Reduction};
 use super::super::vector::{Job, Vector};
 use super::tiles::rolled;
