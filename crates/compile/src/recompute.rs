@@ -21,7 +21,7 @@ pub fn recompute(program: &mut Program, regions: &mut [Region]) {
     for (r, region) in regions.iter().enumerate() {
         member.extend(region.kernels.iter().map(|&k| (k, r)));
     }
-    for home in 0..regions.len() {
+    for home in (0..regions.len()).filter(|&r| !regions[r].rows).collect::<Vec<_>>() {
         for k in regions[home].kernels.clone() {
             let Some(result) = cheap(program, k) else { continue };
             let mut readers: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
@@ -81,7 +81,8 @@ fn at_hand(
         region.kernels.iter().flat_map(|&k| program.kernels[k].entry.kernel.writes()).collect();
     let images = l.body.loads().filter(|a| a.strides[0] != 0).map(|a| a.buffer);
     let aligned = |k: usize| image_wise(&program.kernels[k].entry.kernel, result, len(result), region.batch);
-    kernel.extent() == region.batch
+    !region.rows
+        && kernel.extent() == region.batch
         && images.into_iter().all(|b| read.contains(&b))
         && !l.body.loads().any(|a| written.contains(&a.buffer))
         && users.iter().chain([&k]).all(|&k| aligned(k))

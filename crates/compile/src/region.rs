@@ -30,6 +30,9 @@ pub struct Region {
     pub batch: usize,
     /// Images run at a time.
     pub slice: usize,
+    /// Whether its images are the rows of a weight's gradient. Nothing that works on examples is in it then, even if
+    /// there happen to be as many.
+    pub rows: bool,
 }
 
 /// Bytes that a kernel of a slice should touch at most, so that the next one finds its result in the second-level
@@ -40,6 +43,8 @@ const CACHE: usize = 1 << 20;
 const FILTER_BYTES: usize = 4 << 20;
 /// Bytes of a slice of a weight's gradient, about: it stays in the first-level cache.
 const GRADIENT_BYTES: usize = 32 << 10;
+/// Rows of a slice, at least: those of a register tile.
+const GRADIENT_ROWS: usize = 14;
 /// Of the bytes of a region's images, the share that the parts of a filter's gradient may take as well.
 const PARTS_SHARE: usize = 8;
 
@@ -49,17 +54,22 @@ pub fn regions(program: &mut Program) -> Vec<Region> {
     let mut member: Vec<Option<usize>> = vec![None; program.kernels.len()];
     for k in 0..program.kernels.len() {
         let Some(batch) = batch_of(&program.kernels[k].entry.kernel) else { continue };
-        let fits = |r: &usize| aligned(program, &regions[*r], k) && !detour(program, &member, *r, k);
+        let kernel = &program.kernels[k].entry.kernel;
+        let rows = gradient_rows(kernel);
+        let kind = |r: &Region| match kernel {
+            // A sum over the rows has parts for slices of examples.
+            Kernel::Loop(l) => !r.rows || l.parts == 1,
+            _ => r.rows == rows.is_some(),
+        };
+        let fits = |r: &usize| {
+            kind(&regions[*r]) && aligned(program, &regions[*r], k) && !detour(program, &member, *r, k)
+        };
         let found = (0..regions.len()).rev().filter(|r| regions[*r].batch == batch).take(OPEN).find(fits);
         let r = found.unwrap_or_else(|| {
-            regions.push(Region { kernels: Vec::new(), batch, slice: slices(batch).0 });
+            let slice = rows.unwrap_or(slices(batch).0);
+            regions.push(Region { kernels: Vec::new(), batch, slice, rows: rows.is_some() });
             regions.len() - 1
         });
-        if let Kernel::Contraction(Contraction { product: Product::Dot(d), .. }) =
-            &program.kernels[k].entry.kernel
-        {
-            regions[r].slice = (GRADIENT_BYTES / (4 * d.n)).clamp(1, d.m);
-        }
         regions[r].kernels.push(k);
         member[k] = Some(r);
     }
@@ -67,10 +77,17 @@ pub fn regions(program: &mut Program) -> Vec<Region> {
         r.kernels.len() > 1 && r.kernels.iter().any(|&k| on_images(&program.kernels[k].entry.kernel))
     });
     recompute(program, &mut regions);
-    for r in &mut regions {
+    for r in regions.iter_mut().filter(|r| !r.rows) {
         fit_cache(program, r);
     }
     regions
+}
+
+/// Rows of a slice, for the gradient of a large dense weight: a sum over the examples, whose rows are features.
+fn gradient_rows(kernel: &Kernel) -> Option<usize> {
+    let Kernel::Contraction(Contraction { product: Product::Dot(d), .. }) = kernel else { return None };
+    let large = d.batch == 1 && d.ta && d.m * d.n * 4 >= 2 * GRADIENT_BYTES;
+    large.then(|| (GRADIENT_BYTES / (4 * d.n)).max(GRADIENT_ROWS).min(d.m))
 }
 
 /// Makes a region's slices smaller where its images are large. Sums over the batch get more parts then, whose bytes
@@ -170,8 +187,7 @@ fn batch_of(kernel: &Kernel) -> Option<usize> {
             !l.reduced[0] || l.outs.iter().all(|o| o.reduce.is_none()) || l.parts == slices(n).1
         }
         Kernel::Contraction(c) => match c.product {
-            // A sum over the examples, whose rows are features.
-            Product::Dot(d) => d.batch == 1 && d.ta && d.m * d.n * 4 >= 2 * GRADIENT_BYTES,
+            Product::Dot(_) => gradient_rows(kernel).is_some(),
             Product::Conv(d) | Product::ConvInputGrad(d) => {
                 d.filter().iter().product::<usize>() * 4 <= FILTER_BYTES
             }

@@ -157,8 +157,8 @@ fn a_panic_of_a_data_set_reaches_the_caller() {
 }
 
 #[test]
-fn what_lies_in_memory_is_read_without_threads() {
-    // Threads that only copy would take the processor from those that compute.
+fn sets_in_memory_say_so_through_their_wrappers() {
+    // The loader reads them without threads, which would take the processor from those that compute.
     let set = open_named("cifar10-sample", std::path::Path::new(""), Split::Test).unwrap();
     assert!(set.in_memory());
     let mut loader = Loader::new(set, vec![3, 1].into(), 2, LoaderOptions::default());

@@ -26,19 +26,20 @@ pub fn open(name: &str, threads: Option<usize>) -> Result<Box<dyn Device>, Devic
     match name {
         "auto" => Ok(Box::new(CpuDevice::new(threads, None)?)),
         "null" => Ok(Box::new(NullDevice::new())),
-        _ => match name.split(':').collect::<Vec<_>>()[..] {
-            ["cpu", ref words @ ..] => Ok(Box::new(CpuDevice::new(threads, Some(target(name, words)?))?)),
-            _ => Err(DeviceError::Unknown { asked: name.into(), known: KNOWN.join(", ") }),
-        },
+        _ => Ok(Box::new(CpuDevice::new(threads, Some(cpu_target(name)?))?)),
     }
 }
 
-/// What the words behind `cpu` ask for.
-fn target(name: &str, words: &[&str]) -> Result<Target, DeviceError> {
+/// What kernels are made for on the CPU device of that name.
+pub fn cpu_target(name: &str) -> Result<Target, DeviceError> {
     let mut target = Target::fast(Isa::detect());
+    let mut words = name.split(':');
+    if !matches!(words.next(), Some("auto" | "cpu")) {
+        return Err(DeviceError::Unknown { asked: name.into(), known: KNOWN.join(", ") });
+    }
     for word in words {
         match Isa::from_word(word) {
-            _ if *word == "exact" => target.exact = true,
+            _ if word == "exact" => target.exact = true,
             Some(isa) if isa.is_available() => target.isa = isa,
             _ => {
                 let sets: Vec<String> = Isa::available().map(|i| format!("cpu:{}", i.word())).collect();

@@ -425,6 +425,8 @@ fn tiled() -> Vec<ConvDims> {
         (7, (4, 4), (1, 1), (200, 96)),
         (3, (8, 9), (3, 4), (19, 21)),
         (2, (3, 240), (1, 1), (16, 17)),
+        // So many columns that units are parts of them.
+        (1, (7, 8), (1, 1), (16, 512)),
     ] {
         all.push(conv(n, hw, ck, w(lo, hi), w(lo, hi), 1));
         if lo != hi {
@@ -569,6 +571,8 @@ fn products() {
         (1, 5, 70, 1001),
         (1, 37, 261, 65),
         (1, 128, 600, 7),
+        (1, 32, 300, 40),
+        (1, 49, 513, 16),
     ] {
         for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
             for then in ALL {

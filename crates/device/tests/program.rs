@@ -8,8 +8,8 @@ use thalweg_base::{ConvDims, DType, PoolDims, Window};
 use thalweg_device::cpu::{CpuDevice, Isa, Target};
 use thalweg_device::null::NullDevice;
 use thalweg_device::plan::{
-    Binding, Body, Buffer, BufferId, Contraction, Entry, Epilogue, Expr, Kernel, KernelId, Loop, Place,
-    PoolEpilogue, Product, Role, Stage, check,
+    Binding, Body, Buffer, BufferId, Contraction, DotDims, Entry, Epilogue, Expr, Kernel, KernelId, Loop,
+    Place, PoolEpilogue, Product, Role, Stage, check,
 };
 use thalweg_device::{Allocation, Device, DeviceError, MemoryUse, Plan};
 
@@ -237,6 +237,17 @@ fn broken_plans_are_told_apart() {
             }
         }),
         "in a region of",
+    );
+    says(
+        broken(|p| {
+            let Stage::Region { kernels, batch, .. } = &p.stages[0] else { panic!("a region") };
+            let (k, m) = (kernels[0].0 as usize, *batch);
+            if let Kernel::Contraction(c) = &mut p.kernels[k].kernel {
+                c.product = Product::Dot(DotDims { batch: 1, m, n: 1, k: 1, ta: false, tb: false });
+                (c.epilogue, c.unpooled) = (None, None);
+            }
+        }),
+        "rows are not its region's images",
     );
 }
 

@@ -17,7 +17,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thalweg::data::{Arrays, Batch, Loader, LoaderOptions, Split, epoch_order, open_named};
-use thalweg::device::cpu::{Isa, contract::peak_flops};
+use thalweg::device::cpu::contract::peak_flops;
+use thalweg::device::cpu_target;
 use thalweg::graph::philox::Sequence;
 use thalweg::train::{Kind, Loaded, Model, ProgramSpec};
 
@@ -61,7 +62,8 @@ pub fn bench(args: &BenchArgs, environment: &Environment, console: &Console) -> 
     let spec = prepare::spec(&model, what, &*data, batch)?;
     let kernels = profile(&mut model, prepare::kind(what), &spec)?;
     report(&mut model, &Measurement { speeds, latency_us, planned_bytes }, &kernels, batch, console)?;
-    show(&mut model, &kernels, console)
+    let peak = cpu_target(&args.device.device).map_or(0.0, |t| peak_flops(t.isa));
+    show(&mut model, &kernels, peak, console)
 }
 
 /// The recipe's training data where they are there; else the sample, or noise of the same shape.
@@ -277,15 +279,15 @@ fn profile(model: &mut Model, kind: Kind, spec: &ProgramSpec) -> Result<Vec<Kern
     Ok(kernels)
 }
 
-/// The table of kernels.
-fn show(model: &mut Model, kernels: &[KernelTime], console: &Console) -> Result<()> {
+/// The table of kernels; `peak`: FLOP/s of one worker.
+fn show(model: &mut Model, kernels: &[KernelTime], peak: f64, console: &Console) -> Result<()> {
     let us: f64 = kernels.iter().map(|k| k.us).sum();
     let flops: u64 = kernels.iter().map(|k| k.flops).sum();
     if us == 0.0 || console.is_json() {
         return Ok(());
     }
     let workers = model.device_info()?.workers;
-    let peak = peak_flops(Isa::detect()) * workers as f64;
+    let peak = peak * workers as f64;
     let mut table = Table::new(1, &["kernel", "share", "us", "GFLOP/s"]);
     for k in kernels.iter().take(SHOWN) {
         table.row([

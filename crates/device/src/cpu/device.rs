@@ -57,7 +57,7 @@ impl CpuDevice {
         let workers = Workers::start(n)
             .map_err(|e| DeviceError::Workers { device: "cpu".into(), reason: e.to_string() })?;
         Ok(CpuDevice {
-            target: target.filter(|t| t.isa.is_available()).unwrap_or_else(|| Target::fast(Isa::detect())),
+            target: usable(target),
             desks: (0..workers.len()).map(|_| (Block::EMPTY, Block::EMPTY)).collect(),
             workers,
             allocations: Vec::new(),
@@ -134,18 +134,18 @@ impl CpuDevice {
         };
         let changed = |a: &Allocation| self.allocations[a.0 as usize].as_ref().map(|s| s.changed);
         let fresh = packed.is_some() && loaded.packed().iter().all(|a| changed(a) <= *packed);
-        // Were the run to panic, nothing would be known of what is packed.
+        // Were the run to panic, nothing would be known of what is packed; and what it writes has changed.
         *packed = None;
         let now = self.clock;
-        // SAFETY: `share` placed it in blocks that this device holds; `&mut self` keeps everybody else out.
-        unsafe { loaded.run(&mut self.workers, fresh, times) }
-        *packed = Some(now);
         self.clock += 1;
         for a in loaded.written() {
             if let Some(storage) = &mut self.allocations[a.0 as usize] {
                 storage.changed = self.clock;
             }
         }
+        // SAFETY: `share` placed it in blocks that this device holds; `&mut self` keeps everybody else out.
+        unsafe { loaded.run(&mut self.workers, fresh, times) }
+        *packed = Some(now);
     }
 }
 
@@ -263,6 +263,13 @@ impl Device for CpuDevice {
             .map(|(e, seconds)| StageTime { label: e.label.clone(), seconds, flops: e.flops })
             .collect())
     }
+}
+
+/// The target, with the best instructions there are if its own are not there.
+fn usable(target: Option<Target>) -> Target {
+    let best = Target::fast(Isa::detect());
+    let target = target.unwrap_or(best);
+    if target.isa.is_available() { target } else { Target { isa: best.isa, ..target } }
 }
 
 fn fits(what: &str, have: usize, offset: usize, bytes: usize) -> Result<(), DeviceError> {

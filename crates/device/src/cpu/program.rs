@@ -165,6 +165,11 @@ impl Loaded {
     /// [`Loaded::place`] was given live storage of the plan's sizes, which nobody else uses meanwhile, and as many
     /// desks as there are workers.
     pub unsafe fn run(&self, workers: &mut Workers, fresh: bool, times: Option<&[AtomicU64]>) {
+        for w in &self.work {
+            if let Work::Contraction { prepared, .. } = w {
+                prepared.begin();
+            }
+        }
         for phase in &self.phases {
             let (tasks, small) = match phase {
                 Phase::Pack { kept: true, .. } if fresh => continue,
@@ -320,7 +325,8 @@ fn phases(plan: &Plan, work: &[Work]) -> Vec<Phase> {
         // Nothing before the kernel's own stage may write it, in this run.
         let before = plan.stages.iter().map(kernels_of).take_while(|kernels| !kernels.contains(k));
         let mut written = before.flatten().flat_map(|b| plan.kernel(b).kernel.writes());
-        matches!(plan.buffer(c.b).place, Place::Binding(_)) && !written.any(|b| b == c.b)
+        let place = plan.buffer(c.b).place;
+        matches!(place, Place::Binding(_)) && !written.any(|b| plan.buffer(b).place == place)
     };
     let pack = |kernels: Vec<KernelId>, kept: bool, phases: &mut Vec<Phase>| {
         let pieces = pieces(kernels.iter().map(|k| (k, packs(k))));

@@ -328,6 +328,9 @@ fn region(plan: &Plan, kernels: &[KernelId], batch: usize, slice: usize) -> Rule
             Kernel::Loop(l) if l.reduced[0] && l.outs.iter().any(|o| o.reduce.is_some()) => Some(l.parts),
             Kernel::Contraction(c) => match c.product {
                 Product::ConvFilterGrad(_) => Some(c.parts),
+                Product::Dot(d) if !(d.batch == 1 && d.ta) || written.contains(&c.a) => {
+                    return Err(format!("k{} is a product whose rows are not its region's images", k.0));
+                }
                 _ if written.contains(&c.b) => {
                     return Err(format!("k{} packs b{}, which its region computes", k.0, c.b.0));
                 }

@@ -2,6 +2,7 @@
 //! plans and counts all of it.
 
 use crate::support::{Notes, blobs, mlp};
+use thalweg_nn::ModelConfig;
 use thalweg_train::{Compile, End, Fit, Model};
 
 fn model(device: &str) -> Model {
@@ -41,6 +42,44 @@ fn the_cpu_agrees_with_the_interpreter() {
     slow.use_device(Box::new(crate::interpreted::Interpreted::default())).unwrap();
     for (a, b) in run(model("cpu")).iter().zip(run(slow)) {
         assert!((a - b).abs() < 1e-4, "{a} and {b}");
+    }
+}
+
+/// A layer whose weight is large enough for its gradient to run by slices of rows.
+fn wide(limits: [Option<f64>; 2]) -> Model {
+    let dense = |units: usize, activation: &str| serde_json::json!({"class_name": "Dense", "config": {"units": units, "activation": activation}});
+    let input = serde_json::json!({"class_name": "InputLayer", "config": {"batch_shape": [null, 2]}});
+    let layers = [input, dense(256, "relu"), dense(128, "relu"), dense(3, "softmax")];
+    let config = serde_json::json!({"name": "wide", "layers": layers}).to_string();
+    let mut model = Model::from_config(ModelConfig::from_json(&config).unwrap(), 7).unwrap();
+    let mut compile = Compile::from_names("adam", "sparse_categorical_crossentropy", &[]).unwrap();
+    [compile.optimizer.clipnorm, compile.optimizer.global_clipnorm] = limits;
+    model.compile(compile).unwrap();
+    model
+}
+
+#[test]
+fn large_dense_weights_train_the_same_everywhere() {
+    // As many examples as rows, too: the two kinds of slices must not be mixed up.
+    for (batch, limits) in
+        [(64, [None; 2]), (256, [None; 2]), (64, [Some(0.1), None]), (64, [None, Some(0.1)])]
+    {
+        let run = |mut model: Model| {
+            let fit = Fit::epochs(1).batch_size(batch).shuffle(false);
+            let history = model.fit(blobs(2 * batch, 3, 1), fit).unwrap().history;
+            (history.get("loss")[0], model.weights_sha256().unwrap())
+        };
+        let on = |threads: usize| {
+            let mut model = wide(limits);
+            model.set_device("cpu", Some(threads)).unwrap();
+            run(model)
+        };
+        let (loss, sha) = on(1);
+        assert_eq!((on(2).1, on(3).1), (sha.clone(), sha), "batch {batch}, {limits:?}");
+        let mut slow = wide(limits);
+        slow.use_device(Box::new(crate::interpreted::Interpreted::default())).unwrap();
+        let want = run(slow).0;
+        assert!((loss - want).abs() < 1e-5, "batch {batch}, {limits:?}: {loss} and {want}");
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) struct Deep {
     columns: Columns,
     /// What each piece sums.
     pieces: Vec<Reduction>,
-    /// Pieces done, of all runs together.
+    /// Pieces of this run that are done.
     done: AtomicUsize,
     finish: Finish,
 }
@@ -77,12 +77,16 @@ impl Deep {
         self.pieces.len()
     }
 
+    pub fn begin(&self) {
+        self.done.store(0, Ordering::Relaxed);
+    }
+
     /// # Safety
-    /// As for `Prepared::run`; `shared` may be written.
+    /// As for `Prepared::run`.
     pub unsafe fn run(&self, units: Range<usize>, desk: Desk) {
         let Desk { bases, shared, worker } = desk;
         let (d, len) = (&self.d, self.d.m * self.d.n);
-        let sums = shared.cast::<f32>().cast_mut();
+        let sums = shared.cast::<f32>();
         for unit in units {
             let reduction = &self.pieces[unit];
             // SAFETY: as for this function; each piece has sums of its own.

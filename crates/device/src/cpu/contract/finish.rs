@@ -64,7 +64,7 @@ impl Finish {
         }
     }
 
-    /// As `store_at`, for kernels that know a bias and a ReLU only.
+    /// As `store_at`, of a result whose part begins where the result does, or that reads nothing laid out as it is.
     pub fn store(&self, bases: &Bases) -> Store {
         self.store_at(bases, 0)
     }

@@ -52,12 +52,12 @@ impl Flipped {
     }
 
     fn left(&self) -> usize {
-        self.d.k * self.pitch
+        (self.d.k * self.pitch).next_multiple_of(16)
     }
 
     fn block(&self) -> usize {
         // Whole registers are transposed.
-        BLOCK.next_multiple_of(lanes(self.isa)) * self.pitch
+        (BLOCK.next_multiple_of(lanes(self.isa)) * self.pitch).next_multiple_of(16)
     }
 
     pub fn worker_bytes(&self) -> usize {
@@ -79,8 +79,14 @@ impl Flipped {
             let block = left.add(self.left());
             let scratch = block.add(self.block()).cast::<u8>();
             let (a, out) = (bases.get(self.a).cast::<f32>(), bases.get(self.out).cast::<f32>());
-            let transposed =
-                Transposed { from: a, shape: [d.m, d.k], pitch: d.k, to: left, to_pitch: self.pitch };
+            let transposed = Transposed {
+                from: a,
+                shape: [d.m, d.k],
+                pitch: d.k,
+                to: left,
+                to_pitch: self.pitch,
+                clear: true,
+            };
             dispatch(self.isa, transposed);
             for unit in units {
                 let (at, count) = (unit * BLOCK, BLOCK.min(d.n - unit * BLOCK));
@@ -100,20 +106,24 @@ impl Flipped {
                 .run();
                 let to = out.add(at);
                 let shape = [count, d.m];
-                dispatch(self.isa, Transposed { from: block, shape, pitch: self.pitch, to, to_pitch: d.n });
+                dispatch(
+                    self.isa,
+                    Transposed { from: block, shape, pitch: self.pitch, to, to_pitch: d.n, clear: false },
+                );
                 self.finish.columns(bases, [d.m, d.n], at..at + count, out, scratch);
             }
         }
     }
 }
 
-/// `to[c][r] = from[r][c]`; rows of `to` are cleared up to whole registers where their pitch has room.
+/// `to[c][r] = from[r][c]`; with `clear`, what is left of the rows of `to` becomes 0.
 struct Transposed {
     from: *const f32,
     shape: [usize; 2],
     pitch: usize,
     to: *mut f32,
     to_pitch: usize,
+    clear: bool,
 }
 
 impl Job for Transposed {
@@ -136,7 +146,7 @@ impl Job for Transposed {
                     }
                 }
             }
-            if self.to_pitch == rows.next_multiple_of(V::LANES) {
+            if self.clear {
                 for c in 0..cols {
                     self.to.add(c * self.to_pitch + rows).write_bytes(0, self.to_pitch - rows);
                 }

@@ -40,8 +40,8 @@ use winograd::{Winograd, WinogradFilter};
 #[derive(Clone, Copy)]
 struct Desk<'a> {
     bases: &'a Bases,
-    /// Packed operands.
-    shared: *const u8,
+    /// Packed operands, or partial sums.
+    shared: *mut u8,
     /// The worker's own scratch.
     worker: *mut u8,
 }
@@ -123,7 +123,8 @@ impl Prepared {
         Prepared { kind }
     }
 
-    /// Bytes of packed operands: one copy per program, filled by [`Prepared::pack`] before a run.
+    /// Bytes that all workers share, one copy per program: packed operands, filled by [`Prepared::pack`] before a run, or
+    /// partial sums.
     pub fn shared_bytes(&self) -> usize {
         match &self.kind {
             Kind::Dot(x) => x.shared_bytes(),
@@ -194,6 +195,13 @@ impl Prepared {
         }
     }
 
+    /// Before the units of a run: what an aborted one may have left is forgotten.
+    pub fn begin(&self) {
+        if let Kind::Deep(x) = &self.kind {
+            x.begin();
+        }
+    }
+
     /// Number of independent units.
     pub fn units(&self) -> usize {
         match &self.kind {
@@ -216,7 +224,7 @@ impl Prepared {
     /// The processor has the instruction set; the kernel's buffers are valid for these units, operands are
     /// complete, nobody else writes these units; `shared` was packed; `worker` is this worker's own
     /// [`Prepared::worker_bytes`], 64-aligned.
-    pub unsafe fn run(&self, units: Range<usize>, bases: &Bases, shared: *const u8, worker: *mut u8) {
+    pub unsafe fn run(&self, units: Range<usize>, bases: &Bases, shared: *mut u8, worker: *mut u8) {
         let desk = Desk { bases, shared, worker };
         // SAFETY: as for this function.
         unsafe {
@@ -245,7 +253,7 @@ impl Prepared {
         slice: usize,
         images: Range<usize>,
         bases: &Bases,
-        shared: *const u8,
+        shared: *mut u8,
         worker: *mut u8,
     ) {
         let desk = Desk { bases, shared, worker };

@@ -139,8 +139,8 @@ pub fn prefetch(at: *const u32, [row, _]: [isize; 2], [rows, cols]: [usize; 2]) 
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a hint reads nothing.
             unsafe {
-                use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-                _mm_prefetch::<_MM_HINT_T0>(_here.cast());
+                use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+                _mm_prefetch::<_MM_HINT_T1>(_here.cast());
             }
         }
     }

@@ -219,7 +219,7 @@ impl Scatter<'_> {
         unsafe { *self.starts.add(list) = count as u32 }
     }
 
-    /// Adds filter rows `r..r + height` of the listed elements to the patches of their windows.
+    /// Adds `row` floats from float `skip` of each filter row of the listed elements to the patches of their windows.
     #[inline(always)]
     unsafe fn add<V: Vector>(&self, windows: Range<usize>, skip: usize, row: usize) {
         let g = &self.of.g;

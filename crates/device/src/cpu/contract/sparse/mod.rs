@@ -5,8 +5,8 @@
 //! channel is `cols.size * c` contiguous floats, as is the image patch it meets, so the work is vectors of those:
 //! the filter gradient holds them in registers over an output channel's live elements, the input gradient over
 //! the live elements of one position of one window. Invariant: sums run in a fixed order (windows, then channels),
-//! so results depend neither on units nor on workers. What is 0 is
-//! skipped also where it would meet an infinity or NaN: a step with such values has no finite loss and is not taken.
+//! so results depend neither on units nor on workers. What is 0 is skipped also where it would meet an infinity or NaN: a
+//! step with such values has no finite loss and is not taken.
 
 mod filter;
 mod held;

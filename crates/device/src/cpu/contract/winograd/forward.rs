@@ -85,7 +85,10 @@ impl Winograd {
         let tiles = tiles.min(d.n * th * tw);
         let piece = (tiles / tw).max(1);
         let blocks = (COLUMNS / columns.blocks[0].cols).clamp(1, columns.blocks.len());
-        let (unit, parts) = cut(d.n * th, piece, columns.blocks.len().div_ceil(blocks));
+        // A pool that is not in registers reads all columns of what was stored.
+        let apart = finish.pools() && finish.windows().is_none();
+        let steps = if apart { 1 } else { columns.blocks.len().div_ceil(blocks) };
+        let (unit, parts) = cut(d.n * th, piece, steps);
         let wide = blocks * vectors * super::super::vector::lanes(isa);
         let source = [FREQUENCIES * pitch, pitch];
         let result = [FREQUENCIES * (wide + 16), wide + 16];
