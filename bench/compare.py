@@ -49,6 +49,7 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=10.0, help="measured time of a run")
     parser.add_argument("--frameworks", nargs="+", metavar="F", help="only peers whose framework begins so")
+    parser.add_argument("--peers", nargs="+", metavar="P", help="these peers, by the names of the table, on all cores and without a trial")
     parser.add_argument("--margin", type=float, default=0.15, help="variants so near to their framework's best enter the rounds")
     parser.add_argument("--python", default=sys.executable, help="the Python that has the peers")
     parser.add_argument("--data", help="folder of the CIFAR-10 binary files (peers)")
@@ -100,6 +101,14 @@ def contenders(case, args):
     """Ours, the peers' finalists, and a line for every peer that is left out."""
     ours = Contender(OURS, OURS, case.command(args.binary, args.seconds, args.python))
     tried, notes = [], []
+    if args.peers:
+        threads = machine.cores()
+        chosen = [peer for peer in PEERS if peer.fits(case) and peer.name in args.peers]
+        everyone = []
+        for peer in chosen:
+            command = peer.command(case, threads, args.seconds, args.python, args.data)
+            everyone.append(Contender(peer.name, peer.framework, command, peer.environment(case, threads)))
+        return ours, everyone, notes
     for peer in PEERS:
         if not peer.fits(case) or (args.frameworks and not peer.framework.startswith(tuple(args.frameworks))):
             continue
