@@ -303,7 +303,7 @@ fn show(model: &mut Model, kernels: &[KernelTime], peak: f64, console: &Console)
         console.say(format!("and {} kernels with less", kernels.len() - SHOWN));
     }
     console.say(format!(
-        "{:.1} GFLOP/s of {:.0} that {workers} workers reach at most ({:.0}%), {} a step; timing every kernel costs \
+        "{:.1} GFLOP/s of {:.0} that {workers} workers reach at most ({:.0}%), {} a step by definition; timing every kernel costs \
          time of its own",
         flops as f64 / us / 1e3,
         peak / 1e9,
