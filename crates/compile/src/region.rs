@@ -39,7 +39,7 @@ pub struct Region {
 /// cache: about half of one.
 const CACHE: usize = 1 << 20;
 /// Bytes of a filter that is still read again for every slice: a larger one is read once, for all images. ResNet-18's
-/// last convolutions (9 MB) took three times as long by slices of 4.
+/// last convolutions (9 MB) ran much slower by slices of 4.
 const FILTER_BYTES: usize = 4 << 20;
 /// Bytes of a slice of a weight's gradient, about: it stays in the first-level cache.
 const GRADIENT_BYTES: usize = 32 << 10;

@@ -27,8 +27,8 @@ fn fits(d: &ConvDims) -> bool {
 
 /// Whether `h` x `w` results of `d.n` images are faster so than by the definition.
 ///
-/// Measured on one core of an Intel Xeon (Granite Rapids) with AVX-512 (with AVX2 alike), alternating, times faster than the direct kernel, packing
-/// included: forward, input gradient, filter gradient.
+/// Measured on one core of an Intel Xeon with AVX-512 (with AVX2 alike) that others used as well, alternating, best
+/// times: how many times faster than the direct kernel, packing included; forward, input gradient, filter gradient.
 ///
 /// | images, size, channels | | | |
 /// | --- | ---: | ---: | ---: |

@@ -3,7 +3,8 @@
 //!
 //! Polynomials are interpolated at 0, +a, -a, +b, -b and infinity: a pair of opposite points shares its even and
 //! odd halves. Rounding grows with the points' powers and their inverses, so a and b lie on both sides of 1. Relative
-//! errors in f32 (root mean square; greatest by the greatest result), 64 channels after a ReLU, random filters:
+//! errors in f32 (root mean square; greatest by the greatest result), 64 channels after a ReLU, random filters, of a
+//! model of this arithmetic, not of the kernels:
 //!
 //! | a, b | r.m.s. | greatest |
 //! | --- | ---: | ---: |
