@@ -23,12 +23,21 @@ use thalweg_device::Plan;
 use thalweg_graph::{Graph, verify::verify};
 
 /// What the compiler is asked for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Name of the plan, for people.
     pub name: String,
     /// Whether to keep a text of the program after every pass (`thalweg explain`).
     pub explain: bool,
+    /// Whether the device runs regions depth first ([`thalweg_device::DeviceInfo::regions`]); without, every kernel runs
+    /// over the whole batch.
+    pub regions: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { name: String::new(), explain: false, regions: true }
+    }
 }
 
 /// A compiled program.
@@ -62,7 +71,7 @@ pub fn compile(graph: &Graph, options: &Options) -> Compiled {
     note("lower", &|| program.preview().to_string());
     inplace::inplace(&mut program);
     note("inplace", &|| program.preview().to_string());
-    let regions = region::regions(&mut program);
+    let regions = if options.regions { region::regions(&mut program) } else { Vec::new() };
     let stages = schedule::schedule(&program, &regions);
     note("schedule", &|| Plan { stages: stages.clone(), ..program.preview() }.to_string());
     let plan = memory::plan(&program, stages);

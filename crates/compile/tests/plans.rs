@@ -150,7 +150,7 @@ fn a_whole_training_step() {
 #[test]
 fn conv_bias_relu_pool_is_one_kernel_and_updates_are_in_place() {
     let (g, _) = small_step();
-    let compiled = compile(&g, &Options { name: "step".into(), explain: true });
+    let compiled = compile(&g, &Options { name: "step".into(), explain: true, ..Options::default() });
     let plan = compiled.plan;
     let pooled = plan.kernels.iter().filter(|k| match &k.kernel {
         Kernel::Contraction(c) => c.epilogue.as_ref().and_then(|e| e.pool).is_some_and(|p| p.arg.is_some()),

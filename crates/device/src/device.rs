@@ -20,6 +20,8 @@ pub struct DeviceInfo {
     pub description: String,
     /// Parallel workers it uses.
     pub workers: usize,
+    /// Whether it runs regions of a plan depth first; if not, plans for it have none.
+    pub regions: bool,
 }
 
 /// Bytes the device holds for us.

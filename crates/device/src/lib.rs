@@ -7,6 +7,7 @@ mod bindings;
 pub mod cpu;
 mod device;
 mod error;
+pub mod gpu;
 mod host;
 pub mod null;
 pub mod plan;

@@ -174,7 +174,9 @@ impl Session {
             return Ok(loaded.clone());
         }
         let graph = build()?;
-        let compiled = compile(&graph, &Options { name: key.clone(), explain: false });
+        let options =
+            Options { name: key.clone(), regions: self.device.info().regions, ..Options::default() };
+        let compiled = compile(&graph, &options);
         let loaded = self.load(Arc::new(compiled.plan))?;
         self.programs.insert(key, loaded.clone());
         Ok(loaded)

@@ -58,7 +58,7 @@ struct Step {
 impl Step {
     fn new(golden: &Golden, network: &Network, rate: f64, (mode, threads): (Mode, usize)) -> Step {
         let graph = step_graph(network, rate);
-        let plan = Arc::new(compile(&graph, &Options { name: "parity".into(), explain: false }).plan);
+        let plan = Arc::new(compile(&graph, &Options { name: "parity".into(), ..Options::default() }).plan);
         let mut device = open(mode.device(), Some(threads)).unwrap();
         let storage: Vec<Allocation> =
             plan.bindings.iter().map(|b| device.allocate(b.bytes()).unwrap()).collect();

@@ -22,7 +22,8 @@ pub fn explain(args: &ExplainArgs, console: &Console) -> Result<()> {
     let spec = prepare::spec(&model, args.what, &prepare::blank(&recipe)?, batch)?;
     let kind = prepare::kind(args.what);
     let graph = model.graph(kind, &spec)?;
-    let compiled = compile(&graph, &Options { name: kind.name().into(), explain: true });
+    let compiled =
+        compile(&graph, &Options { name: kind.name().into(), explain: true, ..Options::default() });
     let names: Vec<&str> =
         compiled.passes.iter().map(|(name, _)| *name).chain([KERNELS, MEMORY_MAP]).collect();
     if let Some(asked) = args.pass.as_deref().filter(|p| !names.contains(p)) {

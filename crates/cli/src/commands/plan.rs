@@ -26,7 +26,8 @@ pub fn plan(args: &PlanArgs, console: &Console) -> Result<()> {
         let spec = prepare::spec(&model, what, &blank, batch)?;
         let kind = prepare::kind(what);
         let graph = model.graph(kind, &spec)?;
-        let plan = Arc::new(compile(&graph, &Options { name: kind.name().into(), explain: false }).plan);
+        let options = Options { name: kind.name().into(), regions: info.regions, ..Options::default() };
+        let plan = Arc::new(compile(&graph, &options).plan);
         let needs = Needs::of(&plan, device.needs(&[Arc::clone(&plan)]));
         heads.push(kind.name());
         columns.push(needs.cells());

@@ -155,6 +155,7 @@ impl Device for CpuDevice {
             name: "cpu".into(),
             description: format!("{}, {}", Host::read().cpu, self.target),
             workers: self.workers.len(),
+            regions: true,
         }
     }
 

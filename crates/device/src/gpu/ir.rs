@@ -1,0 +1,252 @@
+//! The kernel IR: what one GPU kernel does, as data.
+//!
+//! A kernel is run by groups of `threads` threads each; a group shares memory and meets at barriers. Statements are in
+//! single-assignment form over typed registers, but for [`Stmt::Set`]. Register types are [`DType`]s; a `U8` is
+//! held in a 32-bit register. All indices are i32 and count elements.
+//!
+//! Invariants ([`check`](super::build::Builder::finish) asserts the first two): a register is defined before it is used, once; types agree with
+//! the operation; a [`Stmt::Barrier`] is reached by all threads of a group or by none; within one launch no thread reads
+//! an element that another thread writes, but in shared memory with a barrier between.
+
+use thalweg_base::{DType, ScalarOp};
+
+/// A register.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct Var(pub u32);
+
+/// A parameter of a kernel: a buffer, by its position in [`Kernel::params`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct Param(pub u32);
+
+/// An array in a group's shared memory, by its position in [`Kernel::shared`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct Shared(pub u32);
+
+/// A register or a constant. Floats are held as bits, so that kernels can be compared and hashed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Value {
+    /// What a register holds.
+    Var(Var),
+    /// A constant: the type and its bits (a bool is 0 or 1).
+    Const(DType, u32),
+}
+
+impl Value {
+    /// An index.
+    pub fn index(i: usize) -> Value {
+        Value::Const(DType::I32, i32::try_from(i).expect("an index of a GPU kernel fits 31 bits") as u32)
+    }
+
+    /// A signed integer.
+    pub fn i32(i: i32) -> Value {
+        Value::Const(DType::I32, i as u32)
+    }
+
+    /// An unsigned integer.
+    pub fn u32(u: u32) -> Value {
+        Value::Const(DType::U32, u)
+    }
+
+    /// A float.
+    pub fn f32(x: f32) -> Value {
+        Value::Const(DType::F32, x.to_bits())
+    }
+
+    /// A truth value.
+    pub fn bool(b: bool) -> Value {
+        Value::Const(DType::Bool, u32::from(b))
+    }
+
+    /// The value of a constant i32.
+    pub fn as_i32(self) -> Option<i32> {
+        match self {
+            Value::Const(DType::I32, bits) => Some(bits as i32),
+            _ => None,
+        }
+    }
+}
+
+/// Operations on integers that the scalar table does not have, because graphs do not need them. Operands are both i32
+/// (and not negative, for division) or both u32.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum IntOp {
+    Div,
+    Rem,
+    And,
+    Or,
+    Xor,
+    Shl,
+    Shr,
+}
+
+/// What defines a register.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Op {
+    /// An operation of the scalar table, on one type.
+    Scalar(ScalarOp, Vec<Value>),
+    /// Integer arithmetic.
+    Int(IntOp, Value, Value),
+    /// a * b + c in f32, rounded once or twice.
+    Fma(Value, Value, Value),
+    /// Conversion, as plans mean it ([`DType::round`]: saturating, towards zero).
+    Cast(Value),
+    /// The same bits as another 32-bit type.
+    Bits(Value),
+    /// An element of a parameter.
+    Load(Param, Value),
+    /// An element of shared memory.
+    LoadShared(Shared, Value),
+    /// f32 in [0, 1): Philox of (seed, stream, step, element), the last two i32.
+    Random {
+        /// Key.
+        seed: u64,
+        /// Stream.
+        stream: u32,
+        /// Element index.
+        element: Value,
+        /// Step.
+        step: Value,
+    },
+    /// i32: the thread's number in its group.
+    Thread,
+    /// i32: the group's number.
+    Group,
+    /// A register that [`Stmt::Set`] changes, with its first value.
+    Mutable(Value),
+}
+
+/// What a kernel does, in order.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Stmt {
+    /// Defines a register.
+    Let(Var, Op),
+    /// Defines four registers: elements `index..index + 4` of a parameter; `index` is a multiple of 4 and the parameter's
+    /// base is aligned to 16 bytes.
+    Load4([Var; 4], Param, Value),
+    /// Changes a register defined as [`Op::Mutable`].
+    Set(Var, Value),
+    /// Stores an element of a parameter.
+    Store(Param, Value, Value),
+    /// Stores four elements, as [`Stmt::Load4`] loads them.
+    Store4(Param, Value, [Value; 4]),
+    /// Stores an element of shared memory.
+    StoreShared(Shared, Value, Value),
+    /// For `var` from `from`, while less than `to`, by `step` (> 0).
+    For {
+        /// i32.
+        var: Var,
+        /// First value.
+        from: Value,
+        /// End, exclusive.
+        to: Value,
+        /// Step.
+        step: i32,
+        /// Whether to ask the compiler to unroll it (then `from` and `to` are constants).
+        unroll: bool,
+        /// What is repeated.
+        body: Vec<Stmt>,
+    },
+    /// If the condition holds, one; otherwise the other.
+    If(Value, Vec<Stmt>, Vec<Stmt>),
+    /// All threads of the group wait for each other; what they stored in shared memory is seen by all.
+    Barrier,
+    /// What only NVIDIA GPUs can do; kernels with it are rendered to CUDA alone.
+    Tensor(Tensor),
+}
+
+/// Types of the operands of a tensor core. The sum is always f32.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum MmaType {
+    /// f32 registers, rounded to 10 bits of mantissa; 16 x 8 x 8.
+    Tf32,
+    /// Two f16 in a register; 16 x 8 x 16.
+    F16,
+    /// Two bf16 in a register; 16 x 8 x 16.
+    Bf16,
+}
+
+/// Operations of warps of 32 threads (consecutive numbers), and asynchronous copies, as PTX has them.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Tensor {
+    /// `mma.sync.aligned.m16n8k{8,16}.row.col.f32.T.T.f32`: d = a * b + d, fragments as PTX lays them out. `d` are mutable
+    /// f32 registers; `a` and `b` hold u32 bits.
+    Mma {
+        /// Operand type.
+        ty: MmaType,
+        /// The accumulator: 4 f32.
+        d: [Var; 4],
+        /// 4 u32.
+        a: [Value; 4],
+        /// 2 u32.
+        b: [Value; 2],
+    },
+    /// `cp.async.{ca,cg}.shared.global` of 16 bytes from a parameter's element to a shared array's element, or 16 zero bytes
+    /// where the condition does not hold. Element indices are such that both are aligned to 16 bytes.
+    CopyAsync {
+        /// Where to.
+        to: (Shared, Value),
+        /// Where from.
+        from: (Param, Value),
+        /// bool: whether to copy or to clear.
+        valid: Value,
+    },
+    /// `cp.async.commit_group`.
+    Commit,
+    /// `cp.async.wait_group n`: waits until at most `n` of the thread's groups are under way.
+    Wait(u32),
+}
+
+/// How a parameter is used.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ParamType {
+    /// Element type in memory.
+    pub dtype: DType,
+    /// Whether the kernel stores to it.
+    pub written: bool,
+}
+
+/// A kernel. Equal kernels are one kernel: everything that differs from launch to launch is in the launch.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Kernel {
+    /// An identifier: what it is, for people (`conv_64x64`).
+    pub name: String,
+    /// Threads of a group, at most 256 (1024 for kernels with [`Stmt::Tensor`]).
+    pub threads: u32,
+    /// Buffers.
+    pub params: Vec<ParamType>,
+    /// Shared arrays: type and number of elements.
+    pub shared: Vec<(DType, u32)>,
+    /// Type of each register.
+    pub types: Vec<DType>,
+    /// What it does.
+    pub body: Vec<Stmt>,
+}
+
+impl Kernel {
+    /// Bytes of shared memory (types narrower than 32 bits take 32 there).
+    pub fn shared_bytes(&self) -> usize {
+        self.shared.iter().map(|(_, n)| *n as usize * 4).sum()
+    }
+
+    /// Type of a value.
+    pub fn dtype(&self, v: Value) -> DType {
+        match v {
+            Value::Var(v) => self.types[v.0 as usize],
+            Value::Const(dtype, _) => dtype,
+        }
+    }
+
+    /// Whether only CUDA can run it.
+    pub fn needs_tensor_cores(&self) -> bool {
+        fn any(body: &[Stmt]) -> bool {
+            body.iter().any(|s| match s {
+                Stmt::Tensor(_) => true,
+                Stmt::For { body, .. } => any(body),
+                Stmt::If(_, then, other) => any(then) || any(other),
+                _ => false,
+            })
+        }
+        any(&self.body)
+    }
+}

@@ -1,0 +1,37 @@
+//! What runs on a GPU for one plan: kernels, and launches of them over places in memory.
+
+use super::ir::Kernel;
+use crate::plan::Place;
+
+/// A buffer that a launch passes as a parameter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Argument {
+    /// Where it is. [`Place::Slab`] does not occur.
+    pub place: Place,
+    /// Bytes that the kernel may touch from there on.
+    pub bytes: usize,
+}
+
+/// One start of a kernel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Launch {
+    /// Position in [`Launches::kernels`].
+    pub kernel: usize,
+    /// Groups: their numbers run from 0 up to this.
+    pub groups: u32,
+    /// One per parameter.
+    pub arguments: Vec<Argument>,
+    /// The plan's kernel it is part of: for labels and times.
+    pub source: usize,
+}
+
+/// A lowered plan.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Launches {
+    /// Different kernels.
+    pub kernels: Vec<Kernel>,
+    /// Stages: launches of a stage are independent of each other; stages run one after another.
+    pub stages: Vec<Vec<Launch>>,
+    /// Bytes of the arena: the plan's, and what kernels need in addition behind it (partial sums).
+    pub arena: usize,
+}
