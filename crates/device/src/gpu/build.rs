@@ -89,9 +89,6 @@ impl Builder {
             Op::Random { element, step, .. } => vec![*element, *step],
             Op::Load(..) | Op::LoadShared(..) | Op::Thread | Op::Group | Op::Mutable(_) => Vec::new(),
         };
-        fn mutable(body: &[Stmt], v: Var) -> bool {
-            body.iter().any(|s| matches!(s, Stmt::Let(x, Op::Mutable(_)) if *x == v))
-        }
         operands.iter().any(|o| matches!(o, Value::Var(v) if self.mutable.contains(v)))
     }
 

@@ -35,3 +35,24 @@ pub struct Launches {
     /// Bytes of the arena: the plan's, and what kernels need in addition behind it (partial sums).
     pub arena: usize,
 }
+
+/// What a GPU can do, as far as kernels depend on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Abilities {
+    /// Most threads of a group.
+    pub threads: u32,
+    /// Bytes of shared memory a group may use.
+    pub shared_bytes: usize,
+    /// Threads the whole device runs at a time, about: kernels are cut so that these have work.
+    pub parallel: usize,
+    /// Whether [`Tensor`](super::ir::Tensor) statements may be used: tensor cores and asynchronous copies.
+    pub tensor: bool,
+    /// Whether f32 products may run on tensor cores in tf32 (10 bits of mantissa).
+    pub tf32: bool,
+}
+
+impl Abilities {
+    /// What every adapter has: the least that WebGPU promises.
+    pub const LEAST: Abilities =
+        Abilities { threads: 256, shared_bytes: 16 << 10, parallel: 1 << 13, tensor: false, tf32: false };
+}

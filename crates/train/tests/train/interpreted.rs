@@ -21,7 +21,12 @@ pub struct Interpreted {
 
 impl Device for Interpreted {
     fn info(&self) -> DeviceInfo {
-        DeviceInfo { name: "interpreted".into(), description: "interpreter of plans".into(), workers: 1 }
+        DeviceInfo {
+            name: "interpreted".into(),
+            description: "interpreter of plans".into(),
+            workers: 1,
+            regions: true,
+        }
     }
     fn allocate(&mut self, bytes: usize) -> Result<Allocation, DeviceError> {
         self.next += 1;
