@@ -37,6 +37,11 @@ impl Builder {
         Param(self.kernel.params.len() as u32 - 1)
     }
 
+    /// Notes that a parameter is also stored to.
+    pub fn mark(&mut self, param: Param, written: bool) {
+        self.kernel.params[param.0 as usize].written |= written;
+    }
+
     /// An array of shared memory.
     pub fn shared(&mut self, dtype: DType, len: usize) -> Shared {
         self.kernel.shared.push((dtype, u32::try_from(len).expect("shared memory is small")));

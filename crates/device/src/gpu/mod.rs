@@ -7,3 +7,4 @@
 pub mod build;
 pub mod ir;
 pub mod launch;
+pub mod lower;

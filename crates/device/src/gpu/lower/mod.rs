@@ -1,0 +1,107 @@
+//! Lowering: a plan's kernels to launches of IR kernels. One file per kind of kernel.
+//!
+//! In: a plan without regions that keeps the rules of [`check`](crate::plan::check()), and what the GPU can do. Out:
+//! [`Launches`]. A plan's kernel may become several launches one after another ([`Lowering::launch`]'s `phase`), with scratch
+//! memory between them, behind the plan's arena. Invariant: the same plan and abilities give the same launches, and with
+//! them the same order of every sum.
+
+mod expr;
+mod writer;
+
+pub use expr::evaluate;
+pub use writer::Writer;
+
+use super::ir::Kernel as Code;
+use super::launch::{Abilities, Argument, Launch, Launches};
+use crate::DeviceError;
+use crate::plan::{ALIGN, Kernel, KernelId, Place, Plan, Stage};
+use std::collections::HashMap;
+
+/// Lowers a plan.
+pub fn lower(plan: &Plan, abilities: &Abilities) -> Result<Launches, DeviceError> {
+    let refused = |problem: String| DeviceError::Plan { plan: plan.name.clone(), problem };
+    if let Some(b) = plan.buffers.iter().find(|b| i32::try_from(b.len).is_err()) {
+        return Err(refused(format!("{} has {} elements; a GPU's indices have 31 bits", b.name, b.len)));
+    }
+    let mut l = Lowering::new(plan, abilities);
+    for stage in &plan.stages {
+        let Stage::Launch(kernels) = stage else {
+            return Err(refused("it has regions, which a GPU does not run".into()));
+        };
+        l.stage(kernels);
+    }
+    Ok(l.finish())
+}
+
+/// A plan being lowered.
+pub struct Lowering<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// What the GPU can do.
+    pub abilities: &'a Abilities,
+    out: Launches,
+    known: HashMap<Code, usize>,
+    /// Of the current stage: launches by phase, and bytes of scratch in use.
+    phases: Vec<Vec<Launch>>,
+    scratch: usize,
+    source: KernelId,
+}
+
+impl<'a> Lowering<'a> {
+    fn new(plan: &'a Plan, abilities: &'a Abilities) -> Self {
+        let out = Launches { arena: plan.arena, ..Launches::default() };
+        let (known, phases) = (HashMap::new(), Vec::new());
+        Lowering { plan, abilities, out, known, phases, scratch: 0, source: KernelId(0) }
+    }
+
+    fn stage(&mut self, kernels: &[KernelId]) {
+        for &k in kernels {
+            self.source = k;
+            self.kernel(&self.plan.kernel(k).kernel);
+        }
+        self.out.stages.append(&mut self.phases);
+        self.scratch = 0;
+    }
+
+    fn kernel(&mut self, kernel: &Kernel) {
+        match kernel {
+            Kernel::Loop(_) => todo!("loops.rs"),
+            Kernel::Contraction(_) => todo!("contract/"),
+            Kernel::Pool(_) => todo!("pool.rs"),
+            Kernel::Unpool(_) => todo!("pool.rs"),
+            Kernel::ArgMax(_) => todo!("argmax.rs"),
+        }
+    }
+
+    /// Adds a launch of `groups` groups to a phase of the stage: phases run one after another, the launches of one must be
+    /// independent.
+    pub fn launch(&mut self, phase: usize, groups: usize, writer: Writer<'_>) {
+        let (code, arguments) = writer.finish();
+        if groups == 0 {
+            return;
+        }
+        let next = self.out.kernels.len();
+        let kernel = *self.known.entry(code).or_insert_with_key(|code| {
+            self.out.kernels.push(code.clone());
+            next
+        });
+        if self.phases.len() <= phase {
+            self.phases.resize_with(phase + 1, Vec::new);
+        }
+        let groups = u32::try_from(groups).expect("elements fit 31 bits, so groups do");
+        let source = self.source.0 as usize;
+        self.phases[phase].push(Launch { kernel, groups, arguments, source });
+    }
+
+    /// Scratch memory of this stage, not initialised.
+    pub fn scratch(&mut self, bytes: usize) -> Argument {
+        let offset = self.plan.arena.next_multiple_of(ALIGN) + self.scratch;
+        self.scratch += bytes.next_multiple_of(ALIGN);
+        self.out.arena = self.out.arena.max(offset + bytes.next_multiple_of(ALIGN));
+        Argument { place: Place::Arena { offset }, bytes }
+    }
+
+    fn finish(self) -> Launches {
+        self.out
+    }
+}
