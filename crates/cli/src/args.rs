@@ -324,7 +324,10 @@ pub struct BenchArgs {
     /// Which device computes, and with how many threads
     #[command(flatten)]
     pub device: DeviceArgs,
-    /// How long to measure
+    /// Measure these one after another and compare them with the CPU: `all`, or names with commas between
+    #[arg(long, value_name = "LIST", conflicts_with = "device")]
+    pub devices: Option<String>,
+    /// How long to measure, on each device
     #[arg(long, value_name = "S", value_parser = seconds, default_value = "5")]
     pub seconds: f64,
     /// Print the result as a JSON line

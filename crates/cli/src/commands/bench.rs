@@ -4,6 +4,7 @@
 //! step, for predictions the latency of one image, memory, the share of every kernel. Invariant: what is measured
 //! is what `fit` and `predict` do: batches from the loader, written to the device, run; nothing is left out.
 
+use super::bench_devices::side_by_side;
 use super::prepare;
 use crate::args::{BenchArgs, Measured, What};
 use crate::environment::Environment;
@@ -32,38 +33,72 @@ const PROFILED: usize = 20;
 const SHOWN: usize = 12;
 
 /// What was measured.
-struct Measurement {
+pub struct Measurement {
     /// Images a second of each window, sorted.
     speeds: Vec<f64>,
-    latency_us: Option<f64>,
-    planned_bytes: usize,
+    /// Microseconds of one image, of predictions.
+    pub latency_us: Option<f64>,
+    /// Bytes on the device.
+    pub planned_bytes: usize,
+}
+
+impl Measurement {
+    /// Images a second: median, least, most.
+    pub fn speed(&self) -> [f64; 3] {
+        let s = &self.speeds;
+        [s[s.len() / 2], s[0], s[s.len() - 1]]
+    }
 }
 
 /// Runs it.
 pub fn bench(args: &BenchArgs, environment: &Environment, console: &Console) -> Result<()> {
     let recipe = Recipe::open(&args.recipe)?;
     let batch = args.batch_size.unwrap_or(recipe.fit.batch_size);
+    let data = data(&recipe, environment, batch, console)?;
+    if let Some(devices) = &args.devices {
+        console.say(format!("images from    {}", data.describe()));
+        return side_by_side(devices, args, console, |device| {
+            let mut model = prepare::model_of(&recipe, recipe.fit.seed)?;
+            prepare::place(&mut model, device, console)?;
+            measure(&mut model, &data, args, batch, console)
+        });
+    }
     let mut model = prepare::model_of(&recipe, recipe.fit.seed)?;
     prepare::place(&mut model, &args.device, console)?;
-    let data = data(&recipe, environment, batch, console)?;
     console.say(format!("images from    {}", data.describe()));
-    let what = match args.what {
+    let measured = measure(&mut model, &data, args, batch, console)?;
+    let what = what(args);
+    let spec = prepare::spec(&model, what, &*data, batch)?;
+    let kernels = profile(&mut model, prepare::kind(what), &spec)?;
+    report(&mut model, &measured, &kernels, batch, console)?;
+    let peak = cpu_target(&args.device.device).map_or(0.0, |t| peak_flops(t.isa));
+    show(&mut model, &kernels, peak, console)
+}
+
+fn what(args: &BenchArgs) -> What {
+    match args.what {
         Measured::Train => What::Train,
         Measured::Predict => What::Predict,
-    };
-    let spec = prepare::spec(&model, what, &*data, batch)?;
-    let mut steps = Steps::new(&mut model, &data, what, spec)?;
+    }
+}
+
+/// Speed, latency and memory of a model on its device.
+fn measure(
+    model: &mut Model,
+    data: &Data,
+    args: &BenchArgs,
+    batch: usize,
+    console: &Console,
+) -> Result<Measurement> {
+    let spec = prepare::spec(model, what(args), &**data, batch)?;
+    let mut steps = Steps::new(model, data, what(args), spec)?;
     let speeds = windows(&mut steps, args.seconds, console)?;
     let latency_us = match args.what {
-        Measured::Predict => Some(latency(&mut model, &data)?),
+        Measured::Predict => Some(latency(model, data)?),
         Measured::Train => None,
     };
     let planned_bytes = model.memory()?.total();
-    let spec = prepare::spec(&model, what, &*data, batch)?;
-    let kernels = profile(&mut model, prepare::kind(what), &spec)?;
-    report(&mut model, &Measurement { speeds, latency_us, planned_bytes }, &kernels, batch, console)?;
-    let peak = cpu_target(&args.device.device).map_or(0.0, |t| peak_flops(t.isa));
-    show(&mut model, &kernels, peak, console)
+    Ok(Measurement { speeds, latency_us, planned_bytes })
 }
 
 /// The recipe's training data where they are there; else the sample, or noise of the same shape.
@@ -210,8 +245,7 @@ fn report(
     batch: usize,
     console: &Console,
 ) -> Result<()> {
-    let (least, most) = (m.speeds[0], m.speeds[m.speeds.len() - 1]);
-    let median = m.speeds[m.speeds.len() / 2];
+    let [median, least, most] = m.speed();
     let step_us = batch as f64 / median * 1e6;
     let device = model.device_info()?.name;
     let peak = peak_resident();
@@ -279,7 +313,7 @@ fn profile(model: &mut Model, kind: Kind, spec: &ProgramSpec) -> Result<Vec<Kern
     Ok(kernels)
 }
 
-/// The table of kernels; `peak`: FLOP/s of one worker.
+/// The table of kernels; `peak`: FLOP/s of one worker, 0 where it is not known.
 fn show(model: &mut Model, kernels: &[KernelTime], peak: f64, console: &Console) -> Result<()> {
     let us: f64 = kernels.iter().map(|k| k.us).sum();
     let flops: u64 = kernels.iter().map(|k| k.flops).sum();
@@ -302,12 +336,17 @@ fn show(model: &mut Model, kernels: &[KernelTime], peak: f64, console: &Console)
     if kernels.len() > SHOWN {
         console.say(format!("and {} kernels with less", kernels.len() - SHOWN));
     }
+    let reached = flops as f64 / us / 1e3;
+    let of_peak = match peak > 0.0 {
+        true => format!(
+            " of {:.0} that {workers} workers reach at most ({:.0}%)",
+            peak / 1e9,
+            1e11 * reached / peak
+        ),
+        false => String::new(),
+    };
     console.say(format!(
-        "{:.1} GFLOP/s of {:.0} that {workers} workers reach at most ({:.0}%), {} a step by definition; timing every kernel costs \
-         time of its own",
-        flops as f64 / us / 1e3,
-        peak / 1e9,
-        100.0 * flops as f64 / (us * 1e-6) / peak,
+        "{reached:.1} GFLOP/s{of_peak}, {} a step by definition; timing every kernel costs time of its own",
         short_flops(flops)
     ));
     Ok(())

@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod bench;
+mod bench_devices;
 mod completions;
 mod data;
 mod devices;
