@@ -6,6 +6,7 @@ use thalweg_compile::{Options, compile};
 use thalweg_device::Device;
 use thalweg_device::cpu::{CpuDevice, Isa, Target};
 use thalweg_device::plan::Role;
+use thalweg_device::wgpu::WgpuDevice;
 use thalweg_graph::reference::{Feeds, Tensor};
 use thalweg_graph::{ConvDims, DType, Graph, Op, PoolDims, PoolKind, Type, Window, gradients, ops, philox};
 use thalweg_testkit::{
@@ -13,7 +14,8 @@ use thalweg_testkit::{
 };
 
 fn run(device: &mut dyn Device, graph: &Graph, feeds: &Feeds) -> Results {
-    let plan = Arc::new(compile(graph, &Options::default()).plan);
+    let options = Options { regions: device.info().regions, ..Options::default() };
+    let plan = Arc::new(compile(graph, &options).plan);
     run_plan(device, &plan, graph, feeds).expect("it runs")
 }
 
@@ -108,7 +110,8 @@ fn repeated_runs_are_equal(device: &mut dyn Device) {
 /// What was allocated and loaded is counted, and gone when given back.
 fn memory_is_given_back(device: &mut dyn Device) {
     let (graph, _) = thalweg_testkit::random_graph(7);
-    let plan = Arc::new(compile(&graph, &Options::default()).plan);
+    let options = Options { regions: device.info().regions, ..Options::default() };
+    let plan = Arc::new(compile(&graph, &options).plan);
     let before = device.memory().allocated;
     let storage: Vec<_> = plan.bindings.iter().map(|b| device.allocate(b.bytes()).expect("memory")).collect();
     let bindings: usize =
@@ -125,6 +128,16 @@ fn memory_is_given_back(device: &mut dyn Device) {
 fn cpu_with_every_instruction_set() {
     for isa in Isa::available() {
         conforms(&mut CpuDevice::new(Some(2), Some(Target::fast(isa))).unwrap());
+    }
+}
+
+/// Adapters that are not there are said to be, unless `THALWEG_NEED_WGPU` asks for one.
+#[test]
+fn wgpu() {
+    match WgpuDevice::new(0) {
+        Ok(mut device) => conforms(&mut device),
+        Err(e) if std::env::var_os("THALWEG_NEED_WGPU").is_none() => println!("skipped: {e}"),
+        Err(e) => panic!("{e}"),
     }
 }
 

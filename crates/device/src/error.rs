@@ -23,6 +23,14 @@ pub enum DeviceError {
         /// For what.
         what: String,
     },
+    /// A GPU is not there, refused something or was lost.
+    #[error("{device}: {reason}")]
+    Gpu {
+        /// Device name.
+        device: String,
+        /// What happened and, where that is known, what to do.
+        reason: String,
+    },
     /// A worker could not be started.
     #[error("{device}: cannot start worker threads: {reason}; ask for fewer with --threads")]
     Workers {

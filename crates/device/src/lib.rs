@@ -12,6 +12,8 @@ mod host;
 pub mod null;
 pub mod plan;
 mod select;
+#[cfg(feature = "wgpu")]
+pub mod wgpu;
 
 use bindings::bound;
 pub use device::{Allocation, Device, DeviceInfo, MemoryUse, Program, StageTime};

@@ -256,38 +256,67 @@ impl Builder {
         self.emit(stmt);
     }
 
-    fn block(&mut self, f: impl FnOnce(&mut Self)) -> Vec<Stmt> {
+    /// Opens a loop from `from` to `to` (exclusive) by `step`; what is written until [`Builder::close`] is repeated. Returns the
+    /// loop's variable too.
+    pub fn open_repeat(&mut self, from: Value, to: Value, step: usize) -> (Open, Value) {
+        self.begin(from, to, step, false)
+    }
+
+    /// The same for a known number of turns, which the compiler is asked to unroll.
+    pub fn open_unrolled(&mut self, turns: usize) -> (Open, Value) {
+        self.begin(Value::index(0), Value::index(turns), 1, true)
+    }
+
+    fn begin(&mut self, from: Value, to: Value, step: usize, unroll: bool) -> (Open, Value) {
+        let var = self.register(DType::I32);
         self.blocks.push((Vec::new(), HashMap::new()));
-        f(self);
-        self.blocks.pop().expect("the block just opened").0
+        (Open::For { var, from, to, step: step as i32, unroll }, Value::Var(var))
     }
 
-    /// A loop from `from` to `to` (exclusive) by `step`.
-    pub fn repeat(&mut self, from: Value, to: Value, step: usize, f: impl FnOnce(&mut Self, Value)) {
-        let var = self.register(DType::I32);
-        let body = self.block(|b| f(b, Value::Var(var)));
-        self.emit(Stmt::For { var, from, to, step: step as i32, unroll: false, body });
+    /// Opens a block that runs where the condition holds.
+    pub fn open(&mut self, condition: Value) -> Open {
+        self.blocks.push((Vec::new(), HashMap::new()));
+        Open::If(condition)
     }
 
-    /// A loop of a known number of turns, which the compiler is asked to unroll.
-    pub fn unrolled(&mut self, turns: usize, f: impl FnOnce(&mut Self, Value)) {
-        let var = self.register(DType::I32);
-        let body = self.block(|b| f(b, Value::Var(var)));
-        let (from, to) = (Value::index(0), Value::index(turns));
-        self.emit(Stmt::For { var, from, to, step: 1, unroll: true, body });
-    }
-
-    /// What is done where the condition holds. Nothing at all where it is known not to.
-    pub fn when(&mut self, condition: Value, f: impl FnOnce(&mut Self)) {
-        match condition {
-            Value::Const(_, 0) => {}
-            Value::Const(..) => f(self),
-            Value::Var(_) => {
-                let then = self.block(f);
-                self.emit(Stmt::If(condition, then, Vec::new()));
+    /// Closes the block opened last.
+    pub fn close(&mut self, open: Open) {
+        let (body, known) = self.blocks.pop().expect("the block just opened");
+        match open {
+            Open::For { var, from, to, step, unroll } => {
+                self.emit(Stmt::For { var, from, to, step, unroll, body })
             }
+            // What always holds needs no block: its registers belong to the one around it.
+            Open::If(Value::Const(_, bits)) => {
+                if bits != 0 {
+                    let (outer, outer_known) = self.blocks.last_mut().expect("a block");
+                    outer.extend(body);
+                    outer_known.extend(known);
+                }
+            }
+            Open::If(condition) => self.emit(Stmt::If(condition, body, Vec::new())),
         }
     }
+}
+
+/// A block that is open; to be given to [`Builder::close`].
+#[must_use]
+pub enum Open {
+    /// A loop.
+    For {
+        /// Its variable.
+        var: Var,
+        /// First value.
+        from: Value,
+        /// End.
+        to: Value,
+        /// Step.
+        step: i32,
+        /// Whether it is to be unrolled.
+        unroll: bool,
+    },
+    /// A condition.
+    If(Value),
 }
 
 /// What needs no instruction: integer constants, neutral elements of integers, known conditions.

@@ -8,3 +8,4 @@ pub mod build;
 pub mod ir;
 pub mod launch;
 pub mod lower;
+pub mod wgsl;

@@ -5,11 +5,13 @@
 //! `Region` depend on each other only image by image.
 
 mod body;
+mod canonical;
 mod check;
 mod kernel;
 mod print;
 
 pub use body::{Access, Body, Expr, ExprId};
+pub use canonical::{Canonical, canonical};
 pub use check::check;
 pub use kernel::{
     ArgMax, Contraction, DotDims, Epilogue, Kernel, Loop, LoopOut, Pool, PoolEpilogue, PoolKind, Product,

@@ -5,15 +5,14 @@
 //! blocks that the tape evaluates. Invariant: boxes and blocks depend on the shapes alone, so results do not
 //! depend on the number of workers.
 
-mod canonical;
 mod reduce;
 #[cfg(test)]
 mod tests;
 
 use super::tape::{self, MAX_DIRECT, MAX_LANES, Sequence, Tape};
 use super::{Bases, Isa};
+use crate::plan::{Canonical, canonical};
 use crate::plan::{Loop, LoopOut};
-use canonical::{Canonical, canonical};
 use reduce::{Accumulators, Shape};
 use std::ops::Range;
 use thalweg_base::DType;

@@ -5,10 +5,14 @@
 //! memory between them, behind the plan's arena. Invariant: the same plan and abilities give the same launches, and with
 //! them the same order of every sum.
 
+mod contract;
 mod expr;
+mod loops;
+mod pool;
+mod reduce;
 mod writer;
 
-pub use expr::evaluate;
+pub use expr::{element, evaluate};
 pub use writer::Writer;
 
 use super::ir::Kernel as Code;
@@ -65,11 +69,11 @@ impl<'a> Lowering<'a> {
 
     fn kernel(&mut self, kernel: &Kernel) {
         match kernel {
-            Kernel::Loop(_) => todo!("loops.rs"),
-            Kernel::Contraction(_) => todo!("contract/"),
-            Kernel::Pool(_) => todo!("pool.rs"),
-            Kernel::Unpool(_) => todo!("pool.rs"),
-            Kernel::ArgMax(_) => todo!("argmax.rs"),
+            Kernel::Loop(k) => loops::lower(self, k),
+            Kernel::Contraction(k) => contract::lower(self, k),
+            Kernel::Pool(k) => pool::pool(self, k),
+            Kernel::Unpool(k) => pool::unpool(self, k),
+            Kernel::ArgMax(k) => pool::argmax(self, k),
         }
     }
 

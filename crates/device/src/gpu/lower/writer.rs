@@ -41,6 +41,14 @@ impl<'a> Writer<'a> {
         self.builder.param(dtype, written)
     }
 
+    /// The same; once for memory that was passed already.
+    pub fn argument_once(&mut self, argument: Argument, dtype: DType, written: bool) -> Param {
+        match self.arguments.iter().position(|a| *a == argument) {
+            Some(at) => Param(at as u32),
+            None => self.argument(argument, dtype, written),
+        }
+    }
+
     /// The kernel, and an argument per parameter.
     pub fn finish(self) -> (Kernel, Vec<Argument>) {
         (self.builder.finish(), self.arguments)

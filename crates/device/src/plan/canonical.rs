@@ -4,7 +4,7 @@
 //! stays the outermost part of axis 0 here, so that it can be cut at any of its steps: a step of the kernel's is
 //! `scale` steps here.
 
-use crate::plan::{Body, Expr, ExprId, Loop, LoopOut};
+use super::{Body, Expr, ExprId, Loop, LoopOut};
 
 /// The same loop over a simpler space.
 #[derive(Clone, Debug)]

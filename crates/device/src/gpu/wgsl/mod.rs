@@ -1,0 +1,286 @@
+//! Kernels of the IR as WGSL.
+//!
+//! In: a kernel, and which of a few bound memories each parameter lies in. Out: a shader with entry point `main`. All
+//! memories are arrays of 32-bit words, bound from 1 on; binding 0 is a [`Record`] of the launch: where each parameter
+//! begins in its memory. So equal kernels share a shader wherever their buffers lie. Invariants: bytes are stored with
+//! atomic operations that touch that byte alone; no constant is infinite or NaN in the text, as WGSL forbids it: such
+//! bits are put together with a word of the record that is always 0.
+
+mod prelude;
+mod scalar;
+
+use super::ir::{IntOp, Kernel, Op, Param, Shared, Stmt, Value, Var};
+use scalar::{cast, constant, scalar};
+use std::fmt::Write;
+use thalweg_base::DType;
+
+/// The numbers of a launch that its shader reads, as words: groups, groups in a row, 0, 0, then the first word of each
+/// parameter. Padded to 16 bytes.
+pub fn record(groups: u32, row: u32, first_words: &[u32]) -> Vec<u32> {
+    let mut words = vec![groups, row, 0, 0];
+    words.extend(first_words);
+    words.resize(words.len().next_multiple_of(4), 0);
+    words
+}
+
+/// Words of a record for so many parameters.
+pub fn record_words(params: usize) -> usize {
+    4 + params.next_multiple_of(4)
+}
+
+/// The shader. `memories`: per parameter, the memory it lies in, counted from 0 without gaps.
+pub fn render(kernel: &Kernel, memories: &[usize]) -> String {
+    let count = memories.iter().max().map_or(0, |m| m + 1);
+    let atomic: Vec<bool> = (0..count)
+        .map(|m| {
+            let mut params = kernel.params.iter().zip(memories).filter(|(_, at)| **at == m);
+            params.any(|(p, _)| p.written && p.dtype.size() == 1)
+        })
+        .collect();
+    let mut r = Renderer { kernel, memories, atomic, text: String::new(), depth: 1 };
+    r.head();
+    r.block(&kernel.body);
+    r.text.push_str("}\n");
+    r.text
+}
+
+struct Renderer<'a> {
+    kernel: &'a Kernel,
+    memories: &'a [usize],
+    /// Per memory, whether bytes are stored in it.
+    atomic: Vec<bool>,
+    text: String,
+    depth: usize,
+}
+
+impl Renderer<'_> {
+    fn line(&mut self, text: &str) {
+        for _ in 0..self.depth {
+            self.text.push_str("  ");
+        }
+        self.text.push_str(text);
+        self.text.push('\n');
+    }
+
+    fn head(&mut self) {
+        let params = self.memories.len();
+        let text = &mut self.text;
+        let quads = params.div_ceil(4).max(1);
+        let _ = writeln!(
+            text,
+            "struct Record {{ groups: u32, row: u32, zero: u32, pad: u32, first: array<vec4<u32>, {quads}> }}"
+        );
+        text.push_str("@group(0) @binding(0) var<uniform> r: Record;\n");
+        for (m, atomic) in self.atomic.iter().enumerate() {
+            let word = if *atomic { "atomic<u32>" } else { "u32" };
+            let _ =
+                writeln!(text, "@group(0) @binding({}) var<storage, read_write> m{m}: array<{word}>;", m + 1);
+        }
+        for (i, (dtype, len)) in self.kernel.shared.iter().enumerate() {
+            let _ = writeln!(text, "var<workgroup> s{i}: array<{}, {len}>;", type_name(*dtype));
+        }
+        text.push_str(prelude::FUNCTIONS);
+        let _ = writeln!(text, "@compute @workgroup_size({})", self.kernel.threads);
+        text.push_str(
+            "fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lid: u32) {\n",
+        );
+        self.line("let group = wid.y * r.row + wid.x;");
+        self.line("if (group >= r.groups) { return; }");
+        for p in 0..params {
+            let line = format!("let p{p} = r.first[{}][{}];", p / 4, p % 4);
+            self.line(&line);
+        }
+    }
+
+    fn block(&mut self, body: &[Stmt]) {
+        for stmt in body {
+            self.stmt(stmt);
+        }
+    }
+
+    fn inner(&mut self, body: &[Stmt]) {
+        self.depth += 1;
+        self.block(body);
+        self.depth -= 1;
+    }
+
+    fn stmt(&mut self, stmt: &Stmt) {
+        match stmt {
+            Stmt::Let(v, op) => {
+                let word = if matches!(op, Op::Mutable(_)) { "var" } else { "let" };
+                let ty = type_name(self.kernel.types[v.0 as usize]);
+                let line = format!("{word} v{}: {ty} = {};", v.0, self.op(*v, op));
+                self.line(&line);
+            }
+            Stmt::Load4(vars, p, index) => {
+                for (i, v) in vars.iter().enumerate() {
+                    let ty = type_name(self.kernel.types[v.0 as usize]);
+                    let line = format!("let v{}: {ty} = {};", v.0, self.load(*p, *index, i));
+                    self.line(&line);
+                }
+            }
+            Stmt::Set(v, value) => {
+                let line = format!("v{} = {};", v.0, self.value(*value));
+                self.line(&line);
+            }
+            Stmt::Store(p, index, value) => self.store(*p, *index, 0, *value),
+            Stmt::Store4(p, index, values) => {
+                for (i, value) in values.iter().enumerate() {
+                    self.store(*p, *index, i, *value);
+                }
+            }
+            Stmt::StoreShared(s, index, value) => {
+                let line = format!("{} = {};", self.shared(*s, *index), self.value(*value));
+                self.line(&line);
+            }
+            Stmt::For { var, from, to, step, body, unroll: _ } => {
+                let v = var.0;
+                let (from, to) = (self.value(*from), self.value(*to));
+                let line = format!("for (var v{v}: i32 = {from}; v{v} < {to}; v{v} += {step}i) {{");
+                self.line(&line);
+                self.inner(body);
+                self.line("}");
+            }
+            Stmt::If(condition, then, other) => {
+                let line = format!("if ({}) {{", self.value(*condition));
+                self.line(&line);
+                self.inner(then);
+                if !other.is_empty() {
+                    self.line("} else {");
+                    self.inner(other);
+                }
+                self.line("}");
+            }
+            Stmt::Barrier => self.line("workgroupBarrier();"),
+            Stmt::Tensor(t) => unreachable!("{t:?} is for CUDA alone"),
+        }
+    }
+
+    fn op(&self, v: Var, op: &Op) -> String {
+        let to = self.kernel.types[v.0 as usize];
+        match op {
+            Op::Scalar(op, args) => {
+                let dtype = self.kernel.dtype(args[args.len() - 1]);
+                let words: Vec<String> = args.iter().map(|a| self.value(*a)).collect();
+                // Of constants alone the compiler would compute the result, and refuse one that is infinite.
+                let fixed = dtype == DType::F32 && args.iter().all(|a| matches!(a, Value::Const(..)));
+                match (fixed, args[0]) {
+                    (true, Value::Const(_, bits)) => {
+                        let first = format!("bitcast<f32>(r.zero | {bits}u)");
+                        scalar(*op, dtype, &[&[first], &words[1..]].concat())
+                    }
+                    _ => scalar(*op, dtype, &words),
+                }
+            }
+            Op::Int(op, a, b) => self.int(*op, *a, *b),
+            Op::Fma(a, b, c) => {
+                format!("fma({}, {}, {})", self.value(*a), self.value(*b), self.value(*c))
+            }
+            Op::Cast(x) => cast(self.kernel.dtype(*x), to, &self.value(*x)),
+            Op::Bits(x) => format!("bitcast<{}>({})", type_name(to), self.value(*x)),
+            Op::Load(p, index) => self.load(*p, *index, 0),
+            Op::LoadShared(s, index) => self.shared(*s, *index),
+            Op::Random { seed, stream, element, step } => format!(
+                "random({}u, {}u, {stream}u, u32({}), u32({}))",
+                *seed as u32,
+                (seed >> 32) as u32,
+                self.value(*step),
+                self.value(*element)
+            ),
+            Op::Thread => "i32(lid)".into(),
+            Op::Group => "i32(group)".into(),
+            Op::Mutable(first) => self.value(*first),
+        }
+    }
+
+    fn int(&self, op: IntOp, a: Value, b: Value) -> String {
+        let signed = self.kernel.dtype(a) == DType::I32;
+        let (a, b) = (self.value(a), self.value(b));
+        // Division of numbers that are not negative: of unsigned ones it is cheaper.
+        let unsigned = |sign: &str| match signed {
+            true => format!("i32(u32({a}) {sign} u32({b}))"),
+            false => format!("{a} {sign} {b}"),
+        };
+        match op {
+            IntOp::Div => unsigned("/"),
+            IntOp::Rem => unsigned("%"),
+            IntOp::And => format!("{a} & {b}"),
+            IntOp::Or => format!("{a} | {b}"),
+            IntOp::Xor => format!("{a} ^ {b}"),
+            IntOp::Shl => format!("{a} << u32({b})"),
+            IntOp::Shr => format!("{a} >> u32({b})"),
+        }
+    }
+
+    fn value(&self, v: Value) -> String {
+        match v {
+            Value::Var(v) => format!("v{}", v.0),
+            Value::Const(dtype, bits) => constant(dtype, bits),
+        }
+    }
+
+    fn shared(&self, s: Shared, index: Value) -> String {
+        format!("s{}[{}]", s.0, self.value(index))
+    }
+
+    /// A word of a parameter's memory.
+    fn word(&self, p: Param, at: &str) -> String {
+        let m = self.memories[p.0 as usize];
+        match self.atomic[m] {
+            true => format!("atomicLoad(&m{m}[{at}])"),
+            false => format!("m{m}[{at}]"),
+        }
+    }
+
+    fn load(&self, p: Param, index: Value, plus: usize) -> String {
+        let (i, n) = (self.element(index, plus), p.0);
+        match self.kernel.params[p.0 as usize].dtype {
+            DType::F32 => format!("bitcast<f32>({})", self.word(p, &format!("p{n} + {i}"))),
+            DType::I32 => format!("bitcast<i32>({})", self.word(p, &format!("p{n} + {i}"))),
+            DType::U32 => self.word(p, &format!("p{n} + {i}")),
+            dtype @ (DType::U8 | DType::Bool) => {
+                let word = self.word(p, &format!("p{n} + ({i} >> 2u)"));
+                let byte = format!("({word} >> (({i} & 3u) * 8u)) & 255u");
+                if dtype == DType::Bool { format!("({byte}) != 0u") } else { byte }
+            }
+        }
+    }
+
+    fn element(&self, index: Value, plus: usize) -> String {
+        match (index.as_i32(), plus) {
+            (Some(i), _) => format!("{}u", i as usize + plus),
+            (None, 0) => format!("u32({})", self.value(index)),
+            (None, _) => format!("(u32({}) + {plus}u)", self.value(index)),
+        }
+    }
+
+    fn store(&mut self, p: Param, index: Value, plus: usize, value: Value) {
+        let (i, n, m) = (self.element(index, plus), p.0, self.memories[p.0 as usize]);
+        let v = self.value(value);
+        let dtype = self.kernel.params[p.0 as usize].dtype;
+        let line = match dtype {
+            DType::F32 | DType::I32 | DType::U32 => {
+                let word = if dtype == DType::U32 { v } else { format!("bitcast<u32>({v})") };
+                match self.atomic[m] {
+                    true => format!("atomicStore(&m{m}[p{n} + {i}], {word});"),
+                    false => format!("m{m}[p{n} + {i}] = {word};"),
+                }
+            }
+            DType::U8 | DType::Bool => format!(
+                "{{ let w = p{n} + ({i} >> 2u); let s = ({i} & 3u) * 8u; atomicAnd(&m{m}[w], ~(255u << s)); \
+                 atomicOr(&m{m}[w], (u32({v}) & 255u) << s); }}"
+            ),
+        };
+        self.line(&line);
+    }
+}
+
+/// The type of a register.
+fn type_name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::Bool => "bool",
+        DType::U8 | DType::U32 => "u32",
+        DType::I32 => "i32",
+        DType::F32 => "f32",
+    }
+}

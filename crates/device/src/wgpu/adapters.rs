@@ -1,0 +1,60 @@
+//! Which adapters there are.
+//!
+//! In: nothing. Out: the adapters this system offers, best first, each with what it is. Invariant: asking never fails;
+//! without a graphics library there are none.
+
+use ::wgpu::{Backends, DeviceType, Instance, InstanceDescriptor};
+use std::cmp::Reverse;
+
+/// What kind of device an adapter is, worst first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Class {
+    /// A program on the processor that behaves like a GPU.
+    Software,
+    /// Nothing is known of it.
+    Other,
+    /// A GPU of another machine or shared among several.
+    Virtual,
+    /// A GPU that shares the processor's memory.
+    Integrated,
+    /// A GPU with memory of its own.
+    Discrete,
+}
+
+/// An adapter.
+#[derive(Clone, Debug)]
+pub struct Adapter {
+    /// The adapter.
+    pub inner: wgpu::Adapter,
+    /// What kind it is.
+    pub class: Class,
+    /// Name, interface, driver.
+    pub description: String,
+}
+
+/// All adapters, best first; those of one class in the system's order.
+pub fn adapters() -> Vec<Adapter> {
+    let mut descriptor = InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = Backends::PRIMARY;
+    let instance = Instance::new(descriptor);
+    let found = pollster::block_on(instance.enumerate_adapters(Backends::PRIMARY));
+    let mut all: Vec<Adapter> = found.into_iter().map(described).collect();
+    all.sort_by_key(|a| Reverse(a.class));
+    all
+}
+
+fn described(inner: wgpu::Adapter) -> Adapter {
+    let info = inner.get_info();
+    let class = match info.device_type {
+        DeviceType::Cpu => Class::Software,
+        DeviceType::Other => Class::Other,
+        DeviceType::VirtualGpu => Class::Virtual,
+        DeviceType::IntegratedGpu => Class::Integrated,
+        DeviceType::DiscreteGpu => Class::Discrete,
+    };
+    let driver = [info.driver.as_str(), info.driver_info.as_str()].join(" ");
+    let software = if class == Class::Software { ", software" } else { "" };
+    let description =
+        format!("{} through {:?}{software} ({})", info.name.trim(), info.backend, driver.trim());
+    Adapter { inner, class, description }
+}

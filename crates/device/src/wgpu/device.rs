@@ -1,0 +1,358 @@
+//! [`WgpuDevice`]: storage, programs, runs.
+//!
+//! Every allocation is a buffer of its own; the arena is one buffer for all programs, as large as the largest needs, since
+//! one runs at a time. Invariants: after the first error every call returns it; [`Device::memory`] counts what the plan
+//! and the host asked for, which is what is held but for rounding to words.
+
+use super::adapters::{Adapter, adapters};
+use super::faults::{Faults, guarded};
+use super::loaded::{Loaded, Parts, most_memories, record_bytes};
+use super::shaders::Shaders;
+use crate::gpu::launch::{Abilities, Launches};
+use crate::gpu::lower::lower;
+use crate::plan::check;
+use crate::{Allocation, Device, DeviceError, DeviceInfo, MemoryUse, Plan, Program, StageTime};
+use ::wgpu::{Buffer, BufferUsages, Features, PollType};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Runs that may be under way before the host waits for the oldest.
+const UNDER_WAY: usize = 4;
+/// Threads that a GPU runs at a time, about: adapters do not say.
+const PARALLEL: usize = 1 << 15;
+/// The same for an adapter that is a program on the processor.
+const PARALLEL_SOFTWARE: usize = 1 << 10;
+
+struct Storage {
+    buffer: Buffer,
+    bytes: usize,
+}
+
+/// A GPU.
+pub struct WgpuDevice {
+    pub(super) name: String,
+    description: String,
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    faults: Faults,
+    abilities: Abilities,
+    shaders: Shaders,
+    allocations: Vec<Option<Storage>>,
+    programs: Vec<Option<Loaded>>,
+    arena: Option<Storage>,
+    staging: Option<Storage>,
+    under_way: VecDeque<wgpu::SubmissionIndex>,
+}
+
+impl WgpuDevice {
+    /// The `index`-th adapter, best first.
+    pub fn new(index: usize) -> Result<Self, DeviceError> {
+        let name = format!("wgpu:{index}");
+        let mut all = adapters();
+        if index >= all.len() {
+            let reason = match all.len() {
+                0 => "no adapter was found; install the GPU's driver with Vulkan (on Linux also libvulkan1), or use --device cpu"
+                    .into(),
+                n => format!("there are {n} adapters, counted from 0; see `thalweg devices`"),
+            };
+            return Err(DeviceError::Gpu { device: name, reason });
+        }
+        Self::open(name, all.swap_remove(index))
+    }
+
+    fn open(name: String, adapter: Adapter) -> Result<Self, DeviceError> {
+        let limits = adapter.inner.limits();
+        let wanted = Features::TIMESTAMP_QUERY & adapter.inner.features();
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("thalweg"),
+            required_features: wanted,
+            required_limits: limits.clone(),
+            memory_hints: wgpu::MemoryHints::MemoryUsage,
+            ..Default::default()
+        };
+        let refused =
+            |e: wgpu::RequestDeviceError| DeviceError::Gpu { device: name.clone(), reason: e.to_string() };
+        let (device, queue) =
+            pollster::block_on(adapter.inner.request_device(&descriptor)).map_err(refused)?;
+        let software = adapter.class == super::Class::Software;
+        let abilities = Abilities {
+            shared_bytes: limits.max_compute_workgroup_storage_size as usize,
+            parallel: if software { PARALLEL_SOFTWARE } else { PARALLEL },
+            ..Abilities::LEAST
+        };
+        let faults = Faults::listen(&device);
+        Ok(WgpuDevice {
+            name,
+            description: adapter.description,
+            device,
+            queue,
+            faults,
+            abilities,
+            shaders: Shaders::default(),
+            allocations: Vec::new(),
+            programs: Vec::new(),
+            arena: None,
+            staging: None,
+            under_way: VecDeque::new(),
+        })
+    }
+
+    fn storage(&self, a: Allocation) -> &Storage {
+        match self.allocations.get(a.0 as usize) {
+            Some(Some(storage)) => storage,
+            _ => panic!("allocation {} is not live", a.0),
+        }
+    }
+
+    pub(super) fn loaded(&self, p: Program) -> &Loaded {
+        match self.programs.get(p.0 as usize) {
+            Some(Some(loaded)) => loaded,
+            _ => panic!("program {} is not loaded", p.0),
+        }
+    }
+
+    fn buffer(&self, bytes: usize, what: &str) -> Result<Storage, DeviceError> {
+        let most = self.device.limits().max_storage_buffer_binding_size as usize;
+        if bytes > most {
+            let reason = format!(
+                "{what} take {bytes} bytes, and this adapter binds at most {most} at once; use a smaller batch size"
+            );
+            return Err(DeviceError::Gpu { device: self.name.clone(), reason });
+        }
+        let buffer = guarded(&self.device, &self.name, (bytes, what), || {
+            self.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some(what),
+                size: bytes.next_multiple_of(4).max(4) as u64,
+                usage: BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
+        })?;
+        Ok(Storage { buffer, bytes })
+    }
+
+    fn lowered(&self, plan: &Plan) -> Result<Launches, DeviceError> {
+        let launches = lower(plan, &self.abilities)?;
+        let (needs, has) =
+            (most_memories(&launches), self.device.limits().max_storage_buffers_per_shader_stage);
+        if needs > has as usize {
+            let reason =
+                format!("a kernel of {} uses {needs} buffers, and this adapter binds {has}", plan.name);
+            return Err(DeviceError::Gpu { device: self.name.clone(), reason });
+        }
+        Ok(launches)
+    }
+
+    /// Bytes of arena that the loaded programs need.
+    fn needed(&self) -> usize {
+        self.programs.iter().flatten().map(|l| l.launches.arena).max().unwrap_or(0)
+    }
+
+    /// Makes the arena as large as needed and tells every program; `fresh`: this one has no place yet.
+    fn share(&mut self, fresh: Option<usize>) -> Result<(), DeviceError> {
+        let needed = self.needed();
+        let moved = self.arena.as_ref().is_none_or(|a| a.bytes != needed);
+        if moved {
+            self.arena = Some(self.buffer(needed, "activations")?);
+        }
+        let Some(arena) = &self.arena else { return Ok(()) };
+        let mut parts =
+            Parts { device: &self.device, queue: &self.queue, name: &self.name, shaders: &mut self.shaders };
+        for (i, loaded) in self.programs.iter_mut().enumerate() {
+            let Some(loaded) = loaded.as_mut().filter(|_| moved || fresh == Some(i)) else { continue };
+            let bound = loaded.bound.iter().filter_map(|a| self.allocations[a.0 as usize].as_ref());
+            let storage: Vec<Buffer> = bound.map(|s| s.buffer.clone()).collect();
+            loaded.place(&mut parts, &arena.buffer, &storage)?;
+        }
+        Ok(())
+    }
+
+    fn submit(&mut self, encoder: wgpu::CommandEncoder) -> Result<(), DeviceError> {
+        self.under_way.push_back(self.queue.submit([encoder.finish()]));
+        if self.under_way.len() > UNDER_WAY
+            && let Some(oldest) = self.under_way.pop_front()
+        {
+            self.poll(Some(oldest))?;
+        }
+        self.faults.check(&self.name)
+    }
+
+    pub(super) fn poll(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<(), DeviceError> {
+        let failed =
+            |e: wgpu::PollError| DeviceError::Gpu { device: self.name.clone(), reason: e.to_string() };
+        self.device.poll(PollType::Wait { submission_index, timeout: None }).map_err(failed)?;
+        self.faults.check(&self.name)
+    }
+
+    /// Copies whole words to the host.
+    fn fetch(&mut self, from: Allocation, offset: usize, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        if self.staging.as_ref().is_none_or(|s| s.bytes < bytes.len()) {
+            let size = bytes.len().next_power_of_two().max(4096);
+            let buffer = guarded(&self.device, &self.name, (size, "results"), || {
+                self.device.create_buffer(&wgpu::BufferDescriptor {
+                    label: Some("staging"),
+                    size: size as u64,
+                    usage: BufferUsages::MAP_READ | BufferUsages::COPY_DST,
+                    mapped_at_creation: false,
+                })
+            })?;
+            self.staging = Some(Storage { buffer, bytes: size });
+        }
+        let Some(staging) = &self.staging else { return Ok(()) };
+        let n = bytes.len() as u64;
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        let source = &self.storage(from).buffer;
+        encoder.copy_buffer_to_buffer(source, offset as u64, &staging.buffer, 0, Some(n));
+        self.queue.submit([encoder.finish()]);
+        let slice = staging.buffer.slice(..n);
+        slice.map_async(wgpu::MapMode::Read, |_| ());
+        self.poll(None)?;
+        let failed =
+            |e: wgpu::MapRangeError| DeviceError::Gpu { device: self.name.clone(), reason: e.to_string() };
+        bytes.copy_from_slice(&slice.get_mapped_range().map_err(failed)?);
+        staging.buffer.unmap();
+        Ok(())
+    }
+
+    fn fits(&self, what: &str, a: Allocation, offset: usize, bytes: usize) -> Result<(), DeviceError> {
+        let (have, end) = (self.storage(a).bytes, offset.saturating_add(bytes));
+        match end <= have {
+            true => Ok(()),
+            false => Err(DeviceError::Size { what: what.into(), expected: have, found: end }),
+        }
+    }
+}
+
+impl Device for WgpuDevice {
+    fn info(&self) -> DeviceInfo {
+        DeviceInfo {
+            name: self.name.clone(),
+            description: self.description.clone(),
+            workers: 1,
+            regions: false,
+        }
+    }
+
+    fn allocate(&mut self, bytes: usize) -> Result<Allocation, DeviceError> {
+        self.faults.check(&self.name)?;
+        let storage = self.buffer(bytes, "storage")?;
+        let at = self.allocations.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.allocations.push(None);
+            self.allocations.len() - 1
+        });
+        self.allocations[at] = Some(storage);
+        Ok(Allocation(at as u32))
+    }
+
+    fn free(&mut self, allocation: Allocation) {
+        let bound = self.programs.iter().flatten().any(|p| p.bound.contains(&allocation));
+        assert!(!bound, "allocation {} is bound to a loaded program", allocation.0);
+        self.allocations[allocation.0 as usize] = None;
+    }
+
+    fn write(&mut self, to: Allocation, offset: usize, bytes: &[u8]) -> Result<(), DeviceError> {
+        self.fits("write", to, offset, bytes.len())?;
+        // The queue writes whole words; what lies beside them in the first and last is written as it is.
+        let (first, end) = (offset / 4 * 4, (offset + bytes.len()).next_multiple_of(4));
+        if (first, end) == (offset, offset + bytes.len()) {
+            self.queue.write_buffer(&self.storage(to).buffer, offset as u64, bytes);
+        } else {
+            let mut words = vec![0; end - first];
+            if (offset, offset + bytes.len()) != (0, self.storage(to).bytes) {
+                self.fetch(to, first, &mut words)?;
+            }
+            words[offset - first..][..bytes.len()].copy_from_slice(bytes);
+            self.queue.write_buffer(&self.storage(to).buffer, first as u64, &words);
+        }
+        self.faults.check(&self.name)
+    }
+
+    fn read(&mut self, from: Allocation, offset: usize, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        self.fits("read", from, offset, bytes.len())?;
+        if bytes.is_empty() {
+            return self.wait();
+        }
+        let (first, end) = (offset / 4 * 4, (offset + bytes.len()).next_multiple_of(4));
+        if (first, end) == (offset, offset + bytes.len()) {
+            return self.fetch(from, offset, bytes);
+        }
+        let mut words = vec![0; end - first];
+        self.fetch(from, first, &mut words)?;
+        bytes.copy_from_slice(&words[offset - first..][..bytes.len()]);
+        Ok(())
+    }
+
+    fn needs(&self, plans: &[Arc<Plan>]) -> MemoryUse {
+        // A plan that cannot be lowered is refused when it is loaded, with the reason.
+        let lowered: Vec<Launches> = plans.iter().filter_map(|p| lower(p, &self.abilities).ok()).collect();
+        MemoryUse {
+            allocated: 0,
+            arena: lowered.iter().map(|l| l.arena).max().unwrap_or(0),
+            workspace: lowered.iter().map(record_bytes).sum(),
+        }
+    }
+
+    fn load(&mut self, plan: Arc<Plan>, bindings: &[Allocation]) -> Result<Program, DeviceError> {
+        self.faults.check(&self.name)?;
+        let sizes: Vec<usize> = bindings.iter().map(|a| self.storage(*a).bytes).collect();
+        crate::bound(&plan, bindings, &sizes)?;
+        check(&plan).map_err(|problem| DeviceError::Plan { plan: plan.name.clone(), problem })?;
+        let launches = self.lowered(&plan)?;
+        let mut parts =
+            Parts { device: &self.device, queue: &self.queue, name: &self.name, shaders: &mut self.shaders };
+        let loaded = Loaded::new(&mut parts, plan, launches, bindings.to_vec())?;
+        let at = self.programs.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.programs.push(None);
+            self.programs.len() - 1
+        });
+        self.programs[at] = Some(loaded);
+        if let Err(e) = self.share(Some(at)) {
+            self.programs[at] = None;
+            return Err(e);
+        }
+        self.faults.check(&self.name)?;
+        Ok(Program(at as u32))
+    }
+
+    fn unload(&mut self, program: Program) {
+        self.programs[program.0 as usize] = None;
+        // Less is needed now. If that should be refused, the larger arena stays.
+        let _ = self.share(None);
+    }
+
+    fn run(&mut self, program: Program) -> Result<(), DeviceError> {
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            self.loaded(program).encode(&mut pass);
+        }
+        self.submit(encoder)
+    }
+
+    fn wait(&mut self) -> Result<(), DeviceError> {
+        self.under_way.clear();
+        self.poll(None)
+    }
+
+    fn memory(&self) -> MemoryUse {
+        MemoryUse {
+            allocated: self.allocations.iter().flatten().map(|s| s.bytes).sum(),
+            arena: self.arena.as_ref().map_or(0, |a| a.bytes),
+            workspace: self.programs.iter().flatten().map(|l| record_bytes(&l.launches)).sum(),
+        }
+    }
+
+    fn profile(&mut self, program: Program) -> Result<Vec<StageTime>, DeviceError> {
+        self.wait()?;
+        let seconds = match self.device.features().contains(Features::TIMESTAMP_QUERY) {
+            true => self.timestamps(program)?,
+            false => self.stopwatch(program)?,
+        };
+        let entries = &self.loaded(program).plan.kernels;
+        let time = |(e, seconds): (&crate::plan::Entry, f64)| StageTime {
+            label: e.label.clone(),
+            seconds,
+            flops: e.flops,
+        };
+        Ok(entries.iter().zip(seconds).map(time).collect())
+    }
+}
