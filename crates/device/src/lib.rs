@@ -20,4 +20,4 @@ pub use device::{Allocation, Device, DeviceInfo, MemoryUse, Program, StageTime};
 pub use error::DeviceError;
 pub use host::{Cache, Host};
 pub use plan::Plan;
-pub use select::{Found, cpu_target, list, open};
+pub use select::{Found, auto, cpu_target, list, open};

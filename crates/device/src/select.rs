@@ -16,17 +16,46 @@ pub struct Found {
 }
 
 /// Names that [`open`] takes.
-const KNOWN: [&str; 3] = ["auto", "cpu", "null"];
+const KNOWN: [&str; 4] = ["auto", "cpu", "wgpu", "null"];
 
-/// Opens a device: `auto` (the best there is), `cpu`, `null`. `threads`: for the CPU, instead of all cores.
+/// Opens a device: `auto` (the best there is, see [`auto`]), `cpu`, `wgpu` (the best adapter) or `wgpu:1` (the second), `null`.
+/// `threads`: for the CPU, instead of all cores.
 ///
-/// Words behind colons hold the CPU to something: an instruction set (`cpu:avx2`; `avx512`, `avx2`, `neon`,
+/// Words behind `cpu:` hold the CPU to something: an instruction set (`cpu:avx2`; `avx512`, `avx2`, `neon`,
 /// `portable`), or `exact`, which leaves out what rounds differently from the definition (`cpu:exact`).
 pub fn open(name: &str, threads: Option<usize>) -> Result<Box<dyn Device>, DeviceError> {
     match name {
-        "auto" => Ok(Box::new(CpuDevice::new(threads, None)?)),
+        "auto" => open(&auto().0, threads),
         "null" => Ok(Box::new(NullDevice::new())),
+        #[cfg(feature = "wgpu")]
+        _ if name == "wgpu" || name.starts_with("wgpu:") => {
+            Ok(Box::new(crate::wgpu::WgpuDevice::new(index_of(name)?)?))
+        }
         _ => Ok(Box::new(CpuDevice::new(threads, Some(cpu_target(name)?))?)),
+    }
+}
+
+/// Which device `auto` is on this machine, and why.
+pub fn auto() -> (String, &'static str) {
+    #[cfg(feature = "wgpu")]
+    {
+        let real = |c: crate::wgpu::Class| {
+            matches!(c, crate::wgpu::Class::Integrated | crate::wgpu::Class::Discrete)
+        };
+        if let Some(i) = crate::wgpu::adapters().iter().position(|a| real(a.class)) {
+            return (format!("wgpu:{i}"), "a GPU");
+        }
+    }
+    ("cpu".into(), "no GPU was found")
+}
+
+/// The number behind a colon; 0 without.
+#[cfg(feature = "wgpu")]
+fn index_of(name: &str) -> Result<usize, DeviceError> {
+    let unknown = || DeviceError::Unknown { asked: name.into(), known: "wgpu, wgpu:0, wgpu:1 ...".into() };
+    match name.split_once(':') {
+        None => Ok(0),
+        Some((_, index)) => index.parse().map_err(|_| unknown()),
     }
 }
 
@@ -69,14 +98,39 @@ pub fn list() -> Vec<Found> {
         sets.join(", "),
         if caches.is_empty() { String::new() } else { format!(", {}", caches.join(", ")) }
     );
-    vec![
-        Found { name: "cpu".into(), usable: true, description: cpu },
-        Found {
-            name: "null".into(),
-            usable: true,
-            description: "plans and counts everything but computes nothing".into(),
-        },
-    ]
+    let mut found = gpus();
+    found.push(Found { name: "cpu".into(), usable: true, description: cpu });
+    found.push(Found {
+        name: "null".into(),
+        usable: true,
+        description: "plans and counts everything but computes nothing".into(),
+    });
+    found
+}
+
+/// GPUs, or a line that says why there is none.
+fn gpus() -> Vec<Found> {
+    #[cfg(feature = "wgpu")]
+    let found = {
+        let all = crate::wgpu::adapters();
+        let mut found: Vec<Found> = all
+            .iter()
+            .enumerate()
+            .map(|(i, a)| Found {
+                name: format!("wgpu:{i}"),
+                usable: true,
+                description: a.description.clone(),
+            })
+            .collect();
+        if found.is_empty() {
+            let description = crate::wgpu::NONE.to_string();
+            found.push(Found { name: "wgpu".into(), usable: false, description });
+        }
+        found
+    };
+    #[cfg(not(feature = "wgpu"))]
+    let found = Vec::new();
+    found
 }
 
 #[cfg(test)]
@@ -85,12 +139,23 @@ mod tests {
 
     #[test]
     fn unknown_devices_are_told_what_there_is() {
-        let error = open("cuda:0", None).err().unwrap().to_string();
-        assert_eq!(error, "device 'cuda:0' is not in this build; known: auto, cpu, null");
-        for name in KNOWN {
+        let error = open("tpu:0", None).err().unwrap().to_string();
+        assert_eq!(error, "device 'tpu:0' is not in this build; known: auto, cpu, wgpu, null");
+        for name in ["auto", "cpu", "null"] {
             assert!(!open(name, Some(2)).unwrap().info().description.is_empty());
         }
-        assert!(list().iter().all(|f| f.usable));
+    }
+
+    #[test]
+    fn what_is_listed_opens_and_what_is_not_says_so() {
+        for found in list() {
+            let opened = open(&found.name, Some(1));
+            assert_eq!(opened.is_ok(), found.usable, "{}: {:?}", found.name, opened.err());
+        }
+        let error = open("wgpu:99", None).err().unwrap().to_string();
+        assert!(error.starts_with("wgpu:99: ") && error.contains("adapter"), "{error}");
+        let error = open("wgpu:x", None).err().unwrap().to_string();
+        assert!(error.contains("wgpu:1"), "{error}");
     }
 
     #[test]

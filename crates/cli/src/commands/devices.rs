@@ -7,22 +7,25 @@ use crate::show::{Console, short_bytes};
 use serde_json::json;
 use std::path::Path;
 use thalweg::data::{NAMES, dir_of};
-use thalweg::device::{Host, list};
+use thalweg::device::{Host, auto, list};
 
 /// Devices that people ask for and this build has not: (name, what it would be).
-const ABSENT: [(&str, &str); 2] =
-    [("cuda", "NVIDIA GPUs"), ("wgpu", "GPUs through Vulkan, Metal or Direct3D 12")];
+const ABSENT: [(&str, &str); 2] = [
+    ("cuda", "NVIDIA GPUs; the same GPU works through wgpu"),
+    ("wgpu", "GPUs through Vulkan, Metal or Direct3D 12"),
+];
 
 /// Lists devices.
 pub fn devices(console: &Console) -> Result<()> {
     for found in list() {
         let unusable = if found.usable { "" } else { " (cannot be used)" };
-        console.say(format!("{:<6}{}{unusable}", found.name, found.description));
+        console.say(format!("{:<7} {}{unusable}", found.name, found.description));
         console.event(&json!({
             "event": "device", "name": found.name, "usable": found.usable, "description": found.description,
         }));
     }
-    console.say("auto is cpu here; more with `thalweg doctor`");
+    let (name, why) = auto();
+    console.say(format!("auto is {name} here: {why}; more with `thalweg doctor`"));
     Ok(())
 }
 
@@ -47,14 +50,14 @@ pub fn doctor(args: &DoctorArgs, environment: &Environment, console: &Console) -
     console.say(console.bold("devices"));
     for found in list() {
         let mark = if found.usable { "ok" } else { "--" };
-        console.say(format!("  {mark}  {:<5} {}", found.name, found.description));
+        console.say(format!("  {mark}  {:<7} {}", found.name, found.description));
         console.event(&json!({
             "event": "device", "name": found.name, "usable": found.usable, "description": found.description,
         }));
     }
     for (name, what) in ABSENT.iter().filter(|(name, _)| !list().iter().any(|f| f.name.starts_with(name))) {
         let why = format!("this build has no {name} device yet ({what}), so nothing was looked for");
-        console.say(format!("  --  {name:<5} {why}"));
+        console.say(format!("  --  {name:<7} {why}"));
         console.event(&json!({ "event": "device", "name": name, "usable": false, "description": why }));
     }
     console.say("");

@@ -6,6 +6,7 @@ use crate::recipe::Recipe;
 use crate::show::Console;
 use std::path::Path;
 use thalweg::data::{Arrays, Dataset};
+use thalweg::device::auto;
 use thalweg::train::{Compile, Kind, Model, ProgramSpec};
 
 /// A new model by a recipe, compiled, with its first weights.
@@ -32,7 +33,7 @@ pub fn model_from(path: &Path) -> Result<Model> {
 pub fn place(model: &mut Model, device: &DeviceArgs, console: &Console) -> Result<()> {
     place_quietly(model, device)?;
     let info = model.device_info()?;
-    let why = if device.device == "auto" { " (auto: this build has no GPU device)" } else { "" };
+    let why = if device.device == "auto" { format!(" (auto: {})", auto().1) } else { String::new() };
     console.say(format!("computing on   {}{why}: {}", info.name, info.description));
     Ok(())
 }

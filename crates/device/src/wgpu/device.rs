@@ -51,8 +51,7 @@ impl WgpuDevice {
         let mut all = adapters();
         if index >= all.len() {
             let reason = match all.len() {
-                0 => "no adapter was found; install the GPU's driver with Vulkan (on Linux also libvulkan1), or use --device cpu"
-                    .into(),
+                0 => super::NONE.into(),
                 n => format!("there are {n} adapters, counted from 0; see `thalweg devices`"),
             };
             return Err(DeviceError::Gpu { device: name, reason });

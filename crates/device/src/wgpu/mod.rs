@@ -12,3 +12,7 @@ mod shaders;
 
 pub use adapters::{Adapter, Class, adapters};
 pub use device::WgpuDevice;
+
+/// What is said where there is no adapter.
+pub const NONE: &str =
+    "no adapter was found: install the GPU's driver with Vulkan (on Linux also libvulkan1)";
