@@ -26,6 +26,8 @@ enum Mode {
     Exact,
     /// Winograd's too: the default.
     Fast,
+    /// Those of GPUs.
+    Gpu,
 }
 
 impl Mode {
@@ -33,6 +35,7 @@ impl Mode {
         match self {
             Mode::Exact => "cpu:exact",
             Mode::Fast => "cpu",
+            Mode::Gpu => "wgpu",
         }
     }
 
@@ -41,7 +44,7 @@ impl Mode {
     /// gradient is then another; what this moves is bounded by ten times as much.
     fn gradients(self) -> Tolerance {
         match self {
-            Mode::Exact => Tolerance { abs: 1e-9, rel: 1e-5, scale: 1e-5 },
+            Mode::Exact | Mode::Gpu => Tolerance { abs: 1e-9, rel: 1e-5, scale: 1e-5 },
             Mode::Fast => Tolerance { abs: 1e-9, rel: 1e-4, scale: 1e-4 },
         }
     }
@@ -58,8 +61,9 @@ struct Step {
 impl Step {
     fn new(golden: &Golden, network: &Network, rate: f64, (mode, threads): (Mode, usize)) -> Step {
         let graph = step_graph(network, rate);
-        let plan = Arc::new(compile(&graph, &Options { name: "parity".into(), ..Options::default() }).plan);
         let mut device = open(mode.device(), Some(threads)).unwrap();
+        let options = Options { name: "parity".into(), regions: device.info().regions, ..Options::default() };
+        let plan = Arc::new(compile(&graph, &options).plan);
         let storage: Vec<Allocation> =
             plan.bindings.iter().map(|b| device.allocate(b.bytes()).unwrap()).collect();
         let program = device.load(Arc::clone(&plan), &storage).unwrap();
@@ -167,13 +171,18 @@ fn off(found: &[f64], want: &[f64]) -> f64 {
     found.iter().zip(want).map(|(l, w)| (l - w).abs() / w).fold(0.0, f64::max)
 }
 
-/// `frameworks`: prefixes in the golden whose gradients are stored.
-fn check(file: &str, frameworks: &[&str], on: (Mode, usize)) {
+/// A golden's network.
+fn open_golden(file: &str) -> (Golden, Network) {
     let golden = Golden::open(file);
     let config = ModelConfig::try_from(json!({ "layers": golden.list("model") })).unwrap();
     let network = Network::new(config).unwrap();
-    let mut step = Step::new(&golden, &network, 1e-3, on);
-    step.run(&golden, 0);
+    (golden, network)
+}
+
+/// The gradients of the first batch. `frameworks`: prefixes in the golden whose gradients are stored.
+fn check_gradients((golden, network): &(Golden, Network), frameworks: &[&str], on: (Mode, usize)) {
+    let mut step = Step::new(golden, network, 1e-3, on);
+    step.run(golden, 0);
     for prefix in frameworks {
         for w in network.weights().iter().filter(|w| w.trainable) {
             let name = format!("grad/{}", w.path);
@@ -182,13 +191,23 @@ fn check(file: &str, frameworks: &[&str], on: (Mode, usize)) {
             assert_close(&theirs, golden.tensor(&theirs), &ours, on.0.gradients());
         }
     }
-    // At a rate at which float32 does not drift: strictly.
-    let calm = hundred_steps(&golden, &network, 2e-5, on);
+}
+
+/// A hundred steps at a rate at which float32 does not drift: strictly.
+fn check_calm(file: &str, (golden, network): &(Golden, Network), on: (Mode, usize)) {
+    let calm = hundred_steps(golden, network, 2e-5, on);
     for prefix in ["", "torch/"] {
         let d = off(&calm, &golden.tensor(&format!("{prefix}calm_loss64")).data);
         println!("{file}: {prefix}losses of 100 Adam steps, rate 2e-5: within {d:.2e} relative");
         assert!(d <= LOSSES, "{file}: {prefix}losses differ by {d:.2e} relative: {calm:?}");
     }
+}
+
+fn check(file: &str, frameworks: &[&str], on: (Mode, usize)) {
+    let opened = open_golden(file);
+    check_gradients(&opened, frameworks, on);
+    check_calm(file, &opened, on);
+    let (golden, network) = opened;
     // At the default rate float32 drifts from float64 for everyone, as Adam divides tiny gradients by their size:
     // after ten steps and after a hundred, no further than a few times what the frameworks' own float32 runs do
     // (PyTorch's residual network is 1.05e-4 off after ten).
@@ -221,4 +240,19 @@ fn the_seed_cnn_follows_keras_and_pytorch() {
 fn a_residual_network_follows_keras_and_pytorch() {
     check("resnet", &["", "torch/"], (Mode::Exact, 1));
     check("resnet", &["", "torch/"], (Mode::Fast, 1));
+}
+
+/// From the same weights and batches, `wgpu` follows Keras and PyTorch as strictly as the CPU does. Software adapters are
+/// slow: one network, one rate.
+#[test]
+fn the_seed_cnn_on_a_gpu_follows_keras_and_pytorch() {
+    match open(Mode::Gpu.device(), None) {
+        Ok(_) => {
+            let opened = open_golden("seed");
+            check_gradients(&opened, &[""], (Mode::Gpu, 1));
+            check_calm("seed", &opened, (Mode::Gpu, 1));
+        }
+        Err(e) if std::env::var_os("THALWEG_NEED_WGPU").is_none() => println!("skipped: {e}"),
+        Err(e) => panic!("{e}"),
+    }
 }

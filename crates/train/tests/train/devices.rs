@@ -45,6 +45,30 @@ fn the_cpu_agrees_with_the_interpreter() {
     }
 }
 
+/// What is trained on another device differs by the name of the device alone: the same first weights, order of examples and
+/// dropped units.
+#[test]
+fn gpus_agree_with_the_cpu() {
+    let run = |name: &str| {
+        let mut model = model(name);
+        let fit = Fit::epochs(3).batch_size(16).validation_data(blobs(45, 3, 2));
+        let history = model.fit(blobs(100, 3, 1), fit).unwrap().history;
+        let memory = model.memory().unwrap();
+        assert_eq!(model.planned_bytes().unwrap(), memory.total(), "{name}");
+        (history.get("loss"), history.get("val_loss"), model.predict(blobs(45, 3, 2), 32).unwrap()[0].clone())
+    };
+    let wanted = run("cpu");
+    let gpus = thalweg_device::list().into_iter().filter(|f| f.usable && f.name.starts_with("wgpu"));
+    for gpu in gpus {
+        let found = run(&gpu.name);
+        for (a, b) in wanted.0.iter().chain(&wanted.1).zip(found.0.iter().chain(&found.1)) {
+            assert!((a - b).abs() < 1e-4 * a, "{}: {a} and {b}", gpu.name);
+        }
+        let (a, b) = (wanted.2.to_f32(), found.2.to_f32());
+        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-4), "{}", gpu.name);
+    }
+}
+
 /// A layer whose weight is large enough for its gradient to run by slices of rows.
 fn wide(limits: [Option<f64>; 2]) -> Model {
     let dense = |units: usize, activation: &str| serde_json::json!({"class_name": "Dense", "config": {"units": units, "activation": activation}});
