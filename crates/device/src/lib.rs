@@ -5,6 +5,8 @@
 
 mod bindings;
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod device;
 mod error;
 pub mod gpu;

@@ -16,9 +16,10 @@ pub struct Found {
 }
 
 /// Names that [`open`] takes.
-const KNOWN: [&str; 4] = ["auto", "cpu", "wgpu", "null"];
+const KNOWN: [&str; 5] = ["auto", "cpu", "cuda", "wgpu", "null"];
 
-/// Opens a device: `auto` (the best there is, see [`auto`]), `cpu`, `wgpu` (the best adapter) or `wgpu:1` (the second), `null`.
+/// Opens a device: `auto` (the best there is, see [`auto`]), `cpu`, `cuda`, `wgpu` (the best adapter) or `wgpu:1`
+/// (the second), `null`.
 /// `threads`: for the CPU, instead of all cores.
 ///
 /// Words behind `cpu:` hold the CPU to something: an instruction set (`cpu:avx2`; `avx512`, `avx2`, `neon`,
@@ -27,6 +28,10 @@ pub fn open(name: &str, threads: Option<usize>) -> Result<Box<dyn Device>, Devic
     match name {
         "auto" => open(&auto().0, threads),
         "null" => Ok(Box::new(NullDevice::new())),
+        #[cfg(feature = "cuda")]
+        _ if name == "cuda" || name.starts_with("cuda:") => {
+            Ok(Box::new(crate::cuda::CudaDevice::new(index_of(name)?)?))
+        }
         #[cfg(feature = "wgpu")]
         _ if name == "wgpu" || name.starts_with("wgpu:") => {
             Ok(Box::new(crate::wgpu::WgpuDevice::new(index_of(name)?)?))
@@ -37,6 +42,10 @@ pub fn open(name: &str, threads: Option<usize>) -> Result<Box<dyn Device>, Devic
 
 /// Which device `auto` is on this machine, and why.
 pub fn auto() -> (String, &'static str) {
+    #[cfg(feature = "cuda")]
+    if let Some(found) = crate::cuda::found().into_iter().find(|f| f.usable) {
+        return (found.name, "an NVIDIA GPU");
+    }
     #[cfg(feature = "wgpu")]
     {
         let real = |c: crate::wgpu::Class| {
@@ -50,9 +59,11 @@ pub fn auto() -> (String, &'static str) {
 }
 
 /// The number behind a colon; 0 without.
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 fn index_of(name: &str) -> Result<usize, DeviceError> {
-    let unknown = || DeviceError::Unknown { asked: name.into(), known: "wgpu, wgpu:0, wgpu:1 ...".into() };
+    let kind = name.split(':').next().unwrap_or(name);
+    let unknown =
+        || DeviceError::Unknown { asked: name.into(), known: format!("{kind}, {kind}:0, {kind}:1 ...") };
     match name.split_once(':') {
         None => Ok(0),
         Some((_, index)) => index.parse().map_err(|_| unknown()),
@@ -108,29 +119,15 @@ pub fn list() -> Vec<Found> {
     found
 }
 
-/// GPUs, or a line that says why there is none.
+/// GPUs, or a line of each kind that says why there is none.
 fn gpus() -> Vec<Found> {
-    #[cfg(feature = "wgpu")]
-    let found = {
-        let all = crate::wgpu::adapters();
-        let mut found: Vec<Found> = all
-            .iter()
-            .enumerate()
-            .map(|(i, a)| Found {
-                name: format!("wgpu:{i}"),
-                usable: true,
-                description: a.description.clone(),
-            })
-            .collect();
-        if found.is_empty() {
-            let description = crate::wgpu::NONE.to_string();
-            found.push(Found { name: "wgpu".into(), usable: false, description });
-        }
-        found
-    };
-    #[cfg(not(feature = "wgpu"))]
-    let found = Vec::new();
-    found
+    [
+        #[cfg(feature = "cuda")]
+        crate::cuda::found(),
+        #[cfg(feature = "wgpu")]
+        crate::wgpu::found(),
+    ]
+    .concat()
 }
 
 #[cfg(test)]
@@ -140,7 +137,7 @@ mod tests {
     #[test]
     fn unknown_devices_are_told_what_there_is() {
         let error = open("tpu:0", None).err().unwrap().to_string();
-        assert_eq!(error, "device 'tpu:0' is not in this build; known: auto, cpu, wgpu, null");
+        assert_eq!(error, "device 'tpu:0' is not in this build; known: auto, cpu, cuda, wgpu, null");
         for name in ["auto", "cpu", "null"] {
             assert!(!open(name, Some(2)).unwrap().info().description.is_empty());
         }

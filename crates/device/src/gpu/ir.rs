@@ -224,9 +224,15 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Bytes of shared memory (types narrower than 32 bits take 32 there).
+    /// Bytes of shared memory. Types narrower than 32 bits take 32 there; arrays start at multiples of 16 bytes, as
+    /// [`Tensor::CopyAsync`] asks.
     pub fn shared_bytes(&self) -> usize {
-        self.shared.iter().map(|(_, n)| *n as usize * 4).sum()
+        self.shared_offset(Shared(self.shared.len() as u32))
+    }
+
+    /// Byte at which a shared array starts if they are laid out one after another.
+    pub fn shared_offset(&self, s: Shared) -> usize {
+        self.shared[..s.0 as usize].iter().map(|(_, n)| (*n as usize * 4).next_multiple_of(16)).sum()
     }
 
     /// Type of a value.

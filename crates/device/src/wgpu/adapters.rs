@@ -3,6 +3,7 @@
 //! In: nothing. Out: the adapters this system offers, best first, each with what it is. Invariant: asking never fails;
 //! without a graphics library there are none.
 
+use crate::Found;
 use ::wgpu::{Backends, DeviceType, Instance, InstanceDescriptor};
 use std::cmp::Reverse;
 
@@ -57,4 +58,18 @@ fn described(inner: wgpu::Adapter) -> Adapter {
     let description =
         format!("{} through {:?}{software} ({})", info.name.trim(), info.backend, driver.trim());
     Adapter { inner, class, description }
+}
+
+/// All adapters as `devices` lists them, or one line that says why there is none.
+pub fn found() -> Vec<Found> {
+    let all = adapters();
+    if all.is_empty() {
+        return vec![Found { name: "wgpu".into(), usable: false, description: super::NONE.into() }];
+    }
+    let one = |(i, a): (usize, Adapter)| Found {
+        name: format!("wgpu:{i}"),
+        usable: true,
+        description: a.description,
+    };
+    all.into_iter().enumerate().map(one).collect()
 }

@@ -10,7 +10,7 @@ mod loaded;
 mod profile;
 mod shaders;
 
-pub use adapters::{Adapter, Class, adapters};
+pub use adapters::{Adapter, Class, adapters, found};
 pub use device::WgpuDevice;
 
 /// What is said where there is no adapter.

@@ -1,0 +1,220 @@
+//! [`CudaDevice`]: storage, programs, runs.
+//!
+//! The arena is one piece of memory for all programs, as large as the largest needs, since one runs at a time. Invariant:
+//! [`Device::memory`] is what was allocated for plans and host.
+
+use super::cache::Cache;
+use super::driver::{self, Gpu, Memory};
+use super::kernels::Kernels;
+use super::loaded::Loaded;
+use super::nvrtc::Nvrtc;
+use super::places::Places;
+use crate::gpu::launch::{Abilities, Launches};
+use crate::gpu::lower::lower;
+use crate::plan::check;
+use crate::{Allocation, Device, DeviceError, DeviceInfo, Found, MemoryUse, Plan, Program, StageTime};
+use std::sync::Arc;
+
+/// Threads that a multiprocessor holds at a time.
+const THREADS_PER_UNIT: usize = 2048;
+/// Shared memory that every kernel may declare.
+const SHARED: usize = 48 << 10;
+
+/// An NVIDIA GPU.
+pub struct CudaDevice {
+    description: String,
+    abilities: Abilities,
+    allocations: Vec<Option<Memory>>,
+    programs: Vec<Option<Loaded>>,
+    arena: Option<Memory>,
+    kernels: Kernels,
+    gpu: Arc<Gpu>,
+}
+
+/// What a GPU is, and the architecture its kernels are compiled for.
+fn describe(gpu: &Gpu, nvrtc: &Nvrtc) -> Result<(String, String, usize), DeviceError> {
+    let (name, [major, minor], units, memory) = gpu.about()?;
+    // Only code for just this architecture may use all of its instructions, from Hopper on.
+    let own = if major >= 9 { "a" } else { "" };
+    let architecture = format!("sm_{major}{minor}{own}");
+    let (a, b) = nvrtc.version;
+    let gigabytes = memory as f64 / 1e9;
+    Ok((format!("{name}, {architecture}, {gigabytes:.0} GB, NVRTC {a}.{b}"), architecture, units))
+}
+
+fn compiler() -> Result<Nvrtc, String> {
+    let most = driver::version()? / 1000;
+    Nvrtc::find(&Places::read(), most as u32).map_err(|why| {
+        format!(
+            "NVIDIA's run-time compiler was not found ({why}): pip install nvidia-cuda-nvrtc in an active environment, install the \
+             CUDA toolkit, or name its folder in THALWEG_NVRTC; --device wgpu needs none"
+        )
+    })
+}
+
+/// All NVIDIA GPUs, or one line that says why there is none.
+pub fn found() -> Vec<Found> {
+    let none = |description: String| vec![Found { name: "cuda".into(), usable: false, description }];
+    let count = match driver::count() {
+        Ok(n) => n,
+        Err(why) => return none(why),
+    };
+    let nvrtc = match compiler() {
+        Ok(nvrtc) => nvrtc,
+        Err(why) => return none(why),
+    };
+    let one = |i: usize| {
+        let name = format!("cuda:{i}");
+        match Gpu::open(i).and_then(|gpu| describe(&gpu, &nvrtc)) {
+            Ok((description, ..)) => Found { name, usable: true, description },
+            Err(e) => Found { name, usable: false, description: e.to_string() },
+        }
+    };
+    (0..count).map(one).collect()
+}
+
+impl CudaDevice {
+    /// The `index`-th GPU.
+    pub fn new(index: usize) -> Result<Self, DeviceError> {
+        let gpu = Gpu::open(index)?;
+        let nvrtc = compiler().map_err(|reason| DeviceError::Gpu { device: gpu.name.clone(), reason })?;
+        let (description, architecture, units) = describe(&gpu, &nvrtc)?;
+        let abilities =
+            Abilities { shared_bytes: SHARED, parallel: units * THREADS_PER_UNIT, ..Abilities::LEAST };
+        let kernels = Kernels::new(Arc::clone(&gpu), nvrtc, Cache::new(Places::read().cache), architecture);
+        let (allocations, programs) = (Vec::new(), Vec::new());
+        Ok(CudaDevice { description, abilities, allocations, programs, arena: None, kernels, gpu })
+    }
+
+    fn storage(&self, a: Allocation) -> &Memory {
+        match self.allocations.get(a.0 as usize) {
+            Some(Some(memory)) => memory,
+            _ => panic!("allocation {} is not live", a.0),
+        }
+    }
+
+    fn loaded(&self, p: Program) -> &Loaded {
+        match self.programs.get(p.0 as usize) {
+            Some(Some(loaded)) => loaded,
+            _ => panic!("program {} is not loaded", p.0),
+        }
+    }
+
+    /// Makes the arena as large as the loaded programs need and tells them; `fresh`: this one has no place yet.
+    fn share(&mut self, fresh: Option<usize>) -> Result<(), DeviceError> {
+        let needed = self.programs.iter().flatten().map(|l| l.launches.arena).max().unwrap_or(0);
+        let moved = self.arena.as_ref().is_none_or(|a| a.bytes != needed);
+        if moved {
+            // The old one first, so that both need not fit.
+            self.arena = None;
+            self.arena = Some(Memory::zeroed(&self.gpu, needed, "activations; use a smaller batch size")?);
+        }
+        let start = self.arena.as_ref().map_or(0, |a| a.start);
+        for (i, loaded) in self.programs.iter_mut().enumerate() {
+            let Some(loaded) = loaded.as_mut().filter(|_| moved || fresh == Some(i)) else { continue };
+            let at = |a: &Allocation| self.allocations[a.0 as usize].as_ref().map_or(0, |m| m.start);
+            let bindings: Vec<_> = loaded.bound.iter().map(at).collect();
+            loaded.place(&mut self.kernels, start, &bindings)?;
+        }
+        Ok(())
+    }
+
+    fn fits(&self, what: &str, a: Allocation, offset: usize, bytes: usize) -> Result<(), DeviceError> {
+        let (have, end) = (self.storage(a).bytes, offset.saturating_add(bytes));
+        match end <= have {
+            true => Ok(()),
+            false => Err(DeviceError::Size { what: what.into(), expected: have, found: end }),
+        }
+    }
+}
+
+impl Device for CudaDevice {
+    fn info(&self) -> DeviceInfo {
+        let (name, description) = (self.gpu.name.clone(), self.description.clone());
+        DeviceInfo { name, description, workers: 1, regions: false }
+    }
+
+    fn allocate(&mut self, bytes: usize) -> Result<Allocation, DeviceError> {
+        let memory = Memory::zeroed(&self.gpu, bytes, "storage")?;
+        let at = self.allocations.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.allocations.push(None);
+            self.allocations.len() - 1
+        });
+        self.allocations[at] = Some(memory);
+        Ok(Allocation(at as u32))
+    }
+
+    fn free(&mut self, allocation: Allocation) {
+        let bound = self.programs.iter().flatten().any(|p| p.bound.contains(&allocation));
+        assert!(!bound, "allocation {} is bound to a loaded program", allocation.0);
+        self.allocations[allocation.0 as usize] = None;
+    }
+
+    fn write(&mut self, to: Allocation, offset: usize, bytes: &[u8]) -> Result<(), DeviceError> {
+        self.fits("write", to, offset, bytes.len())?;
+        self.storage(to).write(offset, bytes)
+    }
+
+    fn read(&mut self, from: Allocation, offset: usize, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        self.fits("read", from, offset, bytes.len())?;
+        self.storage(from).read(offset, bytes)
+    }
+
+    fn needs(&self, plans: &[Arc<Plan>]) -> MemoryUse {
+        // A plan that cannot be lowered is refused when it is loaded, with the reason.
+        let lowered = plans.iter().filter_map(|p| lower(p, &self.abilities).ok());
+        MemoryUse { arena: lowered.map(|l: Launches| l.arena).max().unwrap_or(0), ..MemoryUse::default() }
+    }
+
+    fn load(&mut self, plan: Arc<Plan>, bindings: &[Allocation]) -> Result<Program, DeviceError> {
+        let sizes: Vec<usize> = bindings.iter().map(|a| self.storage(*a).bytes).collect();
+        crate::bound(&plan, bindings, &sizes)?;
+        check(&plan).map_err(|problem| DeviceError::Plan { plan: plan.name.clone(), problem })?;
+        let launches = lower(&plan, &self.abilities)?;
+        let loaded = Loaded::new(&self.gpu, &mut self.kernels, plan, launches, bindings.to_vec())?;
+        let at = self.programs.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.programs.push(None);
+            self.programs.len() - 1
+        });
+        self.programs[at] = Some(loaded);
+        if let Err(e) = self.share(Some(at)) {
+            self.programs[at] = None;
+            // The others get back the arena they had.
+            let _ = self.share(None);
+            return Err(e);
+        }
+        Ok(Program(at as u32))
+    }
+
+    fn unload(&mut self, program: Program) {
+        self.programs[program.0 as usize] = None;
+        // Less is needed now, and what is needed was there before.
+        let _ = self.share(None);
+    }
+
+    fn run(&mut self, program: Program) -> Result<(), DeviceError> {
+        self.loaded(program).run()
+    }
+
+    fn wait(&mut self) -> Result<(), DeviceError> {
+        self.gpu.wait()
+    }
+
+    fn memory(&self) -> MemoryUse {
+        MemoryUse {
+            allocated: self.allocations.iter().flatten().map(|m| m.bytes).sum(),
+            arena: self.arena.as_ref().map_or(0, |a| a.bytes),
+            workspace: 0,
+        }
+    }
+
+    fn profile(&mut self, program: Program) -> Result<Vec<StageTime>, DeviceError> {
+        let loaded = self.loaded(program);
+        let time = |(e, seconds): (&crate::plan::Entry, f64)| StageTime {
+            label: e.label.clone(),
+            seconds,
+            flops: e.flops,
+        };
+        Ok(loaded.plan.kernels.iter().zip(loaded.profile()?).map(time).collect())
+    }
+}

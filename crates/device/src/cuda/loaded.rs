@@ -1,0 +1,186 @@
+//! A plan on the GPU: its launches, captured into a CUDA graph.
+
+use super::driver::Gpu;
+use super::kernels::{Function, Kernels};
+use crate::gpu::launch::{Argument, Launch, Launches};
+use crate::plan::{Place, Plan};
+use crate::{Allocation, DeviceError};
+use cudarc::driver::{result, sys};
+use std::ffi::c_void;
+use std::sync::Arc;
+
+/// A launch with its addresses.
+struct Ready {
+    function: Function,
+    groups: u32,
+    threads: u32,
+    pointers: Vec<sys::CUdeviceptr>,
+    /// The plan's kernel.
+    source: usize,
+}
+
+/// A loaded plan.
+pub struct Loaded {
+    gpu: Arc<Gpu>,
+    pub plan: Arc<Plan>,
+    pub launches: Launches,
+    pub bound: Vec<Allocation>,
+    ready: Vec<Ready>,
+    graph: Option<Graph>,
+}
+
+// SAFETY: what it holds are handles and addresses of a context that any thread may enter.
+unsafe impl Send for Loaded {}
+
+/// An instantiated graph.
+struct Graph {
+    gpu: Arc<Gpu>,
+    exec: sys::CUgraphExec,
+}
+
+impl Loaded {
+    /// Compiles the launches of a plan; [`Loaded::place`] has to follow.
+    pub fn new(
+        gpu: &Arc<Gpu>,
+        kernels: &mut Kernels,
+        plan: Arc<Plan>,
+        launches: Launches,
+        bound: Vec<Allocation>,
+    ) -> Result<Self, DeviceError> {
+        for launch in launches.stages.iter().flatten() {
+            kernels.function(&launches.kernels[launch.kernel], apart(launch))?;
+        }
+        Ok(Loaded { gpu: Arc::clone(gpu), plan, launches, bound, ready: Vec::new(), graph: None })
+    }
+
+    /// Sets all addresses, by the arena's first byte and those of the bindings, and captures the launches.
+    pub fn place(
+        &mut self,
+        kernels: &mut Kernels,
+        arena: sys::CUdeviceptr,
+        bindings: &[sys::CUdeviceptr],
+    ) -> Result<(), DeviceError> {
+        self.graph = None;
+        let pointer = |a: &Argument| match a.place {
+            Place::Arena { offset } => arena + offset as u64,
+            Place::Binding(n) => bindings[n as usize],
+            Place::Slab { .. } => unreachable!("plans for GPUs have no slabs"),
+        };
+        let mut ready = Vec::new();
+        for launch in self.launches.stages.iter().flatten() {
+            let kernel = &self.launches.kernels[launch.kernel];
+            ready.push(Ready {
+                function: kernels.function(kernel, apart(launch))?,
+                groups: launch.groups,
+                threads: kernel.threads,
+                pointers: launch.arguments.iter().map(pointer).collect(),
+                source: launch.source,
+            });
+        }
+        self.ready = ready;
+        self.graph = Some(self.capture()?);
+        Ok(())
+    }
+
+    fn capture(&self) -> Result<Graph, DeviceError> {
+        let gpu = &self.gpu;
+        gpu.wait()?;
+        let mode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        // SAFETY: the stream is ours and idle.
+        gpu.check(unsafe { result::stream::begin_capture(gpu.stream(), mode) })?;
+        let launched = self.ready.iter().try_for_each(|r| r.launch(gpu));
+        // SAFETY: the capture began above; it has to end even if a launch failed.
+        let graph = unsafe { result::stream::end_capture(gpu.stream()) };
+        launched?;
+        let graph = gpu.check(graph)?;
+        // SAFETY: the graph was just made; what is instantiated does not need it any more.
+        let exec = unsafe {
+            let exec = result::graph::instantiate(graph, sys::CUgraphInstantiate_flags_enum(0));
+            let _ = result::graph::destroy(graph);
+            exec
+        };
+        let exec = gpu.check(exec)?;
+        let graph = Graph { gpu: Arc::clone(gpu), exec };
+        // SAFETY: both are live.
+        gpu.check(unsafe { result::graph::upload(exec, gpu.stream()) })?;
+        Ok(graph)
+    }
+
+    /// Starts all launches.
+    pub fn run(&self) -> Result<(), DeviceError> {
+        self.gpu.enter()?;
+        match &self.graph {
+            // SAFETY: both are live, and all memory that the graph uses.
+            Some(g) => self.gpu.check(unsafe { result::graph::launch(g.exec, self.gpu.stream()) }),
+            None => self.ready.iter().try_for_each(|r| r.launch(&self.gpu)),
+        }
+    }
+
+    /// Starts all launches one by one; seconds of each of the plan's kernels.
+    pub fn profile(&self) -> Result<Vec<f64>, DeviceError> {
+        let gpu = &self.gpu;
+        gpu.wait()?;
+        let flags = sys::CUevent_flags_enum::CU_EVENT_DEFAULT;
+        let events: Vec<sys::CUevent> = (0..=self.ready.len())
+            .map(|_| gpu.check(result::event::create(flags)))
+            .collect::<Result<_, _>>()?;
+        // SAFETY: events and stream are live.
+        let record = |e: sys::CUevent| gpu.check(unsafe { result::event::record(e, gpu.stream()) });
+        record(events[0])?;
+        for (r, &e) in self.ready.iter().zip(&events[1..]) {
+            r.launch(gpu)?;
+            record(e)?;
+        }
+        gpu.wait()?;
+        let mut seconds = vec![0.0; self.plan.kernels.len()];
+        for (r, e) in self.ready.iter().zip(events.windows(2)) {
+            // SAFETY: both were recorded and waited for.
+            let ms = gpu.check(unsafe { result::event::elapsed(e[0], e[1]) })?;
+            seconds[r.source] += f64::from(ms) * 1e-3;
+        }
+        for e in events {
+            // SAFETY: created once, destroyed once.
+            gpu.check(unsafe { result::event::destroy(e) })?;
+        }
+        Ok(seconds)
+    }
+}
+
+impl Ready {
+    fn launch(&self, gpu: &Gpu) -> Result<(), DeviceError> {
+        let mut pointers = self.pointers.clone();
+        let mut params: Vec<*mut c_void> =
+            pointers.iter_mut().map(|p| std::ptr::from_mut(p).cast()).collect();
+        let (grid, block) = ((self.groups, 1, 1), (self.threads, 1, 1));
+        // SAFETY: as many pointers as the kernel has parameters, to memory as large as its plan says, which `check` holds it to.
+        gpu.check(unsafe {
+            let f = self.function;
+            result::launch_kernel(f.handle, grid, block, f.dynamic_shared, gpu.stream(), &mut params)
+        })
+    }
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        if self.gpu.wait().is_ok() {
+            // SAFETY: instantiated once, destroyed once, and not running.
+            let _ = unsafe { result::graph::exec_destroy(self.exec) };
+        }
+    }
+}
+
+/// Whether nothing that a launch stores to overlaps another of its arguments.
+fn apart(launch: &Launch) -> bool {
+    let range = |a: &Argument| match a.place {
+        Place::Arena { offset } => (None, offset, offset + a.bytes),
+        Place::Binding(n) => (Some(n), 0, a.bytes),
+        Place::Slab { offset } => (None, offset, offset + a.bytes),
+    };
+    let all = &launch.arguments;
+    (0..all.len()).all(|i| {
+        (i + 1..all.len()).all(|j| {
+            let ((a, a0, a1), (b, b0, b1)) = (range(&all[i]), range(&all[j]));
+            a != b || a1 <= b0 || b1 <= a0
+        })
+    })
+}

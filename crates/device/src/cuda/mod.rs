@@ -1,0 +1,17 @@
+//! The device for NVIDIA GPUs, through the driver and its run-time compiler.
+//!
+//! Neither is linked: both are loaded when they are there, and [`found`] says what is missing where they are not. A plan's
+//! launches are captured once into a CUDA graph, which a run starts with one call. Kernels are compiled for just this GPU
+//! and kept on disk.
+
+mod cache;
+mod device;
+mod driver;
+mod kernels;
+mod loaded;
+mod nvrtc;
+mod places;
+
+pub use device::{CudaDevice, found};
+pub use nvrtc::Nvrtc;
+pub use places::Places;

@@ -1,0 +1,235 @@
+//! NVIDIA's run-time compiler, loaded when it is there.
+//!
+//! In: CUDA C and an architecture. Out: machine code for just that (a cubin), or the compiler's words. Loaded by our own
+//! few lines instead of by `cudarc`, which looks in the system's library path alone, panics where it finds nothing, and
+//! leaves it to the system to find the second library that NVRTC opens. Invariant: libraries once loaded stay.
+
+use super::places::Places;
+use libloading::Library;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::ptr;
+
+/// How files of NVRTC begin: the library, and the one it opens when it first compiles.
+const NAMES: [&str; 2] =
+    if cfg!(windows) { ["nvrtc64_", "nvrtc-builtins64_"] } else { ["libnvrtc.so", "libnvrtc-builtins.so"] };
+
+/// Names to ask the system for.
+const SYSTEM: &[&str] = if cfg!(windows) {
+    &["nvrtc64_130_0.dll", "nvrtc64_120_0.dll"]
+} else {
+    &["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"]
+};
+
+/// What every kernel is compiled with, beside the architecture. Denormals count as zero, as on the CPU; division and
+/// square root round to nearest; a product and a sum may round once.
+pub const OPTIONS: [&str; 6] =
+    ["--std=c++17", "--ftz=true", "--prec-div=true", "--prec-sqrt=true", "--fmad=true", "--disable-warnings"];
+
+type Handle = *mut c_void;
+type Text = *const c_char;
+
+/// The functions of the library that we use. All return 0 when they succeed.
+struct Functions {
+    version: unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int,
+    create: unsafe extern "C" fn(*mut Handle, Text, Text, c_int, *const Text, *const Text) -> c_int,
+    compile: unsafe extern "C" fn(Handle, c_int, *const Text) -> c_int,
+    cubin_size: unsafe extern "C" fn(Handle, *mut usize) -> c_int,
+    cubin: unsafe extern "C" fn(Handle, *mut c_char) -> c_int,
+    log_size: unsafe extern "C" fn(Handle, *mut usize) -> c_int,
+    log: unsafe extern "C" fn(Handle, *mut c_char) -> c_int,
+    destroy: unsafe extern "C" fn(*mut Handle) -> c_int,
+    error: unsafe extern "C" fn(c_int) -> Text,
+}
+
+/// The compiler.
+pub struct Nvrtc {
+    functions: Functions,
+    /// (13, 0).
+    pub version: (u32, u32),
+    /// The file it was loaded from, or the name that the system knew.
+    pub from: PathBuf,
+}
+
+/// A compiled kernel.
+pub struct Compiled {
+    /// Machine code.
+    pub cubin: Vec<u8>,
+    /// What the compiler had to say.
+    pub log: String,
+}
+
+impl Nvrtc {
+    /// The first one found whose major version is at most `most`: the driver's, as an older driver refuses newer code.
+    pub fn find(places: &Places, most: u32) -> Result<Nvrtc, String> {
+        let system = SYSTEM.iter().map(PathBuf::from);
+        let files = |p: &Vec<PathBuf>| p.iter().flat_map(|p| candidates(p)).collect::<Vec<_>>();
+        let (first, then) = (files(&places.first), files(&places.then));
+        let mut reasons = Vec::new();
+        for file in first.into_iter().chain(system).chain(then) {
+            match Nvrtc::open(&file) {
+                Ok(found) if found.version.0 <= most => return Ok(found),
+                Ok(found) => {
+                    reasons.push(format!("{} is for CUDA {} drivers", file.display(), found.version.0))
+                }
+                // That the system does not know a name is no news.
+                Err(_) if file.parent() == Some(Path::new("")) => {}
+                Err(reason) => reasons.push(reason),
+            }
+        }
+        Err(if reasons.is_empty() { "it is not installed".into() } else { reasons.join("; ") })
+    }
+
+    /// Loads that file, or what the system finds by that name.
+    pub fn open(file: &Path) -> Result<Nvrtc, String> {
+        let failed = |e: libloading::Error| format!("{}: {e}", file.display());
+        for beside in builtins(file) {
+            // SAFETY: NVIDIA's library; loading it runs nothing but its own initialisers. If it cannot be loaded here,
+            // the system may still find another when NVRTC asks.
+            let _ = unsafe { Library::new(&beside) }.map(Box::new).map(Box::leak);
+        }
+        // SAFETY: as above. Leaked, since NVRTC keeps threads and state that unloading would pull from under it.
+        let library: &'static Library = Box::leak(Box::new(unsafe { Library::new(file) }.map_err(failed)?));
+        let functions = Functions::of(library).map_err(failed)?;
+        let (mut major, mut minor) = (0, 0);
+        // SAFETY: both point to integers.
+        let status = unsafe { (functions.version)(&mut major, &mut minor) };
+        if status != 0 {
+            return Err(format!("{}: it does not say its version ({status})", file.display()));
+        }
+        Ok(Nvrtc { functions, version: (major as u32, minor as u32), from: file.to_path_buf() })
+    }
+
+    /// Compiles a source for an architecture (`sm_90a`); `more`: options beside [`OPTIONS`].
+    pub fn compile(&self, source: &str, architecture: &str, more: &[&str]) -> Result<Compiled, String> {
+        let text = CString::new(source).map_err(|e| e.to_string())?;
+        let options = OPTIONS.iter().chain(more).map(|o| CString::new(*o));
+        let mut options: Vec<CString> = options.collect::<Result<_, _>>().map_err(|e| e.to_string())?;
+        options.push(CString::new(format!("--gpu-architecture={architecture}")).map_err(|e| e.to_string())?);
+        let program = Program::new(&self.functions, &text)?;
+        let status = program.compile(&options);
+        let log = program.log();
+        match status {
+            0 => Ok(Compiled { cubin: program.cubin()?, log }),
+            _ => Err(format!("{}: {log}", self.functions.name(status))),
+        }
+    }
+}
+
+impl Functions {
+    fn of(library: &'static Library) -> Result<Functions, libloading::Error> {
+        fn get<T: Copy>(library: &'static Library, name: &str) -> Result<T, libloading::Error> {
+            // SAFETY: `T` is the function's type in nvrtc.h, the same in every version of it; the library stays loaded.
+            unsafe { library.get::<T>(name.as_bytes()) }.map(|symbol| *symbol)
+        }
+        Ok(Functions {
+            version: get(library, "nvrtcVersion")?,
+            create: get(library, "nvrtcCreateProgram")?,
+            compile: get(library, "nvrtcCompileProgram")?,
+            cubin_size: get(library, "nvrtcGetCUBINSize")?,
+            cubin: get(library, "nvrtcGetCUBIN")?,
+            log_size: get(library, "nvrtcGetProgramLogSize")?,
+            log: get(library, "nvrtcGetProgramLog")?,
+            destroy: get(library, "nvrtcDestroyProgram")?,
+            error: get(library, "nvrtcGetErrorString")?,
+        })
+    }
+
+    /// Name of a status.
+    fn name(&self, status: c_int) -> String {
+        // SAFETY: it returns a static string for any number.
+        let text = unsafe { (self.error)(status) };
+        if text.is_null() {
+            return status.to_string();
+        }
+        // SAFETY: not null, and static, so it ends with a zero.
+        unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+    }
+}
+
+/// A program of NVRTC's; destroyed when dropped.
+struct Program<'f> {
+    functions: &'f Functions,
+    handle: Handle,
+}
+
+impl<'f> Program<'f> {
+    fn new(functions: &'f Functions, source: &CStr) -> Result<Self, String> {
+        let mut handle = ptr::null_mut();
+        // SAFETY: source and name end with zeros and are copied; there are no headers, so both their lists may be null.
+        let status = unsafe {
+            (functions.create)(
+                &mut handle,
+                source.as_ptr(),
+                c"kernel.cu".as_ptr(),
+                0,
+                ptr::null(),
+                ptr::null(),
+            )
+        };
+        if status == 0 { Ok(Program { functions, handle }) } else { Err(functions.name(status)) }
+    }
+
+    fn compile(&self, options: &[CString]) -> c_int {
+        let options: Vec<Text> = options.iter().map(|o| o.as_ptr()).collect();
+        // SAFETY: the program is live; as many strings as said, each of which ends with a zero.
+        unsafe { (self.functions.compile)(self.handle, options.len() as c_int, options.as_ptr()) }
+    }
+
+    /// Its log; empty where it cannot be had.
+    fn log(&self) -> String {
+        let bytes = self.bytes(self.functions.log_size, self.functions.log).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).trim_end_matches('\0').trim().to_owned()
+    }
+
+    fn cubin(&self) -> Result<Vec<u8>, String> {
+        self.bytes(self.functions.cubin_size, self.functions.cubin)
+    }
+
+    fn bytes(
+        &self,
+        size: unsafe extern "C" fn(Handle, *mut usize) -> c_int,
+        copy: unsafe extern "C" fn(Handle, *mut c_char) -> c_int,
+    ) -> Result<Vec<u8>, String> {
+        let mut n = 0;
+        // SAFETY: the program is live.
+        let status = unsafe { size(self.handle, &mut n) };
+        let mut bytes = vec![0_u8; n];
+        // SAFETY: the buffer has the size that was just asked for.
+        let status =
+            if status == 0 { unsafe { copy(self.handle, bytes.as_mut_ptr().cast()) } } else { status };
+        if status == 0 { Ok(bytes) } else { Err(self.functions.name(status)) }
+    }
+}
+
+impl Drop for Program<'_> {
+    fn drop(&mut self) {
+        // SAFETY: created once, destroyed once.
+        unsafe { (self.functions.destroy)(&mut self.handle) };
+    }
+}
+
+/// The libraries of a folder, newest first; a file itself.
+fn candidates(place: &Path) -> Vec<PathBuf> {
+    if place.is_dir() {
+        starting_with(place, NAMES[0])
+    } else {
+        Some(place.to_path_buf()).into_iter().filter(|p| p.exists()).collect()
+    }
+}
+
+/// What NVRTC of that file opens later, if it lies beside it.
+fn builtins(file: &Path) -> Vec<PathBuf> {
+    let folder = file.parent().filter(|p| *p != Path::new(""));
+    folder.map_or(Vec::new(), |folder| starting_with(folder, NAMES[1]))
+}
+
+fn starting_with(folder: &Path, name: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path());
+    let starts = |p: &PathBuf| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with(name));
+    let mut found: Vec<PathBuf> = entries.filter(starts).collect();
+    found.sort();
+    found.reverse();
+    found
+}

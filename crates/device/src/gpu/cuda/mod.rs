@@ -1,0 +1,272 @@
+//! Kernels of the IR as CUDA C.
+//!
+//! In: a [`Kernel`], and whether what it stores lies apart from everything else it is given. Out: [`Source`]: one
+//! translation unit without an `#include`, with one entry point. Values are `v`*n*, parameters `p`*n*, shared arrays
+//! `s`*n*; a bool is `bool` in registers and a byte in memory, a `U8` is `unsigned`. Invariant: the same kernel gives the
+//! same text, which is what compiled kernels are cached by.
+
+mod prelude;
+mod scalar;
+mod tensor;
+
+use super::ir::{IntOp, Kernel, Op, Param, Shared, Stmt, Value, Var};
+use scalar::{bits, cast, constant, scalar};
+use std::fmt::Write;
+use thalweg_base::DType;
+
+/// Bytes of shared memory that a kernel may declare; more is asked for when it is launched.
+const STATIC_SHARED: usize = 48 << 10;
+
+/// A rendered kernel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Source {
+    /// Its entry point.
+    pub entry: String,
+    /// CUDA C++.
+    pub text: String,
+    /// Bytes of shared memory to launch it with; 0 where it declares its own.
+    pub dynamic_shared: usize,
+}
+
+/// Renders a kernel. `apart`: no parameter it stores to overlaps another one, so the compiler may move loads across
+/// stores.
+pub fn render(kernel: &Kernel, apart: bool) -> Source {
+    let entry = format!("thalweg_{}", kernel.name);
+    let shared = kernel.shared_bytes();
+    let dynamic = shared > STATIC_SHARED;
+    let mut r = Renderer { kernel, text: String::new(), depth: 1 };
+    if dynamic {
+        r.line("extern __shared__ __align__(16) unsigned char shared[];");
+    }
+    for s in 0..kernel.shared.len() {
+        r.shared(Shared(s as u32), dynamic);
+    }
+    r.block(&kernel.body);
+    let mut text = prelude::used_by(&r.text);
+    let restrict = if apart { " __restrict__" } else { "" };
+    let params: Vec<String> = kernel
+        .params
+        .iter()
+        .enumerate()
+        .map(|(i, p)| {
+            let constant = if p.written { "" } else { "const " };
+            format!("{constant}{}*{restrict} p{i}", in_memory(p.dtype))
+        })
+        .collect();
+    let (threads, params) = (kernel.threads, params.join(", "));
+    let head = format!("extern \"C\" __global__ void __launch_bounds__({threads}) {entry}({params}) {{\n");
+    text.push_str(&head);
+    text.push_str(&r.text);
+    text.push_str("}\n");
+    Source { entry, text, dynamic_shared: if dynamic { shared } else { 0 } }
+}
+
+/// Type of a register.
+fn in_register(dtype: DType) -> &'static str {
+    match dtype {
+        DType::Bool => "bool",
+        DType::U8 | DType::U32 => "unsigned",
+        DType::I32 => "int",
+        DType::F32 => "float",
+    }
+}
+
+/// Type of an element of a parameter.
+fn in_memory(dtype: DType) -> &'static str {
+    match dtype {
+        DType::Bool | DType::U8 => "unsigned char",
+        DType::U32 | DType::I32 | DType::F32 => in_register(dtype),
+    }
+}
+
+/// Type of four elements of a parameter.
+fn four_in_memory(dtype: DType) -> &'static str {
+    match dtype {
+        DType::Bool | DType::U8 => "uchar4",
+        DType::U32 => "uint4",
+        DType::I32 => "int4",
+        DType::F32 => "float4",
+    }
+}
+
+/// Type of an element of shared memory: 32 bits each.
+fn in_shared(dtype: DType) -> &'static str {
+    match dtype {
+        DType::Bool | DType::U8 => "unsigned",
+        DType::U32 | DType::I32 | DType::F32 => in_register(dtype),
+    }
+}
+
+/// What was loaded, as a register holds it.
+fn loaded(dtype: DType, element: &str) -> String {
+    match dtype {
+        DType::Bool => format!("{element} != 0"),
+        DType::U8 | DType::U32 | DType::I32 | DType::F32 => element.to_owned(),
+    }
+}
+
+struct Renderer<'k> {
+    kernel: &'k Kernel,
+    text: String,
+    depth: usize,
+}
+
+impl Renderer<'_> {
+    fn line(&mut self, line: impl AsRef<str>) {
+        let (indent, line) = (4 * self.depth, line.as_ref());
+        self.text.push_str(&" ".repeat(indent));
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    /// Declares a shared array, in dynamic memory at a multiple of 16 bytes behind those before it.
+    fn shared(&mut self, s: Shared, dynamic: bool) {
+        let at = s.0 as usize;
+        let (dtype, len) = self.kernel.shared[at];
+        let ty = in_shared(dtype);
+        if dynamic {
+            let offset = self.kernel.shared_offset(s);
+            self.line(format!("{ty}* const s{at} = reinterpret_cast<{ty}*>(shared + {offset});"));
+        } else {
+            self.line(format!("__shared__ __align__(16) {ty} s{at}[{len}];"));
+        }
+    }
+
+    fn block(&mut self, body: &[Stmt]) {
+        body.iter().for_each(|s| self.statement(s));
+    }
+
+    fn inner(&mut self, head: &str, body: &[Stmt]) {
+        self.line(format!("{head} {{"));
+        self.depth += 1;
+        self.block(body);
+        self.depth -= 1;
+        self.line("}");
+    }
+
+    fn statement(&mut self, stmt: &Stmt) {
+        match stmt {
+            Stmt::Let(v, op) => {
+                let dtype = self.kernel.types[v.0 as usize];
+                let constant = if matches!(op, Op::Mutable(_)) { "" } else { "const " };
+                let value = self.op(op, dtype);
+                self.line(format!("{constant}{} v{} = {value};", in_register(dtype), v.0));
+            }
+            Stmt::Load4(vars, p, index) => self.load4(vars, *p, *index),
+            Stmt::Set(v, value) => self.line(format!("v{} = {};", v.0, constant_or_name(*value))),
+            Stmt::Store(p, index, value) => {
+                let (dtype, index) = (self.param(*p), constant_or_name(*index));
+                let value = stored(in_memory(dtype), dtype, *value);
+                self.line(format!("p{}[{index}] = {value};", p.0));
+            }
+            Stmt::Store4(p, index, values) => {
+                let (dtype, index) = (self.param(*p), constant_or_name(*index));
+                let ty = four_in_memory(dtype);
+                let four = values.map(|v| stored(in_memory(dtype), dtype, v)).join(", ");
+                self.line(format!("*reinterpret_cast<{ty}*>(p{} + {index}) = {ty}{{{four}}};", p.0));
+            }
+            Stmt::StoreShared(s, index, value) => {
+                let dtype = self.kernel.shared[s.0 as usize].0;
+                let value = stored(in_shared(dtype), dtype, *value);
+                self.line(format!("s{}[{}] = {value};", s.0, constant_or_name(*index)));
+            }
+            Stmt::For { var, from, to, step, unroll, body } => {
+                if *unroll {
+                    self.line("#pragma unroll");
+                }
+                let (from, to) = (constant_or_name(*from), constant_or_name(*to));
+                self.inner(&format!("for (int v{0} = {from}; v{0} < {to}; v{0} += {step})", var.0), body);
+            }
+            Stmt::If(condition, then, other) => {
+                self.inner(&format!("if ({})", constant_or_name(*condition)), then);
+                if !other.is_empty() {
+                    self.inner("else", other);
+                }
+            }
+            Stmt::Barrier => self.line("__syncthreads();"),
+            Stmt::Tensor(t) => {
+                let text = tensor::tensor(t);
+                self.line(text);
+            }
+        }
+    }
+
+    fn load4(&mut self, vars: &[Var; 4], p: Param, index: Value) {
+        let dtype = self.param(p);
+        let (four, one, first) = (four_in_memory(dtype), in_register(dtype), vars[0].0);
+        let index = constant_or_name(index);
+        self.line(format!("const {four} q{first} = *reinterpret_cast<const {four}*>(p{} + {index});", p.0));
+        let parts: Vec<String> = vars
+            .iter()
+            .zip(["x", "y", "z", "w"])
+            .map(|(v, part)| format!("v{} = {}", v.0, loaded(dtype, &format!("q{first}.{part}"))))
+            .collect();
+        self.line(format!("const {one} {};", parts.join(", ")));
+    }
+
+    fn param(&self, p: Param) -> DType {
+        self.kernel.params[p.0 as usize].dtype
+    }
+
+    /// The expression of an operation whose result is of that type.
+    fn op(&self, op: &Op, dtype: DType) -> String {
+        let name = constant_or_name;
+        match op {
+            Op::Scalar(op, args) => {
+                let names: Vec<String> = args.iter().map(|a| name(*a)).collect();
+                scalar(*op, self.kernel.dtype(args[0]), &names)
+            }
+            Op::Int(op, a, b) => int(*op, dtype, &name(*a), &name(*b)),
+            Op::Fma(a, b, c) => format!("__fmaf_rn({}, {}, {})", name(*a), name(*b), name(*c)),
+            Op::Cast(a) => cast(self.kernel.dtype(*a), dtype, &name(*a)),
+            Op::Bits(a) => bits(self.kernel.dtype(*a), dtype, &name(*a)),
+            Op::Load(p, index) => loaded(dtype, &format!("p{}[{}]", p.0, name(*index))),
+            Op::LoadShared(s, index) => loaded(dtype, &format!("s{}[{}]", s.0, name(*index))),
+            Op::Random { seed, stream, element, step } => {
+                let (low, high) = (*seed as u32, (*seed >> 32) as u32);
+                let (element, step) = (name(*element), name(*step));
+                format!("thalweg_random({low}u, {high}u, {stream}u, (unsigned){step}, (unsigned){element})")
+            }
+            Op::Thread => "(int)threadIdx.x".to_owned(),
+            Op::Group => "(int)blockIdx.x".to_owned(),
+            Op::Mutable(first) => name(*first),
+        }
+    }
+}
+
+/// A register's name or a constant's text.
+fn constant_or_name(v: Value) -> String {
+    match v {
+        Value::Var(v) => format!("v{}", v.0),
+        Value::Const(dtype, bits) => constant(dtype, bits),
+    }
+}
+
+/// A value as memory of type `ty` takes it.
+fn stored(ty: &str, dtype: DType, value: Value) -> String {
+    let value = constant_or_name(value);
+    match dtype {
+        DType::Bool | DType::U8 => format!("({ty}){value}"),
+        DType::U32 | DType::I32 | DType::F32 => value,
+    }
+}
+
+/// Integer arithmetic. Division is of numbers that are not negative: unsigned division is the cheaper one.
+fn int(op: IntOp, dtype: DType, a: &str, b: &str) -> String {
+    let mut text = String::new();
+    let symbol = match op {
+        IntOp::Div => "/",
+        IntOp::Rem => "%",
+        IntOp::And => "&",
+        IntOp::Or => "|",
+        IntOp::Xor => "^",
+        IntOp::Shl => "<<",
+        // Of an i32 it keeps the sign.
+        IntOp::Shr => return format!("{a} >> {b}"),
+    };
+    let _ = match dtype {
+        DType::I32 => write!(text, "(int)((unsigned){a} {symbol} (unsigned){b})"),
+        DType::Bool | DType::U8 | DType::U32 | DType::F32 => write!(text, "{a} {symbol} {b}"),
+    };
+    text
+}
