@@ -1,0 +1,107 @@
+//! NVIDIA's compiler accepts every kernel for three architectures and spills nothing; registers and shared memory are as
+//! in the table beside this file, which `THALWEG_WRITE_TABLE=1` writes anew.
+//!
+//! Where NVRTC is not found this is skipped with a line, unless `THALWEG_NEED_NVRTC` asks for it.
+
+use crate::all::{LARGE, kernels};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use thalweg::device::cuda::{Nvrtc, Places};
+use thalweg::device::gpu::cuda::render;
+use thalweg::device::gpu::ir::Kernel;
+
+const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_90a", "sm_120"];
+/// Registers of a kind of kernel that may be more or fewer than the table's before it has to be looked at.
+const SLACK: usize = 8;
+
+/// The most that any kernel of a kind needs.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+struct Needs {
+    registers: usize,
+    shared: usize,
+    spilled: usize,
+}
+
+#[test]
+fn nvidias_compiler_makes_code_of_every_kernel() {
+    let nvrtc = match Nvrtc::find(&Places::read(), 13) {
+        Ok(nvrtc) => nvrtc,
+        Err(why) if std::env::var_os("THALWEG_NEED_NVRTC").is_none() => {
+            return println!("skipped: NVRTC {why}");
+        }
+        Err(why) => panic!("NVRTC {why}"),
+    };
+    let all: Vec<(Kernel, &str)> = kernels(&LARGE)
+        .into_values()
+        .flatten()
+        .flat_map(|k| ARCHITECTURES.map(|architecture| (k.clone(), architecture)))
+        .collect();
+    let (next, found) = (AtomicUsize::new(0), Mutex::new(BTreeMap::<(String, &str), Needs>::new()));
+    std::thread::scope(|s| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
+            s.spawn(|| {
+                while let Some((kernel, architecture)) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let needs = compile(&nvrtc, kernel, architecture);
+                    let mut found = found.lock().unwrap();
+                    let most = found.entry((kernel.name.clone(), architecture)).or_default();
+                    most.registers = most.registers.max(needs.registers);
+                    most.shared = most.shared.max(needs.shared);
+                    most.spilled = most.spilled.max(needs.spilled);
+                }
+            });
+        }
+    });
+    let found = found.into_inner().unwrap();
+    println!("{} kernels compiled", all.len());
+    compare(&found);
+}
+
+fn compile(nvrtc: &Nvrtc, kernel: &Kernel, architecture: &str) -> Needs {
+    let source = render(kernel, false);
+    let compiled = nvrtc
+        .compile(&source.text, architecture, &["--ptxas-options=-v"])
+        .unwrap_or_else(|e| panic!("{} for {architecture}: {e}\n{}", kernel.name, source.text));
+    assert_eq!(&compiled.cubin[..4], b"\x7fELF", "{} is machine code", kernel.name);
+    let number = |before: &str, after: &str| {
+        let words = compiled.log.split(after).next()?;
+        words.rsplit(before).next()?.trim().parse::<usize>().ok()
+    };
+    let registers = number("Used ", " registers")
+        .unwrap_or_else(|| panic!("{}: no registers in {:?}", kernel.name, compiled.log));
+    Needs {
+        registers,
+        shared: kernel.shared_bytes(),
+        spilled: number("stack frame, ", " bytes spill stores").unwrap_or(0),
+    }
+}
+
+fn compare(found: &BTreeMap<(String, &str), Needs>) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kernels/needs.txt");
+    let mut text =
+        String::from("# kernel architecture registers shared-bytes (the most of any of its kind)\n");
+    for ((kernel, architecture), needs) in found {
+        assert_eq!(needs.spilled, 0, "{kernel} spills registers on {architecture}");
+        writeln!(text, "{kernel} {architecture} {} {}", needs.registers, needs.shared).unwrap();
+    }
+    if std::env::var_os("THALWEG_WRITE_TABLE").is_some() {
+        std::fs::write(&file, &text).unwrap();
+    }
+    let stored = std::fs::read_to_string(&file).unwrap_or_default();
+    let rows = |text: &str| -> BTreeMap<(String, String), (usize, usize)> {
+        let rows = text.lines().filter(|l| !l.starts_with('#')).map(|l| l.split(' ').collect::<Vec<_>>());
+        rows.map(|r| ((r[0].into(), r[1].into()), (r[2].parse().unwrap(), r[3].parse().unwrap()))).collect()
+    };
+    let (old, new) = (rows(&stored), rows(&text));
+    let hint = "look at the kernel, then write the table anew with THALWEG_WRITE_TABLE=1";
+    assert!(old.keys().eq(new.keys()), "other kernels than in {}; {hint}", file.display());
+    for (key, (registers, shared)) in new {
+        let (r, s) = old[&key];
+        assert!(
+            registers.abs_diff(r) <= SLACK && shared == s,
+            "{key:?}: {registers} registers and {shared} bytes, not {r} and {s}; {hint}"
+        );
+    }
+}
