@@ -5,10 +5,12 @@ use std::sync::Arc;
 use thalweg_compile::{Options, compile};
 use thalweg_device::Device;
 use thalweg_device::cpu::{CpuDevice, Isa, Target};
+use thalweg_device::gpu::launch::Abilities;
 use thalweg_device::plan::Role;
 use thalweg_device::wgpu::WgpuDevice;
 use thalweg_graph::reference::{Feeds, Tensor};
 use thalweg_graph::{ConvDims, DType, Graph, Op, PoolDims, PoolKind, Type, Window, gradients, ops, philox};
+use thalweg_testkit::gpu::InterpretedGpu;
 use thalweg_testkit::{
     Results, Tolerance, check_cases, check_random, compare_results, operands, run_plan, run_reference,
 };
@@ -129,6 +131,14 @@ fn cpu_with_every_instruction_set() {
     for isa in Isa::available() {
         conforms(&mut CpuDevice::new(Some(2), Some(Target::fast(isa))).unwrap(), 300);
     }
+}
+
+/// The kernels of GPUs, interpreted: no thread disturbs another, nothing is read before it is stored.
+#[test]
+fn interpreted_gpu_kernels() {
+    conforms(&mut InterpretedGpu::new(Abilities::LEAST), 40);
+    // As large as GPUs are: sums are cut into more pieces.
+    conforms(&mut InterpretedGpu::new(Abilities { parallel: 1 << 17, ..Abilities::LEAST }), 20);
 }
 
 /// Adapters that are not there are said to be, unless `THALWEG_NEED_WGPU` asks for one.

@@ -8,6 +8,7 @@
 mod check;
 mod compare;
 mod golden;
+pub mod gpu;
 mod on_device;
 mod operands;
 mod random;

@@ -1,0 +1,337 @@
+//! A group of threads, one statement after another, all of its threads at each.
+//!
+//! Threads that a condition or a loop leaves out wait; so a barrier is seen to be reached by all or not. Arithmetic is the
+//! scalar table's own, in f64 and rounded to f32, which is what a GPU computes for everything but transcendental
+//! functions.
+
+use super::memory::{Memory, Window};
+use super::tensor::Copies;
+use thalweg_base::{DType, philox};
+use thalweg_device::gpu::ir::{IntOp, Kernel, Op, Param, Shared, Stmt, Value, Var};
+
+/// The time of everything so far: grows by one at every launch and every barrier.
+pub type Clock = u64;
+
+/// Runs all groups of a kernel, one after another. `arguments`: one window per parameter.
+pub fn run_kernel(
+    kernel: &Kernel,
+    groups: u32,
+    memories: &mut [Memory],
+    arguments: &[Window],
+    clock: &mut Clock,
+) {
+    *clock += 1;
+    let launch = *clock;
+    for group in 0..groups {
+        *clock += 1;
+        let shared = kernel.shared.iter().map(|(_, n)| Memory::new(vec![0; 4 * *n as usize])).collect();
+        let threads = kernel.threads as usize;
+        let mut machine = Machine {
+            kernel,
+            group,
+            launch,
+            start: *clock,
+            clock: *clock,
+            memories: &mut *memories,
+            arguments,
+            shared,
+            registers: vec![Vec::new(); kernel.types.len()],
+            copies: Copies::new(threads),
+        };
+        machine.block(&kernel.body, &vec![true; threads]);
+        *clock = machine.clock;
+    }
+}
+
+/// A group.
+pub struct Machine<'a> {
+    pub kernel: &'a Kernel,
+    group: u32,
+    launch: Clock,
+    /// When the group began; and now.
+    start: Clock,
+    clock: Clock,
+    memories: &'a mut [Memory],
+    arguments: &'a [Window],
+    shared: Vec<Memory>,
+    /// Per register, per thread, the bits.
+    pub registers: Vec<Vec<u32>>,
+    pub copies: Copies,
+}
+
+impl Machine<'_> {
+    fn block(&mut self, body: &[Stmt], mask: &[bool]) {
+        for stmt in body {
+            self.statement(stmt, mask);
+        }
+    }
+
+    fn fail(&self, stmt: &Stmt, problem: &str) -> ! {
+        let text = format!("{stmt:?}");
+        let short: String = text.chars().take(200).collect();
+        panic!("kernel {}, group {}: {problem}; at {short}", self.kernel.name, self.group)
+    }
+
+    fn statement(&mut self, stmt: &Stmt, mask: &[bool]) {
+        let threads = || (0..mask.len()).filter(|&t| mask[t]);
+        let told = |m: &Self, r: Result<u32, String>| r.unwrap_or_else(|e| m.fail(stmt, &e));
+        match stmt {
+            Stmt::Let(v, op) => {
+                for t in threads() {
+                    let r = self.op(*v, op, t);
+                    let bits = told(self, r);
+                    self.set(*v, t, bits);
+                }
+            }
+            Stmt::Load4(vars, p, index) => {
+                for t in threads() {
+                    for (i, v) in vars.iter().enumerate() {
+                        let r = self.quad(*p, *index, t).and_then(|at| self.load(*p, at + i as i32, t));
+                        let bits = told(self, r);
+                        self.set(*v, t, bits);
+                    }
+                }
+            }
+            Stmt::Set(v, value) => {
+                for t in threads() {
+                    let bits = self.get(*value, t);
+                    self.set(*v, t, bits);
+                }
+            }
+            Stmt::Store(p, index, value) => {
+                for t in threads() {
+                    let (at, bits) = (self.get(*index, t) as i32, self.get(*value, t));
+                    let r = self.store(*p, at, bits, t);
+                    told(self, r);
+                }
+            }
+            Stmt::Store4(p, index, values) => {
+                for t in threads() {
+                    for (i, value) in values.iter().enumerate() {
+                        let bits = self.get(*value, t);
+                        let r =
+                            self.quad(*p, *index, t).and_then(|at| self.store(*p, at + i as i32, bits, t));
+                        told(self, r);
+                    }
+                }
+            }
+            Stmt::StoreShared(s, index, value) => {
+                for t in threads() {
+                    let (at, bits) = (self.get(*index, t) as i32, self.get(*value, t));
+                    let r = self.store_shared(*s, at, bits, t);
+                    told(self, r);
+                }
+            }
+            Stmt::For { var, from, to, step, unroll: _, body } => {
+                for t in threads() {
+                    let first = self.get(*from, t);
+                    self.set(*var, t, first);
+                }
+                let mut turn = mask.to_vec();
+                loop {
+                    for t in 0..turn.len() {
+                        let at = self.registers[var.0 as usize].get(t).copied().unwrap_or(0) as i32;
+                        turn[t] = turn[t] && at < self.get(*to, t) as i32;
+                    }
+                    if !turn.contains(&true) {
+                        break;
+                    }
+                    self.block(body, &turn);
+                    for t in (0..turn.len()).filter(|&t| turn[t]) {
+                        let next = self.get(Value::Var(*var), t).wrapping_add(*step as u32);
+                        self.set(*var, t, next);
+                    }
+                }
+            }
+            Stmt::If(condition, then, other) => {
+                let chosen = |m: &Self, wanted: bool| -> Vec<bool> {
+                    (0..mask.len()).map(|t| mask[t] && (m.get(*condition, t) != 0) == wanted).collect()
+                };
+                let (yes, no) = (chosen(self, true), chosen(self, false));
+                if yes.contains(&true) {
+                    self.block(then, &yes);
+                }
+                if no.contains(&true) {
+                    self.block(other, &no);
+                }
+            }
+            Stmt::Barrier => {
+                if mask.contains(&false) {
+                    self.fail(stmt, "only some threads reach a barrier");
+                }
+                self.clock += 1;
+            }
+            Stmt::Tensor(t) => {
+                if let Err(e) = self.tensor(t, mask) {
+                    self.fail(stmt, &e);
+                }
+            }
+        }
+    }
+
+    /// The bits of a value for a thread.
+    pub fn get(&self, v: Value, t: usize) -> u32 {
+        match v {
+            Value::Const(_, bits) => bits,
+            Value::Var(v) => match self.registers[v.0 as usize].get(t) {
+                Some(bits) => *bits,
+                // Threads that are left out have not defined it.
+                None => 0,
+            },
+        }
+    }
+
+    /// Sets a register of a thread.
+    pub fn set(&mut self, v: Var, t: usize, bits: u32) {
+        let register = &mut self.registers[v.0 as usize];
+        if register.is_empty() {
+            register.resize(self.kernel.threads as usize, 0);
+        }
+        register[t] = bits;
+    }
+
+    fn number(&self, v: Value, t: usize) -> f64 {
+        number(self.kernel.dtype(v), self.get(v, t))
+    }
+
+    fn op(&mut self, v: Var, op: &Op, t: usize) -> Result<u32, String> {
+        let to = self.kernel.types[v.0 as usize];
+        Ok(match op {
+            Op::Scalar(op, args) => {
+                let mut values = [0.0; 3];
+                for (value, a) in values.iter_mut().zip(args) {
+                    *value = self.number(*a, t);
+                }
+                bits(to, op.eval_in(to, &values[..args.len()]))
+            }
+            Op::Int(op, a, b) => {
+                let signed = self.kernel.dtype(*a) == DType::I32;
+                integer(*op, signed, self.get(*a, t), self.get(*b, t))?
+            }
+            Op::Fma(a, b, c) => bits(to, self.number(*a, t) * self.number(*b, t) + self.number(*c, t)),
+            Op::Cast(a) => bits(to, to.round(self.number(*a, t))),
+            Op::Bits(a) | Op::Mutable(a) => self.get(*a, t),
+            Op::Load(p, index) => {
+                let at = self.get(*index, t) as i32;
+                self.load(*p, at, t)?
+            }
+            Op::LoadShared(s, index) => {
+                let at = self.get(*index, t) as i32;
+                self.load_shared(*s, at, t)?
+            }
+            Op::Random { seed, stream, element, step } => {
+                let word = philox::word(*seed, *stream, self.get(*step, t), self.get(*element, t));
+                philox::unit(word).to_bits()
+            }
+            Op::Thread => t as u32,
+            Op::Group => self.group,
+        })
+    }
+
+    /// A thread's number among all of the launch.
+    fn thread(&self, t: usize) -> u32 {
+        self.group * self.kernel.threads + t as u32
+    }
+
+    /// The byte of an element of a parameter.
+    pub fn place(&self, p: Param, at: i32) -> Result<(usize, usize), String> {
+        let (window, size) = (self.arguments[p.0 as usize], self.kernel.params[p.0 as usize].dtype.size());
+        let offset = usize::try_from(at).map_err(|_| format!("element {at} of parameter {}", p.0))? * size;
+        if offset + size > window.bytes {
+            return Err(format!("element {at} of parameter {}, which has {} bytes", p.0, window.bytes));
+        }
+        Ok((window.memory, window.first + offset))
+    }
+
+    /// Loads an element of a parameter.
+    pub fn load(&mut self, p: Param, at: i32, t: usize) -> Result<u32, String> {
+        let (memory, byte) = self.place(p, at)?;
+        let (size, thread, launch) =
+            (self.kernel.params[p.0 as usize].dtype.size(), self.thread(t), self.launch);
+        self.memories[memory].load(byte, size, launch, thread)
+    }
+
+    fn store(&mut self, p: Param, at: i32, bits: u32, t: usize) -> Result<u32, String> {
+        if !self.kernel.params[p.0 as usize].written {
+            return Err(format!("parameter {} is not to be written", p.0));
+        }
+        let (memory, byte) = self.place(p, at)?;
+        let (size, thread, launch) =
+            (self.kernel.params[p.0 as usize].dtype.size(), self.thread(t), self.launch);
+        self.memories[memory].store(byte, size, bits, launch, thread).map(|()| 0)
+    }
+
+    /// The index of four elements that are loaded or stored at once.
+    fn quad(&self, p: Param, index: Value, t: usize) -> Result<i32, String> {
+        let at = self.get(index, t) as i32;
+        let size = self.kernel.params[p.0 as usize].dtype.size();
+        let (_, byte) = self.place(p, at)?;
+        if at % 4 != 0 || byte % (4 * size) != 0 {
+            return Err(format!("elements {at} to {} of parameter {} are not aligned", at + 3, p.0));
+        }
+        Ok(at)
+    }
+
+    fn within(&self, s: Shared, at: i32) -> Result<usize, String> {
+        let len = self.kernel.shared[s.0 as usize].1;
+        let at = usize::try_from(at).ok().filter(|a| *a < len as usize);
+        at.ok_or_else(|| format!("an element out of the {len} of shared array {}", s.0))
+    }
+
+    fn load_shared(&mut self, s: Shared, at: i32, t: usize) -> Result<u32, String> {
+        let at = self.within(s, at)?;
+        if self.copies.pending(s, at) {
+            return Err(format!("element {at} of shared array {} is still being copied", s.0));
+        }
+        let (clock, start) = (self.clock, self.start);
+        let memory = &mut self.shared[s.0 as usize];
+        if !memory.is_set(4 * at, start) {
+            return Err(format!("element {at} of shared array {} was never stored", s.0));
+        }
+        memory.load(4 * at, 4, clock, t as u32)
+    }
+
+    /// Stores an element of shared memory.
+    pub fn store_shared(&mut self, s: Shared, at: i32, bits: u32, t: usize) -> Result<u32, String> {
+        let at = self.within(s, at)?;
+        let clock = self.clock;
+        self.shared[s.0 as usize].store(4 * at, 4, bits, clock, t as u32).map(|()| 0)
+    }
+}
+
+/// Bits of that type as a number.
+fn number(dtype: DType, bits: u32) -> f64 {
+    match dtype {
+        DType::Bool | DType::U8 | DType::U32 => f64::from(bits),
+        DType::I32 => f64::from(bits as i32),
+        DType::F32 => f64::from(f32::from_bits(bits)),
+    }
+}
+
+/// A number as the bits of that type.
+fn bits(dtype: DType, value: f64) -> u32 {
+    match dtype {
+        DType::Bool => u32::from(value != 0.0),
+        DType::U8 => u32::from(value as u8),
+        DType::U32 => value as u32,
+        DType::I32 => value as i32 as u32,
+        DType::F32 => (value as f32).to_bits(),
+    }
+}
+
+fn integer(op: IntOp, signed: bool, a: u32, b: u32) -> Result<u32, String> {
+    let divides = matches!(op, IntOp::Div | IntOp::Rem);
+    if divides && b == 0 {
+        return Err("division by 0".into());
+    }
+    Ok(match op {
+        IntOp::Div => a / b,
+        IntOp::Rem => a % b,
+        IntOp::And => a & b,
+        IntOp::Or => a | b,
+        IntOp::Xor => a ^ b,
+        IntOp::Shl => a.wrapping_shl(b),
+        IntOp::Shr if signed => (a as i32).wrapping_shr(b) as u32,
+        IntOp::Shr => a.wrapping_shr(b),
+    })
+}
