@@ -69,7 +69,7 @@ impl Reduction<'_> {
         let number = w.mul_add(group, Value::index(s.across), x);
         let count = kept * self.parts;
         let inside = super::loops::within(w, number, count, s.across);
-        // Beyond the end the last element is computed again, so that all threads reach the barriers.
+        // Threads beyond the end have nothing to add up, but reach the barriers.
         let last = Value::index(count - 1);
         let number = w.select(inside, number, last);
         let (part, element_of) = w.div_rem(number, kept);
@@ -132,15 +132,14 @@ impl Reduction<'_> {
             }
         };
         let space: Vec<usize> = self.combined.iter().map(|&a| self.c.space[a]).collect();
+        let to = w.select(inside, to, Value::index(0));
         let (turn, at) = w.open_repeat(from, to, s.along);
         let mut index = index.to_vec();
         for (&axis, i) in self.combined.iter().zip(unravel(w, at, &space)) {
             index[axis] = i;
         }
         let values = evaluate(w, &self.c.body, &index, None);
-        let open = w.open(inside);
         store(w, self.c, &index, &values);
-        w.close(open);
         for (out, &sum) in outs.iter().zip(&sums) {
             let next = w.scalar(operation(out.reduce), &[Value::Var(sum), values[out.value.0 as usize]]);
             w.set(sum, next);
