@@ -196,9 +196,11 @@ impl<'f> Program<'f> {
         // SAFETY: the program is live.
         let status = unsafe { size(self.handle, &mut n) };
         let mut bytes = vec![0_u8; n];
-        // SAFETY: the buffer has the size that was just asked for.
-        let status =
-            if status == 0 { unsafe { copy(self.handle, bytes.as_mut_ptr().cast()) } } else { status };
+        let status = match status {
+            // SAFETY: the buffer has the size that was just asked for.
+            0 => unsafe { copy(self.handle, bytes.as_mut_ptr().cast()) },
+            failed => failed,
+        };
         if status == 0 { Ok(bytes) } else { Err(self.functions.name(status)) }
     }
 }

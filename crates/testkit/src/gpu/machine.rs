@@ -129,9 +129,8 @@ impl Machine<'_> {
                 }
                 let mut turn = mask.to_vec();
                 loop {
-                    for t in 0..turn.len() {
-                        let at = self.registers[var.0 as usize].get(t).copied().unwrap_or(0) as i32;
-                        turn[t] = turn[t] && at < self.get(*to, t) as i32;
+                    for (t, takes) in turn.iter_mut().enumerate().filter(|(_, takes)| **takes) {
+                        *takes = (self.get(Value::Var(*var), t) as i32) < self.get(*to, t) as i32;
                     }
                     if !turn.contains(&true) {
                         break;

@@ -43,6 +43,18 @@ struct Reduction<'a> {
     steps: usize,
 }
 
+/// What a thread works on.
+struct Place {
+    /// Part of the plan's axis 0.
+    part: Value,
+    /// The thread's number among those along.
+    y: Value,
+    /// Index of the kept element, 0 along the combined axes.
+    index: Vec<Value>,
+    /// Whether there is such an element.
+    inside: Value,
+}
+
 /// Lowers a loop whose canonical form is `c`.
 pub fn lower(l: &mut Lowering<'_>, k: &Loop, c: &Canonical) {
     let axes = |combined: bool| (0..c.space.len()).filter(|&a| c.reduced[a] == combined).collect();
@@ -79,14 +91,15 @@ impl Reduction<'_> {
             index[axis] = i;
         }
         let outs: Vec<&LoopOut> = self.c.outs.iter().filter(|o| o.reduce.is_some()).collect();
-        let sums = self.accumulate(w, s, part, y, &index, &outs, inside, length);
+        let place = Place { part, y, index, inside };
+        let sums = self.accumulate(w, s.along, &place, &outs, length);
         let totals = combine(w, s, x, y, &outs, &sums);
         let first = w.scalar(ScalarOp::Eq, &[y, Value::index(0)]);
         let stores = w.and(inside, first);
         let open = w.open(stores);
         for (out, total) in outs.iter().zip(totals) {
             let to = w.buffer(out.access.buffer, true);
-            let at = element(w, &out.access, &index);
+            let at = element(w, &out.access, &place.index);
             let at = match self.parts {
                 1 => at,
                 _ => w.mul_add(part, Value::i32(out.part_stride as i32), at),
@@ -97,16 +110,12 @@ impl Reduction<'_> {
     }
 
     /// Each thread's share of the reduction.
-    #[expect(clippy::too_many_arguments, reason = "the coordinates of a thread")]
     fn accumulate(
         &self,
         w: &mut Writer<'_>,
-        s: Shape,
-        part: Value,
-        y: Value,
-        index: &[Value],
+        along: usize,
+        place: &Place,
         outs: &[&LoopOut],
-        inside: Value,
         length: usize,
     ) -> Vec<Var> {
         let sums: Vec<Var> = outs
@@ -124,17 +133,17 @@ impl Reduction<'_> {
             w.mul(step, Value::index(inner))
         };
         let (from, to) = match self.parts {
-            1 => (y, Value::index(length)),
+            1 => (place.y, Value::index(length)),
             _ => {
-                let next = w.add(part, Value::index(1));
-                let (from, to) = (bound(w, part), bound(w, next));
-                (w.add(from, y), to)
+                let next = w.add(place.part, Value::index(1));
+                let (from, to) = (bound(w, place.part), bound(w, next));
+                (w.add(from, place.y), to)
             }
         };
         let space: Vec<usize> = self.combined.iter().map(|&a| self.c.space[a]).collect();
-        let to = w.select(inside, to, Value::index(0));
-        let (turn, at) = w.open_repeat(from, to, s.along);
-        let mut index = index.to_vec();
+        let to = w.select(place.inside, to, Value::index(0));
+        let (turn, at) = w.open_repeat(from, to, along);
+        let mut index = place.index.clone();
         for (&axis, i) in self.combined.iter().zip(unravel(w, at, &space)) {
             index[axis] = i;
         }

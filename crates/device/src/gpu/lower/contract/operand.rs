@@ -6,7 +6,7 @@
 use super::super::Writer;
 use super::super::loops::unravel;
 use super::super::pool::{dense, four, source, window_of};
-use crate::gpu::ir::{IntOp, Value};
+use crate::gpu::ir::{IntOp, Param, Value};
 use crate::plan::{Contraction, PoolEpilogue, Product, Unpooled};
 use thalweg_base::{ConvDims, DType, ScalarOp, Window};
 
@@ -105,7 +105,10 @@ impl<'a> Operand<'a> {
                 };
                 load_if(w, valid, |w| w.load(a, at))
             }
-            Product::Conv(d) => self.image(w, &d, batch[0], row, along, valid),
+            Product::Conv(d) => {
+                let channel = w.mul_add(batch[0], Value::index(d.c / d.groups), along[2]);
+                self.image(w, &d, row, [along[0], along[1], channel], valid)
+            }
             Product::ConvInputGrad(d) => {
                 let (oy, y_inside) = window_of(w, &d.rows, row[1], along[0], d.oh);
                 let (ox, x_inside) = window_of(w, &d.cols, row[2], along[1], d.ow);
@@ -115,8 +118,8 @@ impl<'a> Operand<'a> {
                 self.gradient(w, &d, [row[0], oy, ox, channel], inside)
             }
             Product::ConvFilterGrad(d) => {
-                let pixel = [along[0], along[1], along[2]];
-                self.image(w, &d, batch[1], &pixel, row, valid)
+                let channel = w.mul_add(batch[1], Value::index(d.c / d.groups), row[2]);
+                self.image(w, &d, along, [row[0], row[1], channel], valid)
             }
         }
     }
@@ -151,22 +154,20 @@ impl<'a> Operand<'a> {
         }
     }
 
-    /// The element of the image that tap [r, s, c] of the window at [n, oy, ox] sees.
+    /// The element of the image that tap [r, s, channel] of the window at [n, oy, ox] sees.
     fn image(
         &self,
         w: &mut Writer<'_>,
         d: &ConvDims,
-        group: Value,
         pixel: &[Value],
-        tap: &[Value],
+        [r, s, channel]: [Value; 3],
         valid: Value,
     ) -> Value {
         let a = w.buffer(self.c.a, false);
-        let (y, y_inside) = source(w, &d.rows, pixel[1], tap[0], d.h);
-        let (x, x_inside) = source(w, &d.cols, pixel[2], tap[1], d.w);
+        let (y, y_inside) = source(w, &d.rows, pixel[1], r, d.h);
+        let (x, x_inside) = source(w, &d.cols, pixel[2], s, d.w);
         let inside = w.and(y_inside, x_inside);
         let inside = w.and(inside, valid);
-        let channel = w.mul_add(group, Value::index(d.c / d.groups), tap[2]);
         let at = dense(w, [pixel[0], y, x, channel], d.image());
         load_if(w, inside, |w| w.load(a, at))
     }
@@ -211,13 +212,7 @@ impl<'a> Operand<'a> {
 }
 
 /// The gradient at a place of which only the pooled gradient and the positions of the maxima are stored.
-fn unpooled(
-    w: &mut Writer<'_>,
-    u: &Unpooled,
-    dy: crate::gpu::ir::Param,
-    at: [Value; 4],
-    valid: Value,
-) -> Value {
+fn unpooled(w: &mut Writer<'_>, u: &Unpooled, dy: Param, at: [Value; 4], valid: Value) -> Value {
     let [n, oy, ox, channel] = at;
     let d = &u.dims;
     let (py, r, y_inside) = window_around(w, &d.rows, oy, d.oh);

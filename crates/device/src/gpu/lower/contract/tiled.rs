@@ -75,6 +75,8 @@ pub fn lower(l: &mut Lowering<'_>, t: &Task<'_>) {
 
 /// A thread's place in a tile.
 struct Seat {
+    /// Coordinates of the batch.
+    batch: Vec<Value>,
     thread: Value,
     /// Column and row of the thread among 16 by 16.
     x: Value,
@@ -93,9 +95,9 @@ fn write(w: &mut Writer<'_>, t: &Task<'_>, c: Cut, scratch: Option<Argument>) {
     let batch = t.operand.batch(w, at[0]);
     let (y, x) = w.div_rem(thread, SIDE);
     let (m0, n0) = (w.mul(at[2], Value::index(tile_m)), w.mul(at[3], Value::index(tile_n)));
-    let seat = Seat { thread, x, y, m0, n0 };
-    let [from, to] = piece(w, t, &batch, at[1], c.pieces);
-    let sums = accumulate(w, t, c, &batch, &seat, [from, to]);
+    let seat = Seat { batch, thread, x, y, m0, n0 };
+    let [from, to] = piece(w, t, &seat.batch, at[1], c.pieces);
+    let sums = accumulate(w, t, c, &seat, [from, to]);
     let first = w.mul_add(y, Value::index(c.rows), m0);
     for j in 0..c.cols {
         // Columns of a thread are 16 apart: neighbouring threads store neighbouring elements.
@@ -107,7 +109,7 @@ fn write(w: &mut Writer<'_>, t: &Task<'_>, c: Cut, scratch: Option<Argument>) {
             let m_inside = within(w, first, s.m, tile_m);
             let inside = w.and(m_inside, n_inside);
             let open = w.open(inside);
-            finish::window(w, t, &batch, first, n, &column);
+            finish::window(w, t, &seat.batch, first, n, &column);
             w.close(open);
             continue;
         }
@@ -119,7 +121,7 @@ fn write(w: &mut Writer<'_>, t: &Task<'_>, c: Cut, scratch: Option<Argument>) {
             match scratch {
                 None => {
                     let row = t.operand.row(w, m);
-                    finish::single(w, t, &batch, &row, n, sum);
+                    finish::single(w, t, &seat.batch, &row, n, sum);
                 }
                 Some(scratch) => {
                     let to = w.argument_once(scratch, DType::F32, true);
@@ -155,7 +157,6 @@ fn accumulate(
     w: &mut Writer<'_>,
     t: &Task<'_>,
     c: Cut,
-    batch: &[Value],
     seat: &Seat,
     [from, to]: [Value; 2],
 ) -> Vec<Vec<Var>> {
@@ -180,11 +181,11 @@ fn accumulate(
     let along = t.operand.along(w, k);
     for (row, inside, local) in &rows {
         let valid = w.and(*inside, k_inside);
-        let v = t.operand.a(w, batch, row, &along, valid);
+        let v = t.operand.a(w, &seat.batch, row, &along, valid);
         let at = w.mul_add(step_of, Value::index(tile_m + 1), *local);
         w.store_shared(a, at, v);
     }
-    load_b(w, t, batch, seat, b, tile_n, [k0, to]);
+    load_b(w, t, seat, (b, tile_n), [k0, to]);
     w.barrier();
     multiply(w, c, seat, [a, b], &sums);
     w.barrier();
@@ -193,15 +194,7 @@ fn accumulate(
 }
 
 /// Loads a tile of B.
-fn load_b(
-    w: &mut Writer<'_>,
-    t: &Task<'_>,
-    batch: &[Value],
-    seat: &Seat,
-    b: Shared,
-    tile_n: usize,
-    [k0, to]: [Value; 2],
-) {
+fn load_b(w: &mut Writer<'_>, t: &Task<'_>, seat: &Seat, (b, tile_n): (Shared, usize), [k0, to]: [Value; 2]) {
     let (first, column) = w.div_rem(seat.thread, tile_n);
     let n = w.add(seat.n0, column);
     let n_inside = within(w, n, t.sizes.n, tile_n);
@@ -212,7 +205,7 @@ fn load_b(
         let k_inside = w.lt(k, to);
         let valid = w.and(n_inside, k_inside);
         let along = t.operand.along(w, k);
-        let v = t.operand.b(w, batch, &along, n, valid);
+        let v = t.operand.b(w, &seat.batch, &along, n, valid);
         let at = w.mul_add(step, Value::index(tile_n + 1), column);
         w.store_shared(b, at, v);
     }
@@ -234,9 +227,9 @@ fn multiply(w: &mut Writer<'_>, c: Cut, seat: &Seat, [a, b]: [Shared; 2], sums: 
     for j in 0..c.cols {
         let at = w.add(b0, Value::index(j * SIDE));
         let right = w.load_shared(b, at);
-        for (i, &l) in left.iter().enumerate() {
-            let next = w.mul_add(l, right, Value::Var(sums[i][j]));
-            w.set(sums[i][j], next);
+        for (row, &l) in sums.iter().zip(&left) {
+            let next = w.mul_add(l, right, Value::Var(row[j]));
+            w.set(row[j], next);
         }
     }
     w.close(turn);
