@@ -17,6 +17,8 @@ use std::sync::Arc;
 
 /// Threads that a multiprocessor holds at a time.
 const THREADS_PER_UNIT: usize = 2048;
+/// Memories that a kernel may use: pointers are all alike.
+const MEMORIES: usize = 1 << 10;
 /// Shared memory that every kernel may declare.
 const SHARED: usize = 48 << 10;
 
@@ -79,8 +81,12 @@ impl CudaDevice {
         let gpu = Gpu::open(index)?;
         let nvrtc = compiler().map_err(|reason| DeviceError::Gpu { device: gpu.name.clone(), reason })?;
         let (description, architecture, units) = describe(&gpu, &nvrtc)?;
-        let abilities =
-            Abilities { shared_bytes: SHARED, parallel: units * THREADS_PER_UNIT, ..Abilities::LEAST };
+        let abilities = Abilities {
+            shared_bytes: SHARED,
+            parallel: units * THREADS_PER_UNIT,
+            memories: MEMORIES,
+            ..Abilities::LEAST
+        };
         let kernels = Kernels::new(Arc::clone(&gpu), nvrtc, Cache::new(Places::read().cache), architecture);
         let (allocations, programs) = (Vec::new(), Vec::new());
         Ok(CudaDevice { description, abilities, allocations, programs, arena: None, kernels, gpu })

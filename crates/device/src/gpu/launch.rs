@@ -21,7 +21,7 @@ pub struct Launch {
     pub groups: u32,
     /// One per parameter.
     pub arguments: Vec<Argument>,
-    /// The plan's kernel it is part of: for labels and times.
+    /// The plan's kernel it is part of, or the first of them: for labels and times.
     pub source: usize,
 }
 
@@ -45,6 +45,8 @@ pub struct Abilities {
     pub shared_bytes: usize,
     /// Threads the whole device runs at a time, about: kernels are cut so that these have work.
     pub parallel: usize,
+    /// Memories (the arena, bindings) that a kernel may use.
+    pub memories: usize,
     /// Whether [`Tensor`](super::ir::Tensor) statements may be used: tensor cores and asynchronous copies.
     pub tensor: bool,
     /// Whether f32 products may run on tensor cores in tf32 (10 bits of mantissa).
@@ -53,6 +55,12 @@ pub struct Abilities {
 
 impl Abilities {
     /// What every adapter has: the least that WebGPU promises.
-    pub const LEAST: Abilities =
-        Abilities { threads: 256, shared_bytes: 16 << 10, parallel: 1 << 13, tensor: false, tf32: false };
+    pub const LEAST: Abilities = Abilities {
+        threads: 256,
+        shared_bytes: 16 << 10,
+        parallel: 1 << 13,
+        memories: 8,
+        tensor: false,
+        tf32: false,
+    };
 }

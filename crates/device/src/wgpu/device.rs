@@ -22,6 +22,8 @@ const UNDER_WAY: usize = 4;
 const PARALLEL: usize = 1 << 15;
 /// The same for an adapter that is a program on the processor.
 const PARALLEL_SOFTWARE: usize = 1 << 10;
+/// Memories that a kernel may use, at most, where an adapter has no limit to speak of.
+const MEMORIES: usize = 32;
 
 struct Storage {
     buffer: Buffer,
@@ -76,6 +78,7 @@ impl WgpuDevice {
         let software = adapter.class == super::Class::Software;
         let abilities = Abilities {
             shared_bytes: limits.max_compute_workgroup_storage_size as usize,
+            memories: (limits.max_storage_buffers_per_shader_stage as usize).min(MEMORIES),
             parallel: if software { PARALLEL_SOFTWARE } else { PARALLEL },
             ..Abilities::LEAST
         };

@@ -12,7 +12,8 @@ use thalweg::train::Kind;
 use thalweg::vision::MODELS;
 
 /// What an H100 can do.
-pub const LARGE: Abilities = Abilities { shared_bytes: 48 << 10, parallel: 132 * 2048, ..Abilities::LEAST };
+pub const LARGE: Abilities =
+    Abilities { shared_bytes: 48 << 10, parallel: 132 * 2048, memories: 1 << 10, ..Abilities::LEAST };
 
 /// Per model and program, what it is lowered to.
 pub fn programs(abilities: &Abilities) -> Vec<(String, Launches)> {

@@ -8,12 +8,15 @@
 mod contract;
 mod expr;
 mod loops;
+mod merge;
 mod pool;
 mod reduce;
 mod writer;
 
 pub use expr::{element, evaluate};
 pub use writer::Writer;
+
+use merge::{Single, merge};
 
 use super::ir::Kernel as Code;
 use super::launch::{Abilities, Argument, Launch, Launches};
@@ -46,7 +49,7 @@ pub struct Lowering<'a> {
     out: Launches,
     known: HashMap<Code, usize>,
     /// Of the current stage: launches by phase, and bytes of scratch in use.
-    phases: Vec<Vec<Launch>>,
+    phases: Vec<Vec<Single>>,
     scratch: usize,
     source: KernelId,
 }
@@ -63,7 +66,10 @@ impl<'a> Lowering<'a> {
             self.source = k;
             self.kernel(&self.plan.kernel(k).kernel);
         }
-        self.out.stages.append(&mut self.phases);
+        for phase in std::mem::take(&mut self.phases) {
+            let launches = merge(phase, self.abilities).into_iter().map(|s| self.known(s)).collect();
+            self.out.stages.push(launches);
+        }
         self.scratch = 0;
     }
 
@@ -84,17 +90,23 @@ impl<'a> Lowering<'a> {
         if groups == 0 {
             return;
         }
-        let next = self.out.kernels.len();
-        let kernel = *self.known.entry(code).or_insert_with_key(|code| {
-            self.out.kernels.push(code.clone());
-            next
-        });
         if self.phases.len() <= phase {
             self.phases.resize_with(phase + 1, Vec::new);
         }
         let groups = u32::try_from(groups).expect("elements fit 31 bits, so groups do");
         let source = self.source.0 as usize;
-        self.phases[phase].push(Launch { kernel, groups, arguments, source });
+        self.phases[phase].push(Single { kernel: code, groups, arguments, source });
+    }
+
+    /// A launch of a kernel that is kept once.
+    fn known(&mut self, single: Single) -> Launch {
+        let Single { kernel, groups, arguments, source } = single;
+        let next = self.out.kernels.len();
+        let kernel = *self.known.entry(kernel).or_insert_with_key(|code| {
+            self.out.kernels.push(code.clone());
+            next
+        });
+        Launch { kernel, groups, arguments, source }
     }
 
     /// Scratch memory of this stage, not initialised.
