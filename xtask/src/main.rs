@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod golden;
+mod gpu_kit;
 mod run;
 mod source;
 mod tidy;
@@ -15,7 +16,8 @@ const USAGE: &str = "\
 cargo xtask check [--doc]      format, lints, tidy, tests (and documentation): what CI runs
 cargo xtask tidy               only the project's own rules
 cargo xtask golden [NAME]...   makes goldens/*.safetensors with real Keras and PyTorch (needs python3)
-cargo xtask bench [ARGUMENT].. runs bench/compare.py";
+cargo xtask bench [ARGUMENT].. runs bench/compare.py
+cargo xtask gpu-kit            target/gpu-kit: all that a GPU machine without Rust needs to test and measure us";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         "tidy" => check::tidy_only(&root),
         "golden" => golden::golden(&root, rest),
         "bench" => bench::bench(&root, rest),
+        "gpu-kit" => gpu_kit::gpu_kit(&root),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");
             Ok(())

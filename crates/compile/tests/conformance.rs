@@ -3,11 +3,10 @@
 
 use std::sync::Arc;
 use thalweg_compile::{Options, compile};
-use thalweg_device::Device;
 use thalweg_device::cpu::{CpuDevice, Isa, Target};
 use thalweg_device::gpu::launch::Abilities;
 use thalweg_device::plan::Role;
-use thalweg_device::wgpu::WgpuDevice;
+use thalweg_device::{Device, open};
 use thalweg_graph::reference::{Feeds, Tensor};
 use thalweg_graph::{ConvDims, DType, Graph, Op, PoolDims, PoolKind, Type, Window, gradients, ops, philox};
 use thalweg_testkit::gpu::InterpretedGpu;
@@ -141,14 +140,24 @@ fn interpreted_gpu_kernels() {
     conforms(&mut InterpretedGpu::new(Abilities { parallel: 1 << 17, ..Abilities::LEAST }), 20);
 }
 
-/// Adapters that are not there are said to be, unless `THALWEG_NEED_WGPU` asks for one.
-#[test]
-fn wgpu() {
-    match WgpuDevice::new(0) {
-        Ok(mut device) => conforms(&mut device, 40),
-        Err(e) if std::env::var_os("THALWEG_NEED_WGPU").is_none() => println!("skipped: {e}"),
+/// The suite on a device that may not be there: then that is said, unless a variable asks for it.
+fn conforms_if_there(name: &str, needed: &str, random: u64) {
+    match open(name, None) {
+        Ok(mut device) => conforms(&mut *device, random),
+        Err(e) if std::env::var_os(needed).is_none() => println!("skipped: {e}"),
         Err(e) => panic!("{e}"),
     }
+}
+
+#[test]
+fn on_wgpu() {
+    // A software adapter takes long to compile.
+    conforms_if_there("wgpu", "THALWEG_NEED_WGPU", 30);
+}
+
+#[test]
+fn on_cuda() {
+    conforms_if_there("cuda", "THALWEG_NEED_CUDA", 100);
 }
 
 #[test]

@@ -51,11 +51,19 @@ pub fn auto() -> (String, &'static str) {
         let real = |c: crate::wgpu::Class| {
             matches!(c, crate::wgpu::Class::Integrated | crate::wgpu::Class::Discrete)
         };
-        if let Some(i) = crate::wgpu::adapters().iter().position(|a| real(a.class)) {
+        let all = if may_have_gpu() { crate::wgpu::adapters() } else { Vec::new() };
+        if let Some(i) = all.iter().position(|a| real(a.class)) {
             return (format!("wgpu:{i}"), "a GPU");
         }
     }
     ("cpu".into(), "no GPU was found")
+}
+
+/// Whether to look for a GPU's adapter, which takes tens of milliseconds: on Linux a GPU has a file.
+#[cfg(feature = "wgpu")]
+fn may_have_gpu() -> bool {
+    let files = ["/dev/dri", "/dev/nvidiactl", "/dev/dxg"];
+    !cfg!(target_os = "linux") || files.iter().any(|f| std::path::Path::new(f).exists())
 }
 
 /// The number behind a colon; 0 without.

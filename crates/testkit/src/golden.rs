@@ -39,10 +39,11 @@ pub struct Golden {
 }
 
 impl Golden {
-    /// The file `goldens/<name>.safetensors` of this workspace; panics with the reason if it cannot be read.
+    /// The file `goldens/<name>.safetensors` of this workspace, or of the folder `THALWEG_GOLDENS`; panics with the reason if it cannot be read.
     #[track_caller]
     pub fn open(name: &str) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens");
+        let ours = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens");
+        let root = std::env::var_os("THALWEG_GOLDENS").map_or_else(ours, PathBuf::from);
         match Golden::load(&root.join(format!("{name}.safetensors"))) {
             Ok(golden) => golden,
             Err(e) => panic!("{e}"),

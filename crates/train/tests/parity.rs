@@ -26,8 +26,8 @@ enum Mode {
     Exact,
     /// Winograd's too: the default.
     Fast,
-    /// Those of GPUs.
-    Gpu,
+    /// Those of GPUs, on the device of that name.
+    Gpu(&'static str),
 }
 
 impl Mode {
@@ -35,7 +35,7 @@ impl Mode {
         match self {
             Mode::Exact => "cpu:exact",
             Mode::Fast => "cpu",
-            Mode::Gpu => "wgpu",
+            Mode::Gpu(name) => name,
         }
     }
 
@@ -44,7 +44,7 @@ impl Mode {
     /// gradient is then another; what this moves is bounded by ten times as much.
     fn gradients(self) -> Tolerance {
         match self {
-            Mode::Exact | Mode::Gpu => Tolerance { abs: 1e-9, rel: 1e-5, scale: 1e-5 },
+            Mode::Exact | Mode::Gpu(_) => Tolerance { abs: 1e-9, rel: 1e-5, scale: 1e-5 },
             Mode::Fast => Tolerance { abs: 1e-9, rel: 1e-4, scale: 1e-4 },
         }
     }
@@ -242,17 +242,26 @@ fn a_residual_network_follows_keras_and_pytorch() {
     check("resnet", &["", "torch/"], (Mode::Fast, 1));
 }
 
-/// From the same weights and batches, `wgpu` follows Keras and PyTorch as strictly as the CPU does. Software adapters are
+/// From the same weights and batches a GPU follows Keras and PyTorch as strictly as the CPU does. Software adapters are
 /// slow: one network, one rate.
-#[test]
-fn the_seed_cnn_on_a_gpu_follows_keras_and_pytorch() {
-    match open(Mode::Gpu.device(), None) {
+fn check_gpu(name: &'static str, needed: &str) {
+    match open(name, None) {
         Ok(_) => {
             let opened = open_golden("seed");
-            check_gradients(&opened, &[""], (Mode::Gpu, 1));
-            check_calm("seed", &opened, (Mode::Gpu, 1));
+            check_gradients(&opened, &[""], (Mode::Gpu(name), 1));
+            check_calm("seed", &opened, (Mode::Gpu(name), 1));
         }
-        Err(e) if std::env::var_os("THALWEG_NEED_WGPU").is_none() => println!("skipped: {e}"),
+        Err(e) if std::env::var_os(needed).is_none() => println!("skipped: {e}"),
         Err(e) => panic!("{e}"),
     }
+}
+
+#[test]
+fn the_seed_cnn_on_wgpu() {
+    check_gpu("wgpu", "THALWEG_NEED_WGPU");
+}
+
+#[test]
+fn the_seed_cnn_on_cuda() {
+    check_gpu("cuda", "THALWEG_NEED_CUDA");
 }

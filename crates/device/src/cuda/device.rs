@@ -4,7 +4,7 @@
 //! [`Device::memory`] is what was allocated for plans and host.
 
 use super::cache::Cache;
-use super::driver::{self, Gpu, Memory};
+use super::driver::{self, About, Gpu, Memory};
 use super::kernels::Kernels;
 use super::loaded::Loaded;
 use super::nvrtc::Nvrtc;
@@ -33,15 +33,17 @@ pub struct CudaDevice {
     gpu: Arc<Gpu>,
 }
 
-/// What a GPU is, and the architecture its kernels are compiled for.
-fn describe(gpu: &Gpu, nvrtc: &Nvrtc) -> Result<(String, String, usize), DeviceError> {
-    let (name, [major, minor], units, memory) = gpu.about()?;
-    // Only code for just this architecture may use all of its instructions, from Hopper on.
-    let own = if major >= 9 { "a" } else { "" };
-    let architecture = format!("sm_{major}{minor}{own}");
+/// What a GPU is, for people.
+fn describe(about: &About, nvrtc: &Nvrtc) -> String {
     let (a, b) = nvrtc.version;
-    let gigabytes = memory as f64 / 1e9;
-    Ok((format!("{name}, {architecture}, {gigabytes:.0} GB, NVRTC {a}.{b}"), architecture, units))
+    let gigabytes = about.memory as f64 / 1e9;
+    format!("{}, {}, {gigabytes:.0} GB, NVRTC {a}.{b}", about.name, architecture(about))
+}
+
+/// What its kernels are compiled for. Only code for just this architecture may use all of its instructions, from Hopper on.
+fn architecture(about: &About) -> String {
+    let [major, minor] = about.architecture;
+    format!("sm_{major}{minor}{}", if major >= 9 { "a" } else { "" })
 }
 
 fn compiler() -> Result<Nvrtc, String> {
@@ -67,9 +69,9 @@ pub fn found() -> Vec<Found> {
     };
     let one = |i: usize| {
         let name = format!("cuda:{i}");
-        match Gpu::open(i).and_then(|gpu| describe(&gpu, &nvrtc)) {
-            Ok((description, ..)) => Found { name, usable: true, description },
-            Err(e) => Found { name, usable: false, description: e.to_string() },
+        match driver::about(i) {
+            Ok(about) => Found { name, usable: true, description: describe(&about, &nvrtc) },
+            Err(description) => Found { name, usable: false, description },
         }
     };
     (0..count).map(one).collect()
@@ -79,15 +81,18 @@ impl CudaDevice {
     /// The `index`-th GPU.
     pub fn new(index: usize) -> Result<Self, DeviceError> {
         let gpu = Gpu::open(index)?;
-        let nvrtc = compiler().map_err(|reason| DeviceError::Gpu { device: gpu.name.clone(), reason })?;
-        let (description, architecture, units) = describe(&gpu, &nvrtc)?;
+        let failed = |reason: String| DeviceError::Gpu { device: gpu.name.clone(), reason };
+        let nvrtc = compiler().map_err(failed)?;
+        let about = driver::about(index).map_err(failed)?;
+        let description = describe(&about, &nvrtc);
         let abilities = Abilities {
             shared_bytes: SHARED,
-            parallel: units * THREADS_PER_UNIT,
+            parallel: about.units * THREADS_PER_UNIT,
             memories: MEMORIES,
             ..Abilities::LEAST
         };
-        let kernels = Kernels::new(Arc::clone(&gpu), nvrtc, Cache::new(Places::read().cache), architecture);
+        let cache = Cache::new(Places::read().cache);
+        let kernels = Kernels::new(Arc::clone(&gpu), nvrtc, cache, architecture(&about));
         let (allocations, programs) = (Vec::new(), Vec::new());
         Ok(CudaDevice { description, abilities, allocations, programs, arena: None, kernels, gpu })
     }

@@ -48,6 +48,35 @@ pub fn count() -> Result<usize, String> {
     if n == 0 { Err("the NVIDIA driver is there, but no GPU".into()) } else { Ok(n as usize) }
 }
 
+/// What a GPU is.
+pub struct About {
+    /// Its name.
+    pub name: String,
+    /// (major, minor) of its architecture.
+    pub architecture: [i32; 2],
+    /// Multiprocessors.
+    pub units: usize,
+    /// Bytes of memory.
+    pub memory: usize,
+}
+
+/// What a GPU is, without opening it.
+pub fn about(index: usize) -> Result<About, String> {
+    let device = result::device::get(index as i32).map_err(words)?;
+    // SAFETY: the device exists.
+    let ask = |a: Attribute| unsafe { result::device::get_attribute(device, a) }.map_err(words);
+    Ok(About {
+        name: result::device::get_name(device).map_err(words)?,
+        architecture: [
+            ask(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+            ask(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+        ],
+        units: ask(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as usize,
+        // SAFETY: as above.
+        memory: unsafe { result::device::total_mem(device) }.map_err(words)?,
+    })
+}
+
 /// What an error is called, and what it means.
 pub fn words(e: DriverError) -> String {
     let text = e.error_string().map(|s| s.to_string_lossy().into_owned());
@@ -95,19 +124,6 @@ impl Gpu {
             },
             _ => DeviceError::Gpu { device: self.name.clone(), reason: words(e) },
         })
-    }
-
-    /// Its name, (major, minor) of its architecture, multiprocessors, bytes of memory.
-    pub fn about(&self) -> Result<(String, [i32; 2], usize, usize), DeviceError> {
-        let name = self.check(result::device::get_name(self.device))?;
-        // SAFETY: the device exists.
-        let ask = |a: Attribute| self.check(unsafe { result::device::get_attribute(self.device, a) });
-        let major = ask(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
-        let minor = ask(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
-        let units = ask(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
-        // SAFETY: as above.
-        let memory = self.check(unsafe { result::device::total_mem(self.device) })?;
-        Ok((name, [major, minor], units as usize, memory))
     }
 
     /// Waits for everything started.

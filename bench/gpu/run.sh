@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# On a machine with a GPU, without Rust or network: does Thalweg work there, and how fast is it? Unpacked from the kit that
+# `cargo xtask gpu-kit` makes. In: nothing. Out: logs beside this file and one table at the end; exit code 0 if every check
+# passed. SECONDS_EACH (5) is how long each speed is measured.
+set -uo pipefail
+cd "$(dirname "$0")"
+export THALWEG_GOLDENS=$PWD/goldens
+each=${SECONDS_EACH:-5}
+table=() failed=0
+
+check() { # name, log, command...
+    local name=$1 log=$2 began=$SECONDS
+    shift 2
+    if "$@" >"$log" 2>&1; then
+        table+=("ok      $name ($((SECONDS - began)) s)")
+    else
+        table+=("FAILED  $name: see $log")
+        failed=1
+    fi
+}
+
+speed() { # name, command...: its last JSON line's median and step
+    local name=$1 line
+    shift
+    line=$("$@" 2>>speed.log | tee -a speed.log | grep images_per_second | tail -1)
+    table+=("$(printf '%-44s' "$name") $(sed -E 's/.*"median": ?([0-9.]+).*"step_us": ?([0-9.]+).*/\1 images\/s, \2 us a step/' <<<"${line:-nothing; see speed.log}")")
+}
+
+./thalweg doctor | tee doctor.log
+devices=()
+grep -qE '^ +ok +cuda' doctor.log && devices+=(cuda)
+grep -qE '^ +ok +wgpu' doctor.log && devices+=(wgpu)
+
+for device in "${devices[@]}"; do
+    need=THALWEG_NEED_$(tr '[:lower:]' '[:upper:]' <<<"$device")
+    check "$device: conformance" "conformance-$device.log" env "$need=1" ./conformance "on_$device" --nocapture
+    check "$device: parity with Keras and PyTorch" "parity-$device.log" env "$need=1" ./parity "on_$device" --nocapture
+done
+if [[ " ${devices[*]} " == *" cuda "* ]] && command -v compute-sanitizer >/dev/null; then
+    for tool in memcheck racecheck synccheck; do
+        check "cuda: compute-sanitizer $tool" "$tool.log" \
+            env THALWEG_NEED_CUDA=1 compute-sanitizer --tool "$tool" --error-exitcode 1 ./conformance on_cuda
+    done
+fi
+
+: >speed.log
+for batch in 32 128 1024; do
+    for device in cpu "${devices[@]}"; do
+        speed "seed CNN, training, batch $batch, $device" \
+            ./thalweg bench train cifar10.toml --batch-size "$batch" --device "$device" --seconds "$each" --json
+    done
+    if python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
+        for way in eager compiled graph; do
+            speed "seed CNN, training, batch $batch, PyTorch $way" \
+                python3 peers/pytorch_gpu.py --batch-size "$batch" --way "$way" --seconds "$each"
+        done
+    fi
+done
+for device in "${devices[@]}"; do
+    speed "ResNet-18, training, batch 512, $device" \
+        ./thalweg bench train resnet18_32.toml --batch-size 512 --device "$device" --seconds "$each" --json
+done
+if python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
+    speed "ResNet-18, training, batch 512, PyTorch compiled" \
+        python3 peers/pytorch_gpu.py --model resnet18 --batch-size 512 --way compiled --seconds "$each"
+    speed "ResNet-18, training, batch 512, PyTorch, bf16" \
+        python3 peers/pytorch_gpu.py --model resnet18 --batch-size 512 --way compiled --bf16 --seconds "$each"
+fi
+
+printf '\n'
+printf '%s\n' "${table[@]}"
+exit "$failed"
