@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # On a machine with a GPU, without Rust or network: does Thalweg work there, and how fast is it? Unpacked from the kit that
 # `cargo xtask gpu-kit` makes. In: nothing. Out: logs beside this file and one table at the end; exit code 0 if every check
-# passed. SECONDS_EACH (5) is how long each speed is measured.
+# passed. SECONDS_EACH (5) is how long each speed is measured, BATCHES (32 128 1024) the batch sizes of the seed CNN.
 set -uo pipefail
 cd "$(dirname "$0")"
 export THALWEG_GOLDENS=$PWD/goldens
@@ -44,7 +44,7 @@ if [[ " ${devices[*]} " == *" cuda "* ]] && command -v compute-sanitizer >/dev/n
 fi
 
 : >speed.log
-for batch in 32 128 1024; do
+for batch in ${BATCHES:-32 128 1024}; do
     for device in cpu "${devices[@]}"; do
         speed "seed CNN, training, batch $batch, $device" \
             ./thalweg bench train cifar10.toml --batch-size "$batch" --device "$device" --seconds "$each" --json

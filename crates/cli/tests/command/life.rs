@@ -165,9 +165,10 @@ fn the_machine_and_its_data() {
     let place = Place::new();
     place.images("photos", 3);
     let devices = place.run(&["devices", "--json"]).ok().events();
-    assert_eq!((&devices[0]["name"], &devices[0]["usable"]), (&json!("cpu"), &json!(true)));
+    assert!(devices.iter().any(|d| d["name"] == "cpu" && d["usable"] == true), "{devices:?}");
     let text = place.run(&["doctor"]).ok().out;
-    assert!(text.contains("this build has no cuda device yet") && text.contains("free"), "{text}");
+    // Found or not, each kind of device has its line.
+    assert!(["cuda", "wgpu", "cpu ", "free"].iter().all(|part| text.contains(part)), "{text}");
     let list = place.run(&["data", "list", "--json"]).ok().events();
     assert!(list.iter().any(|d| d["name"] == "cifar10" && d["there"] == false));
     let stats = place.run(&["data", "stats", "cifar10-sample", "--json"]).ok().events();
