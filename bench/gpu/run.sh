@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # On a machine with a GPU, without Rust or network: does Thalweg work there, and how fast is it? Unpacked from the kit that
 # `cargo xtask gpu-kit` makes. In: nothing. Out: logs beside this file and one table at the end; exit code 0 if every check
-# passed. SECONDS_EACH (5) is how long each speed is measured, BATCHES (32 128 1024) the batch sizes of the seed CNN.
+# passed. SECONDS_EACH (5) is how long each speed is measured, BATCHES (32 128 1024) the batch sizes of the seed CNN, RESNET (512) that of ResNet-18.
 set -uo pipefail
 cd "$(dirname "$0")"
 export THALWEG_GOLDENS=$PWD/goldens
-each=${SECONDS_EACH:-5}
+each=${SECONDS_EACH:-5} resnet=${RESNET:-512}
 table=() failed=0
 
 check() { # name, log, command...
@@ -57,14 +57,14 @@ for batch in ${BATCHES:-32 128 1024}; do
     fi
 done
 for device in "${devices[@]}"; do
-    speed "ResNet-18, training, batch 512, $device" \
-        ./thalweg bench train resnet18_32.toml --batch-size 512 --device "$device" --seconds "$each" --json
+    speed "ResNet-18, training, batch $resnet, $device" \
+        ./thalweg bench train resnet18_32.toml --batch-size "$resnet" --device "$device" --seconds "$each" --json
 done
 if python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
-    speed "ResNet-18, training, batch 512, PyTorch compiled" \
-        python3 peers/pytorch_gpu.py --model resnet18 --batch-size 512 --way compiled --seconds "$each"
-    speed "ResNet-18, training, batch 512, PyTorch, bf16" \
-        python3 peers/pytorch_gpu.py --model resnet18 --batch-size 512 --way compiled --bf16 --seconds "$each"
+    speed "ResNet-18, training, batch $resnet, PyTorch compiled" \
+        python3 peers/pytorch_gpu.py --model resnet18 --batch-size "$resnet" --way compiled --seconds "$each"
+    speed "ResNet-18, training, batch $resnet, PyTorch, bf16" \
+        python3 peers/pytorch_gpu.py --model resnet18 --batch-size "$resnet" --way compiled --bf16 --seconds "$each"
 fi
 
 printf '\n'

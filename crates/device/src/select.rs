@@ -22,6 +22,9 @@ const KNOWN: [&str; 5] = ["auto", "cpu", "cuda", "wgpu", "null"];
 /// (the second), `null`.
 /// `threads`: for the CPU, instead of all cores.
 ///
+/// `cuda:tf32` and `cuda:1:tf32` let tensor cores multiply f32, with 10 bits of mantissa (PyTorch's
+/// `set_float32_matmul_precision("high")`).
+///
 /// Words behind `cpu:` hold the CPU to something: an instruction set (`cpu:avx2`; `avx512`, `avx2`, `neon`,
 /// `portable`), or `exact`, which leaves out what rounds differently from the definition (`cpu:exact`).
 pub fn open(name: &str, threads: Option<usize>) -> Result<Box<dyn Device>, DeviceError> {
@@ -30,7 +33,8 @@ pub fn open(name: &str, threads: Option<usize>) -> Result<Box<dyn Device>, Devic
         "null" => Ok(Box::new(NullDevice::new())),
         #[cfg(feature = "cuda")]
         _ if name == "cuda" || name.starts_with("cuda:") => {
-            Ok(Box::new(crate::cuda::CudaDevice::new(index_of(name)?)?))
+            let (exact, tf32) = name.strip_suffix(":tf32").map_or((name, false), |exact| (exact, true));
+            Ok(Box::new(crate::cuda::CudaDevice::new(index_of(exact)?, tf32)?))
         }
         #[cfg(feature = "wgpu")]
         _ if name == "wgpu" || name.starts_with("wgpu:") => {

@@ -15,6 +15,8 @@ use crate::plan::check;
 use crate::{Allocation, Device, DeviceError, DeviceInfo, Found, MemoryUse, Plan, Program, StageTime};
 use std::sync::Arc;
 
+/// The first architecture whose tensor cores take tf32 and bf16, and that copies asynchronously.
+const AMPERE: i32 = 8;
 /// Threads that a multiprocessor holds at a time.
 const THREADS_PER_UNIT: usize = 2048;
 /// Memories that a kernel may use: pointers are all alike.
@@ -78,17 +80,19 @@ pub fn found() -> Vec<Found> {
 }
 
 impl CudaDevice {
-    /// The `index`-th GPU.
-    pub fn new(index: usize) -> Result<Self, DeviceError> {
+    /// The `index`-th GPU. `tf32`: whether tensor cores may multiply f32, with 10 bits of mantissa.
+    pub fn new(index: usize, tf32: bool) -> Result<Self, DeviceError> {
         let gpu = Gpu::open(index)?;
         let failed = |reason: String| DeviceError::Gpu { device: gpu.name.clone(), reason };
         let nvrtc = compiler().map_err(failed)?;
         let about = driver::about(index).map_err(failed)?;
-        let description = describe(&about, &nvrtc);
+        let description = describe(&about, &nvrtc) + if tf32 { ", tf32" } else { "" };
         let abilities = Abilities {
             shared_bytes: SHARED,
             parallel: about.units * THREADS_PER_UNIT,
             memories: MEMORIES,
+            tensor: about.architecture[0] >= AMPERE,
+            tf32,
             ..Abilities::LEAST
         };
         let cache = Cache::new(Places::read().cache);

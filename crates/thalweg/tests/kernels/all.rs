@@ -15,6 +15,9 @@ use thalweg::vision::MODELS;
 pub const LARGE: Abilities =
     Abilities { shared_bytes: 48 << 10, parallel: 132 * 2048, memories: 1 << 10, ..Abilities::LEAST };
 
+/// The same with products by tensor cores.
+pub const TF32: Abilities = Abilities { tensor: true, tf32: true, ..LARGE };
+
 /// Per model and program, what it is lowered to.
 pub fn programs(abilities: &Abilities) -> Vec<(String, Launches)> {
     let mut all = Vec::new();

@@ -3,7 +3,7 @@
 //!
 //! Where NVRTC is not found this is skipped with a line, unless `THALWEG_NEED_NVRTC` asks for it.
 
-use crate::all::{LARGE, kernels};
+use crate::all::{LARGE, TF32, kernels};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
@@ -34,9 +34,11 @@ fn nvidias_compiler_makes_code_of_every_kernel() {
         }
         Err(why) => panic!("NVRTC {why}"),
     };
+    let by_tensor_cores = kernels(&TF32).into_values().flatten().filter(Kernel::needs_tensor_cores);
     let all: Vec<(Kernel, &str)> = kernels(&LARGE)
         .into_values()
         .flatten()
+        .chain(by_tensor_cores)
         .flat_map(|k| ARCHITECTURES.map(|architecture| (k.clone(), architecture)))
         .collect();
     let (next, found) = (AtomicUsize::new(0), Mutex::new(BTreeMap::<(String, &str), Needs>::new()));

@@ -9,6 +9,7 @@
 mod direct;
 mod finish;
 mod operand;
+mod tensor;
 mod tiled;
 
 use super::Lowering;

@@ -2,11 +2,12 @@
 //! and B in shared memory.
 //!
 //! Where a product has too few tiles to fill the GPU, its sum is cut: each piece's tile goes to scratch memory, and a second
-//! launch adds the pieces in order and finishes them.
+//! launch adds the pieces in order and finishes them. Where tensor cores may be used, whole tiles are multiplied by them
+//! ([`tensor`](super::tensor)).
 
 use super::super::loops::{linear_thread, unravel, within};
 use super::super::{Lowering, Writer};
-use super::{Sizes, Task, finish};
+use super::{Sizes, Task, finish, tensor};
 use crate::gpu::ir::{IntOp, Shared, Value, Var};
 use crate::gpu::launch::Argument;
 use thalweg_base::{DType, ScalarOp};
@@ -26,6 +27,8 @@ struct Cut {
     cols: usize,
     /// Pieces of the sum.
     pieces: usize,
+    /// Whether tensor cores multiply.
+    tensor: bool,
 }
 
 impl Cut {
@@ -46,7 +49,12 @@ fn cut(s: &Sizes, parts: usize, parallel: usize) -> Cut {
         2 => 2,
         _ => 4,
     };
-    let mut c = Cut { rows: if s.pooled > 1 { s.pooled } else { fit(s.m) }, cols: fit(s.n), pieces: 1 };
+    let mut c = Cut {
+        rows: if s.pooled > 1 { s.pooled } else { fit(s.m) },
+        cols: fit(s.n),
+        pieces: 1,
+        tensor: false,
+    };
     let groups = parallel / (SIDE * SIDE);
     let tiles = |c: &Cut| c.tiles(s).iter().product::<usize>() * s.batches;
     while s.pooled == 1 && c.rows > 2 && tiles(&c) < groups {
@@ -62,10 +70,12 @@ fn cut(s: &Sizes, parts: usize, parallel: usize) -> Cut {
 /// Lowers a contraction.
 pub fn lower(l: &mut Lowering<'_>, t: &Task<'_>) {
     let s = t.sizes;
-    let c = cut(&s, t.c.parts, l.abilities.parallel);
+    let mut c = cut(&s, t.c.parts, l.abilities.parallel);
+    c.tensor = l.abilities.tensor && l.abilities.tf32 && c.tile() == tensor::TILE;
     let [tiles_m, tiles_n] = c.tiles(&s);
     let scratch = (c.pieces > 1).then(|| l.scratch(4 * c.pieces * s.batches * s.m * s.n));
-    let mut w = Writer::new(l.plan, "contract", (SIDE * SIDE) as u32);
+    let name = if c.tensor { "contract_tf32" } else { "contract" };
+    let mut w = Writer::new(l.plan, name, (SIDE * SIDE) as u32);
     write(&mut w, t, c, scratch);
     l.launch(0, s.batches * c.pieces * tiles_m * tiles_n, w);
     if let Some(scratch) = scratch {
@@ -104,7 +114,7 @@ fn write(w: &mut Writer<'_>, t: &Task<'_>, c: Cut, scratch: Option<Argument>) {
         let n = w.add(seat.n0, Value::index(j * SIDE));
         let n = w.add(n, x);
         let n_inside = within(w, n, s.n, tile_n);
-        let column: Vec<Value> = sums.iter().map(|row| Value::Var(row[j])).collect();
+        let column: Vec<Value> = sums.iter().map(|row| row[j]).collect();
         if s.pooled > 1 {
             let m_inside = within(w, first, s.m, tile_m);
             let inside = w.and(m_inside, n_inside);
@@ -159,12 +169,11 @@ fn accumulate(
     c: Cut,
     seat: &Seat,
     [from, to]: [Value; 2],
-) -> Vec<Vec<Var>> {
+) -> Vec<Vec<Value>> {
     let [tile_m, tile_n] = c.tile();
     // One more than the tile, so that columns begin in different banks.
     let (a, b) = (w.shared(DType::F32, DEPTH * (tile_m + 1)), w.shared(DType::F32, DEPTH * (tile_n + 1)));
-    let sums: Vec<Vec<Var>> =
-        (0..c.rows).map(|_| (0..c.cols).map(|_| w.mutable(Value::f32(0.0))).collect()).collect();
+    let sums = Sums::new(w, c, seat.thread);
     // A thread loads one step of the sum of every 16th row of A, and every 16th step of one column of B.
     let (row_of, step_of) = (seat.y, seat.x);
     let rows: Vec<(Vec<Value>, Value, Value)> = (0..c.rows)
@@ -182,19 +191,50 @@ fn accumulate(
     for (row, inside, local) in &rows {
         let valid = w.and(*inside, k_inside);
         let v = t.operand.a(w, &seat.batch, row, &along, valid);
+        let v = if c.tensor { tensor::rounded(w, v) } else { v };
         let at = w.mul_add(step_of, Value::index(tile_m + 1), *local);
         w.store_shared(a, at, v);
     }
-    load_b(w, t, seat, (b, tile_n), [k0, to]);
+    load_b(w, t, seat, (b, tile_n, c.tensor), [k0, to]);
     w.barrier();
-    multiply(w, c, seat, [a, b], &sums);
+    match &sums {
+        Sums::Each(sums) => multiply(w, c, seat, [a, b], sums),
+        Sums::Fragments(f) => f.multiply(w, [a, b], DEPTH),
+    }
     w.barrier();
     w.close(turn);
-    sums
+    match sums {
+        Sums::Each(sums) => sums.into_iter().map(|row| row.into_iter().map(Value::Var).collect()).collect(),
+        Sums::Fragments(f) => f.spread(w, (seat.x, seat.y), [c.rows, c.cols], SIDE),
+    }
+}
+
+/// What a thread adds up in.
+enum Sums {
+    /// One register per result, [rows][columns].
+    Each(Vec<Vec<Var>>),
+    /// As tensor cores have it.
+    Fragments(tensor::Fragments),
+}
+
+impl Sums {
+    fn new(w: &mut Writer<'_>, c: Cut, thread: Value) -> Sums {
+        if c.tensor {
+            return Sums::Fragments(tensor::Fragments::new(w, thread));
+        }
+        let mut row = |_| (0..c.cols).map(|_| w.mutable(Value::f32(0.0))).collect();
+        Sums::Each((0..c.rows).map(&mut row).collect())
+    }
 }
 
 /// Loads a tile of B.
-fn load_b(w: &mut Writer<'_>, t: &Task<'_>, seat: &Seat, (b, tile_n): (Shared, usize), [k0, to]: [Value; 2]) {
+fn load_b(
+    w: &mut Writer<'_>,
+    t: &Task<'_>,
+    seat: &Seat,
+    (b, tile_n, round): (Shared, usize, bool),
+    [k0, to]: [Value; 2],
+) {
     let (first, column) = w.div_rem(seat.thread, tile_n);
     let n = w.add(seat.n0, column);
     let n_inside = within(w, n, t.sizes.n, tile_n);
@@ -206,6 +246,7 @@ fn load_b(w: &mut Writer<'_>, t: &Task<'_>, seat: &Seat, (b, tile_n): (Shared, u
         let valid = w.and(n_inside, k_inside);
         let along = t.operand.along(w, k);
         let v = t.operand.b(w, &seat.batch, &along, n, valid);
+        let v = if round { tensor::rounded(w, v) } else { v };
         let at = w.mul_add(step, Value::index(tile_n + 1), column);
         w.store_shared(b, at, v);
     }
@@ -272,7 +313,13 @@ mod tests {
     fn small_products_are_cut_along_the_sum() {
         let dense = cut(&sizes(1, 32, 64, 2304), 1, 1 << 17);
         assert!(dense.pieces >= 32, "{dense:?}");
-        assert_eq!(cut(&sizes(1, 1 << 16, 64, 576), 1, 1 << 17), Cut { rows: 4, cols: 4, pieces: 1 });
-        assert_eq!(cut(&sizes(1, 10, 10, 10), 1, 1 << 17), Cut { rows: 1, cols: 1, pieces: 1 });
+        assert_eq!(
+            cut(&sizes(1, 1 << 16, 64, 576), 1, 1 << 17),
+            Cut { rows: 4, cols: 4, pieces: 1, tensor: false }
+        );
+        assert_eq!(
+            cut(&sizes(1, 10, 10, 10), 1, 1 << 17),
+            Cut { rows: 1, cols: 1, pieces: 1, tensor: false }
+        );
     }
 }
