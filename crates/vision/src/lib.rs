@@ -3,6 +3,7 @@
 //! In: `[rows, columns, channels]` and the classes. Out: configurations in Keras' words, f32 input, softmax
 //! output. A model is its file and one line of [`MODELS`], which feeds the command line and its suggestions.
 
+pub mod detection;
 mod lenet5;
 mod mobilenet_v2;
 mod resnet18;
