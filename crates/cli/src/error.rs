@@ -75,6 +75,7 @@ impl From<TrainError> for Failure {
         match error {
             TrainError::Data(e) => e.into(),
             TrainError::Device(e) => e.into(),
+            TrainError::Memory { .. } => Failure::Device(error.to_string()),
             TrainError::Label { .. } => Failure::Data(error.to_string()),
             TrainError::Argument { .. } | TrainError::Resume { .. } => Failure::Usage(error.to_string()),
             other => Failure::Run(other.to_string()),

@@ -68,6 +68,10 @@ pub trait Device: Send {
     /// What it would hold beside the host's allocations if just these plans were loaded: known before anything
     /// is allocated, and equal to what [`Device::memory`] says once they are.
     fn needs(&self, plans: &[Arc<Plan>]) -> MemoryUse;
+    /// Bytes of arena and workspace that programs could have, if the device knows.
+    fn room(&self) -> Option<usize> {
+        None
+    }
     /// Prepares a plan; `bindings` in the plan's order. Takes the arena and workspace it needs now.
     fn load(&mut self, plan: Arc<Plan>, bindings: &[Allocation]) -> Result<Program, DeviceError>;
     /// Forgets a program.

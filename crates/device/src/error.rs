@@ -14,7 +14,7 @@ pub enum DeviceError {
         known: String,
     },
     /// Not enough memory.
-    #[error("{device}: cannot allocate {needed} bytes ({what}); use a smaller batch size")]
+    #[error("{device}: cannot allocate {needed} bytes ({what})")]
     OutOfMemory {
         /// Device name.
         device: String,

@@ -46,6 +46,13 @@ impl Host {
             memory: kib.map(|k| k * 1024),
         }
     }
+
+    /// Bytes of memory that programs could still have, where the system says.
+    pub fn available() -> Option<usize> {
+        let text = fs::read_to_string("/proc/meminfo").ok()?;
+        let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+        line.split_whitespace().next()?.parse::<usize>().ok().map(|kib| kib * 1024)
+    }
 }
 
 fn caches(folder: &Path) -> Vec<Cache> {

@@ -18,7 +18,7 @@ pub struct Found {
 /// Names that [`open`] takes.
 const KNOWN: [&str; 5] = ["auto", "cpu", "cuda", "wgpu", "null"];
 
-/// Opens a device: `auto` (the best there is, see [`auto`]), `cpu`, `cuda`, `wgpu` (the best adapter) or `wgpu:1`
+/// Opens a device: `auto` (the CPU, see [`auto`]), `cpu`, `cuda`, `wgpu` (the best adapter) or `wgpu:1`
 /// (the second), `null`.
 /// `threads`: for the CPU, instead of all cores.
 ///
@@ -29,7 +29,7 @@ const KNOWN: [&str; 5] = ["auto", "cpu", "cuda", "wgpu", "null"];
 /// `portable`), or `exact`, which leaves out what rounds differently from the definition (`cpu:exact`).
 pub fn open(name: &str, threads: Option<usize>) -> Result<Box<dyn Device>, DeviceError> {
     match name {
-        "auto" => open(&auto().0, threads),
+        "auto" => Ok(Box::new(CpuDevice::new(threads, None)?)),
         "null" => Ok(Box::new(NullDevice::new())),
         #[cfg(feature = "cuda")]
         _ if name == "cuda" || name.starts_with("cuda:") => {
@@ -44,23 +44,29 @@ pub fn open(name: &str, threads: Option<usize>) -> Result<Box<dyn Device>, Devic
     }
 }
 
-/// Which device `auto` is on this machine, and why.
-pub fn auto() -> (String, &'static str) {
+/// Why `auto` is the CPU on this machine. A GPU has to be asked for by name until its kernels have been proven and measured
+/// on real ones.
+pub fn auto() -> String {
+    match real_gpu() {
+        Some(name) => format!("{name} is there, but has to be asked for: --device {name}"),
+        None => "no GPU was found".into(),
+    }
+}
+
+/// The best GPU that is no program.
+fn real_gpu() -> Option<String> {
     #[cfg(feature = "cuda")]
     if let Some(found) = crate::cuda::found().into_iter().find(|f| f.usable) {
-        return (found.name, "an NVIDIA GPU");
+        return Some(found.name);
     }
     #[cfg(feature = "wgpu")]
-    {
+    if may_have_gpu() {
         let real = |c: crate::wgpu::Class| {
             matches!(c, crate::wgpu::Class::Integrated | crate::wgpu::Class::Discrete)
         };
-        let all = if may_have_gpu() { crate::wgpu::adapters() } else { Vec::new() };
-        if let Some(i) = all.iter().position(|a| real(a.class)) {
-            return (format!("wgpu:{i}"), "a GPU");
-        }
+        return crate::wgpu::adapters().iter().position(|a| real(a.class)).map(|i| format!("wgpu:{i}"));
     }
-    ("cpu".into(), "no GPU was found")
+    None
 }
 
 /// Whether to look for a GPU's adapter, which takes tens of milliseconds: on Linux a GPU has a file.

@@ -105,6 +105,19 @@ pub enum TrainError {
     /// From the device.
     #[error(transparent)]
     Device(#[from] thalweg_device::DeviceError),
+    /// A program needs more memory than the device has.
+    #[error("{error}: batches of {batch} do not fit, {}", match fits {
+        Some(n) => format!("batches of {n} do"),
+        None => "nor does one example".into(),
+    })]
+    Memory {
+        /// The device's error.
+        error: thalweg_device::DeviceError,
+        /// Examples in a batch.
+        batch: usize,
+        /// Examples that would fit, found by halving.
+        fits: Option<usize>,
+    },
     /// From the model's config.
     #[error(transparent)]
     Model(#[from] thalweg_nn::NnError),

@@ -15,7 +15,7 @@ use crate::{Result, Tensor, TrainError};
 use sha2::{Digest, Sha256};
 use std::path::Path;
 use thalweg_base::DType;
-use thalweg_device::{Device, DeviceInfo, MemoryUse};
+use thalweg_device::{Device, DeviceError, DeviceInfo, MemoryUse};
 use thalweg_graph::{Graph, Type};
 use thalweg_nn::{ModelConfig, Network};
 
@@ -372,7 +372,27 @@ impl Model {
         if kind != Kind::Predict {
             self.declare_states(kind == Kind::Evaluate)?;
         }
-        self.program_of(kind, "", of, |model| model.graph(kind, of))
+        match self.program_of(kind, "", of, |model| model.graph(kind, of)) {
+            Err(TrainError::Device(error @ DeviceError::OutOfMemory { .. })) => {
+                Err(self.too_large(kind, of, error))
+            }
+            other => other,
+        }
+    }
+
+    /// The error of a program that does not fit, with a batch size that does, where the device knows its memory.
+    fn too_large(&mut self, kind: Kind, of: &ProgramSpec, error: DeviceError) -> TrainError {
+        let Some(session) = &self.session else { return error.into() };
+        if session.room().is_none() {
+            return error.into();
+        }
+        let halves = std::iter::successors(Some(of.batch / 2), |n| Some(n / 2)).take_while(|n| *n > 0);
+        let fits = |batch: &usize| {
+            let graph = self.graph(kind, &ProgramSpec { batch: *batch, ..of.clone() });
+            graph.is_ok_and(|g| session.would_fit(&g))
+        };
+        let fits = halves.into_iter().find(fits);
+        TrainError::Memory { error, batch: of.batch, fits }
     }
 
     /// The loaded program that `what` and `of` name; of the graph that `build` makes when it is asked for first.

@@ -182,6 +182,18 @@ impl Session {
         Ok(loaded)
     }
 
+    /// Bytes that programs could have, if the device knows.
+    pub fn room(&self) -> Option<usize> {
+        self.device.room()
+    }
+
+    /// Whether a graph's program would have room, as far as the device knows.
+    pub fn would_fit(&self, graph: &Graph) -> bool {
+        let options = Options { regions: self.device.info().regions, ..Options::default() };
+        let needs = self.device.needs(&[Arc::new(compile(graph, &options).plan)]);
+        self.room().is_none_or(|room| needs.arena + needs.workspace <= room)
+    }
+
     fn load(&mut self, plan: Arc<Plan>) -> Result<Loaded> {
         let mut bindings = Vec::with_capacity(plan.bindings.len());
         for b in &plan.bindings {

@@ -24,8 +24,7 @@ pub fn devices(console: &Console) -> Result<()> {
             "event": "device", "name": found.name, "usable": found.usable, "description": found.description,
         }));
     }
-    let (name, why) = auto();
-    console.say(format!("auto is {name} here: {why}; more with `thalweg doctor`"));
+    console.say(format!("auto is cpu here: {}; more with `thalweg doctor`", auto()));
     Ok(())
 }
 

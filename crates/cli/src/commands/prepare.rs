@@ -33,7 +33,7 @@ pub fn model_from(path: &Path) -> Result<Model> {
 pub fn place(model: &mut Model, device: &DeviceArgs, console: &Console) -> Result<()> {
     place_quietly(model, device)?;
     let info = model.device_info()?;
-    let why = if device.device == "auto" { format!(" (auto: {})", auto().1) } else { String::new() };
+    let why = if device.device == "auto" { format!(" (auto: {})", auto()) } else { String::new() };
     console.say(format!("computing on   {}{why}: {}", info.name, info.description));
     Ok(())
 }

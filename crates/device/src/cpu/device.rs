@@ -208,6 +208,10 @@ impl Device for CpuDevice {
         MemoryUse { allocated: 0, arena: arena + workers * slab, workspace: workers * scratch + packed }
     }
 
+    fn room(&self) -> Option<usize> {
+        Host::available().map(|free| free + self.memory().arena + self.memory().workspace)
+    }
+
     fn load(&mut self, plan: Arc<Plan>, bindings: &[Allocation]) -> Result<Program, DeviceError> {
         let sizes: Vec<usize> = bindings.iter().map(|a| self.block(*a).bytes()).collect();
         crate::bound(&plan, bindings, &sizes)?;

@@ -122,7 +122,7 @@ impl CudaDevice {
         if moved {
             // The old one first, so that both need not fit.
             self.arena = None;
-            self.arena = Some(Memory::zeroed(&self.gpu, needed, "activations; use a smaller batch size")?);
+            self.arena = Some(Memory::zeroed(&self.gpu, needed, "activations")?);
         }
         let start = self.arena.as_ref().map_or(0, |a| a.start);
         for (i, loaded) in self.programs.iter_mut().enumerate() {
@@ -179,6 +179,10 @@ impl Device for CudaDevice {
         // A plan that cannot be lowered is refused when it is loaded, with the reason.
         let lowered = plans.iter().filter_map(|p| lower(p, &self.abilities).ok());
         MemoryUse { arena: lowered.map(|l: Launches| l.arena).max().unwrap_or(0), ..MemoryUse::default() }
+    }
+
+    fn room(&self) -> Option<usize> {
+        Some(self.gpu.free()? + self.memory().arena)
     }
 
     fn load(&mut self, plan: Arc<Plan>, bindings: &[Allocation]) -> Result<Program, DeviceError> {

@@ -126,6 +126,12 @@ impl Gpu {
         })
     }
 
+    /// Bytes of memory that are free, if the driver says.
+    pub fn free(&self) -> Option<usize> {
+        self.enter().ok()?;
+        result::mem_get_info().ok().map(|(free, _)| free)
+    }
+
     /// Waits for everything started.
     pub fn wait(&self) -> Result<(), DeviceError> {
         self.enter()?;

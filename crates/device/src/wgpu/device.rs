@@ -116,10 +116,8 @@ impl WgpuDevice {
     fn buffer(&self, bytes: usize, what: &str) -> Result<Storage, DeviceError> {
         let most = self.device.limits().max_storage_buffer_binding_size as usize;
         if bytes > most {
-            let reason = format!(
-                "{what} take {bytes} bytes, and this adapter binds at most {most} at once; use a smaller batch size"
-            );
-            return Err(DeviceError::Gpu { device: self.name.clone(), reason });
+            let what = format!("{what}; this adapter binds at most {most} at once");
+            return Err(DeviceError::OutOfMemory { device: self.name.clone(), needed: bytes, what });
         }
         let buffer = guarded(&self.device, &self.name, (bytes, what), || {
             self.device.create_buffer(&wgpu::BufferDescriptor {
@@ -291,6 +289,11 @@ impl Device for WgpuDevice {
             arena: lowered.iter().map(|l| l.arena).max().unwrap_or(0),
             workspace: lowered.iter().map(record_bytes).sum(),
         }
+    }
+
+    fn room(&self) -> Option<usize> {
+        // Adapters do not say what is free, but what they bind at once.
+        Some(self.device.limits().max_storage_buffer_binding_size as usize)
     }
 
     fn load(&mut self, plan: Arc<Plan>, bindings: &[Allocation]) -> Result<Program, DeviceError> {

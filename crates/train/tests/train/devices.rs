@@ -3,7 +3,7 @@
 
 use crate::support::{Notes, blobs, mlp};
 use thalweg_nn::ModelConfig;
-use thalweg_train::{Compile, End, Fit, Model};
+use thalweg_train::{Compile, End, Fit, Kind, Model, TrainError};
 
 fn model(device: &str) -> Model {
     let mut model = Model::from_config(mlp(32, 3, true), 7).unwrap();
@@ -129,6 +129,25 @@ fn planned_memory_is_what_the_cpu_holds() {
     assert_eq!(model.session().unwrap().planned_bindings(), memory.allocated);
     assert_eq!(model.planned_bytes().unwrap(), memory.total());
     assert!(memory.arena > 0 && memory.workspace > 0, "{memory:?}");
+}
+
+/// What does not fit is told before the first step, with a batch size that does.
+#[test]
+fn a_batch_that_does_not_fit_is_told_what_would() {
+    let mut model = model("cpu");
+    let data = blobs(3, 3, 1);
+    let batch = 1 << 32;
+    let spec = model.program_spec(&*data, batch, false, 7).unwrap();
+    match model.program(Kind::Train, &spec) {
+        Ok(_) => println!("skipped: this system promises any amount of memory"),
+        Err(TrainError::Memory { fits: Some(fits), error, .. }) => {
+            assert!(fits < batch && fits.is_power_of_two(), "{fits}");
+            let text = TrainError::Memory { error, batch, fits: Some(fits) }.to_string();
+            let wanted = format!(": batches of {batch} do not fit, batches of {fits} do");
+            assert!(text.starts_with("cpu: cannot allocate ") && text.ends_with(&wanted), "{text}");
+        }
+        Err(other) => panic!("{other}"),
+    }
 }
 
 #[test]
