@@ -96,6 +96,24 @@ fn shared_memory_is_stored_before_it_is_read() {
     assert!(problem(&b.finish(), 1, &[&[0.0; 4]]).contains("was never stored"));
 }
 
+#[test]
+fn four_at_once_are_aligned() {
+    let copy = |first: usize| {
+        let mut b = Builder::new("four", 2);
+        let (x, y) = (b.param(DType::F32, false), b.param(DType::F32, true));
+        let t = b.thread();
+        let at = b.mul_add(t, Value::index(4), Value::index(first));
+        let four = b.load4(x, at);
+        b.store4(y, at, four);
+        b.finish()
+    };
+    let x = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
+    assert_eq!(run(&copy(0), 1, &[&x, &[0.0; 8]])[1], x);
+    assert!(
+        problem(&copy(1), 1, &[&x, &[0.0; 8]]).contains("elements 1 to 4 of parameter 0 are not aligned")
+    );
+}
+
 /// One warp multiplies [16, k] by [k, 8] from registers laid out as PTX says.
 fn product(ty: MmaType, depth: usize, pack: fn(f32, f32) -> u32) {
     let a = |m: usize, k: usize| (m * 3 + k * 5) as f32 % 7.0 - 3.0;

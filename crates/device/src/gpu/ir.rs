@@ -4,7 +4,8 @@
 //! single-assignment form over typed registers, but for [`Stmt::Set`]. Register types are [`DType`]s; a `U8` is
 //! held in a 32-bit register. All indices are i32 and count elements.
 //!
-//! Invariants ([`check`](super::build::Builder::finish) asserts the first two): a register is defined before it is used, once; types agree with
+//! Invariants (the [`Builder`](super::build::Builder) keeps the first two, the interpreter in the test kit holds kernels to
+//! the others): a register is defined before it is used, once; types agree with
 //! the operation; a [`Stmt::Barrier`] is reached by all threads of a group or by none; within one launch no thread reads
 //! an element that another thread writes, but in shared memory with a barrier between.
 

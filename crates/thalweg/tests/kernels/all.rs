@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use thalweg::compile::{Options, compile};
 use thalweg::data::Arrays;
-use thalweg::device::gpu::ir::Kernel;
+use thalweg::device::gpu::build::Builder;
+use thalweg::device::gpu::ir::{Kernel, MmaType, Stmt, Tensor, Value};
 use thalweg::device::gpu::launch::{Abilities, Launches};
 use thalweg::device::gpu::lower::lower;
+use thalweg::graph::DType;
 use thalweg::nn::layers::{RandomFlip, RandomTranslation, Rescaling};
 use thalweg::prelude::*;
 use thalweg::train::Kind;
@@ -47,6 +49,49 @@ pub fn programs(abilities: &Abilities) -> Vec<(String, Launches)> {
         }
     }
     all
+}
+
+/// What no program's kernels have yet, so that every statement is compiled: four elements at once of each type, tensor
+/// cores on 16-bit operands, asynchronous copies into more shared memory than a kernel may declare.
+pub fn others() -> Vec<Kernel> {
+    let quads = |dtype: DType| {
+        let mut b = Builder::new(format!("four_{dtype}"), 32);
+        let (from, to) = (b.param(dtype, false), b.param(dtype, true));
+        let thread = b.thread();
+        let at = b.mul(thread, Value::index(4));
+        let four = b.load4(from, at);
+        b.store4(to, at, four);
+        b.finish()
+    };
+    let product = |ty: MmaType| {
+        let mut b = Builder::new(format!("mma_{ty:?}"), 32);
+        let (from, to) = (b.param(DType::U32, false), b.param(DType::F32, true));
+        let lane = b.thread();
+        let word = b.load(from, lane);
+        let d = [(); 4].map(|()| b.mutable(Value::f32(0.0)));
+        b.statement(Stmt::Tensor(Tensor::Mma { ty, d, a: [word; 4], b: [word; 2] }));
+        d.into_iter().for_each(|v| b.store(to, lane, Value::Var(v)));
+        b.finish()
+    };
+    let mut b = Builder::new("copies", 32);
+    let (from, to, shared) =
+        (b.param(DType::F32, false), b.param(DType::F32, true), b.shared(DType::F32, 1 << 14));
+    let thread = b.thread();
+    let at = b.mul(thread, Value::index(4));
+    let valid = b.lt(thread, Value::index(31));
+    b.statement(Stmt::Tensor(Tensor::CopyAsync { to: (shared, at), from: (from, at), valid }));
+    b.statement(Stmt::Tensor(Tensor::Commit));
+    b.statement(Stmt::Tensor(Tensor::Wait(0)));
+    b.barrier();
+    let v = b.load_shared(shared, at);
+    b.store(to, thread, v);
+    let copies = b.finish();
+    DType::ALL
+        .map(quads)
+        .into_iter()
+        .chain([MmaType::F16, MmaType::Bf16].map(product))
+        .chain([copies])
+        .collect()
 }
 
 /// Different kernels of all programs, by what they are, in a fixed order.

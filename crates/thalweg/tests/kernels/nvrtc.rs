@@ -3,7 +3,7 @@
 //!
 //! Where NVRTC is not found this is skipped with a line, unless `THALWEG_NEED_NVRTC` asks for it.
 
-use crate::all::{LARGE, TF32, kernels};
+use crate::all::{LARGE, TF32, kernels, others};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
@@ -39,6 +39,7 @@ fn nvidias_compiler_makes_code_of_every_kernel() {
         .into_values()
         .flatten()
         .chain(by_tensor_cores)
+        .chain(others())
         .flat_map(|k| ARCHITECTURES.map(|architecture| (k.clone(), architecture)))
         .collect();
     let (next, found) = (AtomicUsize::new(0), Mutex::new(BTreeMap::<(String, &str), Needs>::new()));

@@ -11,7 +11,7 @@ use crate::gpu::ir::{IntOp, Value, Var};
 use crate::plan::{Canonical, Loop, LoopOut, Reduce};
 use thalweg_base::{DType, ScalarOp};
 
-/// Threads of a group.
+/// Threads of a group, at most.
 const THREADS: usize = 256;
 /// Threads that should load neighbouring elements where the innermost axis is combined over.
 const NEIGHBOURS: usize = 32;
@@ -23,13 +23,13 @@ struct Shape {
     along: usize,
 }
 
-/// How a reduction of `length` elements each for `kept` results is cut.
-fn shape(kept: usize, length: usize, innermost_combined: bool, parallel: usize) -> Shape {
-    let most = THREADS.min(length.next_power_of_two());
+/// How a reduction of `length` elements each for `kept` results is cut, into groups of at most `threads`, a power of two.
+fn shape([kept, length]: [usize; 2], innermost_combined: bool, parallel: usize, threads: usize) -> Shape {
+    let most = threads.min(length.next_power_of_two());
     let wanted = parallel.div_ceil(kept.max(1)).next_power_of_two();
     let least = if innermost_combined { NEIGHBOURS } else { 1 };
     let along = wanted.max(least).min(most);
-    let across = (THREADS / along).min(kept.next_power_of_two());
+    let across = (threads / along).min(kept.next_power_of_two());
     Shape { across, along }
 }
 
@@ -62,7 +62,11 @@ pub fn lower(l: &mut Lowering<'_>, k: &Loop, c: &Canonical) {
     let extent = |axes: &[usize]| axes.iter().map(|&a| c.space[a]).product::<usize>();
     let (kept, length) = (extent(&r.kept), extent(&r.combined));
     let innermost = c.reduced.last().copied().unwrap_or(false);
-    let s = shape(kept * r.parts, length.div_ceil(r.parts), innermost, l.abilities.parallel);
+    // Every result takes 4 bytes of shared memory a thread.
+    let results = c.outs.iter().filter(|o| o.reduce.is_some()).count();
+    let threads = THREADS.min(1 << (l.abilities.shared_bytes / (4 * results)).max(1).ilog2());
+    let each = [kept * r.parts, length.div_ceil(r.parts)];
+    let s = shape(each, innermost, l.abilities.parallel, threads);
     let mut w = Writer::new(l.plan, "reduce", (s.across * s.along) as u32);
     r.write(&mut w, s, innermost, [kept, length]);
     l.launch(0, (kept * r.parts).div_ceil(s.across), w);
@@ -210,9 +214,11 @@ mod tests {
     #[test]
     fn groups_follow_the_shape() {
         // Softmax rows, channel sums over a batch, one sum, many short ones.
-        assert_eq!(shape(32, 10, true, 8192), Shape { across: 16, along: 16 });
-        assert_eq!(shape(64, 32 * 144, false, 8192), Shape { across: 2, along: 128 });
-        assert_eq!(shape(1, 100_000, true, 8192), Shape { across: 1, along: 256 });
-        assert_eq!(shape(1 << 20, 9, false, 8192), Shape { across: 256, along: 1 });
+        assert_eq!(shape([32, 10], true, 8192, 256), Shape { across: 16, along: 16 });
+        assert_eq!(shape([64, 32 * 144], false, 8192, 256), Shape { across: 2, along: 128 });
+        assert_eq!(shape([1, 100_000], true, 8192, 256), Shape { across: 1, along: 256 });
+        assert_eq!(shape([1 << 20, 9], false, 8192, 256), Shape { across: 256, along: 1 });
+        // Many results at once leave shared memory for fewer threads.
+        assert_eq!(shape([1, 100_000], true, 8192, 64), Shape { across: 1, along: 64 });
     }
 }
