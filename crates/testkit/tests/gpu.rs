@@ -114,6 +114,29 @@ fn four_at_once_are_aligned() {
     );
 }
 
+#[test]
+fn four_at_once_in_shared_memory_are_aligned() {
+    let turn = |first: usize| {
+        let mut b = Builder::new("four", 2);
+        let (x, y, shared) =
+            (b.param(DType::F32, false), b.param(DType::F32, true), b.shared(DType::F32, 12));
+        let t = b.thread();
+        let at = b.mul(t, Value::index(4));
+        let four = b.load4(x, at);
+        b.store_shared4(shared, at, four);
+        b.barrier();
+        // The other thread's.
+        let back = b.mul(t, Value::i32(-4));
+        let other = b.add(back, Value::index(4 + first));
+        let four = b.load_shared4(shared, other);
+        b.store4(y, at, four);
+        b.finish()
+    };
+    let x = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
+    assert_eq!(run(&turn(0), 1, &[&x, &[0.0; 8]])[1], [5.0, 6.0, 7.0, 8.0, 1.0, 2.0, 3.0, 4.0]);
+    assert!(problem(&turn(2), 1, &[&x, &[0.0; 8]]).contains("four elements of shared memory from"));
+}
+
 /// One warp multiplies [16, k] by [k, 8] from registers laid out as PTX says.
 fn product(ty: MmaType, depth: usize, pack: fn(f32, f32) -> u32) {
     let a = |m: usize, k: usize| (m * 3 + k * 5) as f32 % 7.0 - 3.0;

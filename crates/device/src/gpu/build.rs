@@ -3,7 +3,7 @@
 //! Invariant: [`Builder::finish`] returns a kernel whose registers are defined before use and whose types agree; the
 //! methods panic where they would not, since a wrong kernel is our bug.
 
-use super::ir::{IntOp, Kernel, Op, Param, ParamType, Shared, Stmt, Value, Var};
+use super::ir::{IntOp, Kernel, Op, Param, ParamType, Shared, Stmt, Tensor, Value, Var};
 use std::collections::{HashMap, HashSet};
 use thalweg_base::{DType, ScalarOp};
 
@@ -228,6 +228,23 @@ impl Builder {
         self.emit(Stmt::StoreShared(to, index, value));
     }
 
+    /// Four elements of shared memory from a multiple of four on.
+    pub fn load_shared4(&mut self, from: Shared, index: Value) -> [Value; 4] {
+        let dtype = self.kernel.shared[from.0 as usize].0;
+        assert_eq!(dtype.size(), 4, "four elements at once are of 32 bits each");
+        let vars = [(); 4].map(|()| self.register(dtype));
+        self.emit(Stmt::LoadShared4(vars, from, index));
+        vars.map(Value::Var)
+    }
+
+    /// Stores four elements of shared memory from a multiple of four on.
+    pub fn store_shared4(&mut self, to: Shared, index: Value, values: [Value; 4]) {
+        let dtype = self.kernel.shared[to.0 as usize].0;
+        let fits = dtype.size() == 4 && values.iter().all(|v| self.dtype(*v) == dtype);
+        assert!(fits, "a store of four to shared memory");
+        self.emit(Stmt::StoreShared4(to, index, values));
+    }
+
     /// A register that changes, with its first value.
     pub fn mutable(&mut self, first: Value) -> Var {
         let dtype = self.dtype(first);
@@ -249,6 +266,14 @@ impl Builder {
     /// A barrier.
     pub fn barrier(&mut self) {
         self.emit(Stmt::Barrier);
+    }
+
+    /// The nearest number that tf32 has, as bits for a tensor core.
+    pub fn tf32(&mut self, v: Value) -> Value {
+        assert_eq!(self.dtype(v), DType::F32, "what is rounded to tf32");
+        let bits = self.register(DType::U32);
+        self.emit(Stmt::Tensor(Tensor::Tf32(bits, v)));
+        Value::Var(bits)
     }
 
     /// Any other statement.

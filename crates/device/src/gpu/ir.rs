@@ -133,6 +133,10 @@ pub enum Stmt {
     Store4(Param, Value, [Value; 4]),
     /// Stores an element of shared memory.
     StoreShared(Shared, Value, Value),
+    /// Defines four registers: elements `index..index + 4` of a shared array of a 32-bit type; `index` is a multiple of 4.
+    LoadShared4([Var; 4], Shared, Value),
+    /// Stores four elements, as [`Stmt::LoadShared4`] loads them.
+    StoreShared4(Shared, Value, [Value; 4]),
     /// For `var` from `from`, while less than `to`, by `step` (> 0).
     For {
         /// i32.
@@ -192,6 +196,8 @@ pub enum Tensor {
         /// bool: whether to copy or to clear.
         valid: Value,
     },
+    /// `cvt.rna.tf32.f32`: defines a u32 register, the bits of the nearest number with 10 bits of mantissa.
+    Tf32(Var, Value),
     /// `cp.async.commit_group`.
     Commit,
     /// `cp.async.wait_group n`: waits until at most `n` of the thread's groups are under way.

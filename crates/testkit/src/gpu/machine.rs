@@ -122,6 +122,25 @@ impl Machine<'_> {
                     told(self, r);
                 }
             }
+            Stmt::LoadShared4(vars, s, index) => {
+                for t in threads() {
+                    for (i, v) in vars.iter().enumerate() {
+                        let at = self.quad_shared(*index, t);
+                        let r = at.and_then(|at| self.load_shared(*s, at + i as i32, t));
+                        let bits = told(self, r);
+                        self.set(*v, t, bits);
+                    }
+                }
+            }
+            Stmt::StoreShared4(s, index, values) => {
+                for t in threads() {
+                    for (i, value) in values.iter().enumerate() {
+                        let (at, bits) = (self.quad_shared(*index, t), self.get(*value, t));
+                        let r = at.and_then(|at| self.store_shared(*s, at + i as i32, bits, t));
+                        told(self, r);
+                    }
+                }
+            }
             Stmt::For { var, from, to, step, unroll: _, body } => {
                 for t in threads() {
                     let first = self.get(*from, t);
@@ -269,6 +288,12 @@ impl Machine<'_> {
             return Err(format!("elements {at} to {} of parameter {} are not aligned", at + 3, p.0));
         }
         Ok(at)
+    }
+
+    /// The index of four elements of shared memory, whose arrays start where they may.
+    fn quad_shared(&self, index: Value, t: usize) -> Result<i32, String> {
+        let at = self.get(index, t) as i32;
+        if at % 4 == 0 { Ok(at) } else { Err(format!("four elements of shared memory from {at} on")) }
     }
 
     fn within(&self, s: Shared, at: i32) -> Result<usize, String> {

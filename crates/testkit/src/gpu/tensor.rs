@@ -62,6 +62,12 @@ impl Machine<'_> {
                     self.copies.under_way.extend((to..to + 4).map(|at| (s.0, at)));
                 }
             }
+            Tensor::Tf32(v, x) => {
+                for &t in &threads {
+                    let bits = self.get(*x, t);
+                    self.set(*v, t, nearest_tf32(bits));
+                }
+            }
             Tensor::Commit => {
                 for &t in &threads {
                     self.copies.threads[t].push(Vec::new());
@@ -125,6 +131,14 @@ fn elements(ty: MmaType, bits: u32, t: usize, half: usize) -> Vec<(usize, f64)> 
             vec![(2 * t + 8 * half, number(low)), (2 * t + 1 + 8 * half, number(high))]
         }
         MmaType::F16 => vec![(2 * t + 8 * half, half_float(low)), (2 * t + 1 + 8 * half, half_float(high))],
+    }
+}
+
+/// Rounded to 10 bits of mantissa, ties away from 0; a NaN is one NaN.
+fn nearest_tf32(bits: u32) -> u32 {
+    match f32::from_bits(bits).is_nan() {
+        true => 0x7fff_ffff,
+        false => (bits + 0x1000) & 0xffff_e000,
     }
 }
 

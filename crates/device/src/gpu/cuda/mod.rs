@@ -152,7 +152,7 @@ impl Renderer<'_> {
                 let value = self.op(op, dtype);
                 self.line(format!("{constant}{} v{} = {value};", in_register(dtype), v.0));
             }
-            Stmt::Load4(vars, p, index) => self.load4(vars, *p, *index),
+            Stmt::Load4(vars, p, index) => self.four(vars, self.param(*p), &format!("p{}", p.0), *index),
             Stmt::Set(v, value) => self.line(format!("v{} = {};", v.0, constant_or_name(*value))),
             Stmt::Store(p, index, value) => {
                 let (dtype, index) = (self.param(*p), constant_or_name(*index));
@@ -169,6 +169,15 @@ impl Renderer<'_> {
                 let dtype = self.kernel.shared[s.0 as usize].0;
                 let value = stored(in_shared(dtype), dtype, *value);
                 self.line(format!("s{}[{}] = {value};", s.0, constant_or_name(*index)));
+            }
+            Stmt::LoadShared4(vars, s, index) => {
+                let dtype = self.kernel.shared[s.0 as usize].0;
+                self.four(vars, dtype, &format!("s{}", s.0), *index);
+            }
+            Stmt::StoreShared4(s, index, values) => {
+                let ty = four_in_memory(self.kernel.shared[s.0 as usize].0);
+                let (four, index) = (values.map(constant_or_name).join(", "), constant_or_name(*index));
+                self.line(format!("*reinterpret_cast<{ty}*>(s{} + {index}) = {ty}{{{four}}};", s.0));
             }
             Stmt::For { var, from, to, step, unroll, body } => {
                 if *unroll {
@@ -191,11 +200,11 @@ impl Renderer<'_> {
         }
     }
 
-    fn load4(&mut self, vars: &[Var; 4], p: Param, index: Value) {
-        let dtype = self.param(p);
+    /// Four registers from an array of memory or shared memory.
+    fn four(&mut self, vars: &[Var; 4], dtype: DType, array: &str, index: Value) {
         let (four, one, first) = (four_in_memory(dtype), in_register(dtype), vars[0].0);
         let index = constant_or_name(index);
-        self.line(format!("const {four} q{first} = *reinterpret_cast<const {four}*>(p{} + {index});", p.0));
+        self.line(format!("const {four} q{first} = *reinterpret_cast<const {four}*>({array} + {index});"));
         let parts: Vec<String> = vars
             .iter()
             .zip(["x", "y", "z", "w"])

@@ -21,6 +21,11 @@ pub fn tensor(t: &Tensor) -> String {
                  : {sums} : {left}, {right});"
             )
         }
+        Tensor::Tf32(v, x) => format!(
+            "unsigned v{0}; asm(\"cvt.rna.tf32.f32 %0, %1;\" : \"=r\"(v{0}) : \"f\"({1}));",
+            v.0,
+            name(*x)
+        ),
         // The third operand is how many bytes are read; the rest of the 16 are zeroed.
         Tensor::CopyAsync { to: (s, to), from: (p, from), valid } => format!(
             "asm volatile(\"cp.async.cg.shared.global [%0], [%1], 16, %2;\" \

@@ -151,6 +151,10 @@ impl Renaming {
             Stmt::Store(p, i, a) => Stmt::Store(self.param(*p), v(i), v(a)),
             Stmt::Store4(p, i, a) => Stmt::Store4(self.param(*p), v(i), a.map(|a| self.value(a))),
             Stmt::StoreShared(s, i, a) => Stmt::StoreShared(self.shared(*s), v(i), v(a)),
+            Stmt::LoadShared4(xs, s, i) => Stmt::LoadShared4(xs.map(|x| self.var(x)), self.shared(*s), v(i)),
+            Stmt::StoreShared4(s, i, a) => {
+                Stmt::StoreShared4(self.shared(*s), v(i), a.map(|a| self.value(a)))
+            }
             Stmt::For { var, from, to, step, unroll, body } => Stmt::For {
                 var: self.var(*var),
                 from: v(from),
@@ -173,6 +177,7 @@ impl Renaming {
                     from: (self.param(from.0), v(&from.1)),
                     valid: v(valid),
                 },
+                Tensor::Tf32(x, a) => Tensor::Tf32(self.var(*x), v(a)),
                 Tensor::Commit => Tensor::Commit,
                 Tensor::Wait(n) => Tensor::Wait(*n),
             }),

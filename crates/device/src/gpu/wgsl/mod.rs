@@ -133,6 +133,19 @@ impl Renderer<'_> {
                 let line = format!("{} = {};", self.shared(*s, *index), self.value(*value));
                 self.line(&line);
             }
+            Stmt::LoadShared4(vars, s, index) => {
+                for (i, v) in vars.iter().enumerate() {
+                    let ty = type_name(self.kernel.types[v.0 as usize]);
+                    let line = format!("let v{}: {ty} = s{}[{}];", v.0, s.0, self.element(*index, i));
+                    self.line(&line);
+                }
+            }
+            Stmt::StoreShared4(s, index, values) => {
+                for (i, value) in values.iter().enumerate() {
+                    let line = format!("s{}[{}] = {};", s.0, self.element(*index, i), self.value(*value));
+                    self.line(&line);
+                }
+            }
             Stmt::For { var, from, to, step, body, unroll: _ } => {
                 let v = var.0;
                 let (from, to) = (self.value(*from), self.value(*to));

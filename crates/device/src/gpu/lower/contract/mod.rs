@@ -2,19 +2,27 @@
 //!
 //! Each is, for every batch, C[m, n] = sum over k of A[m, k] B[k, n], where [`operand`] says which element of an image,
 //! a filter or a gradient A and B are: nothing is copied into matrices first. The batches are those of a matrix product,
-//! the groups of a convolution, the parts of a filter's gradient. [`tiled`] computes tiles in registers from tiles in shared
-//! memory; [`direct`] gives a thread to each result, for what fills no tile (depthwise convolutions, large pooling
-//! windows). [`finish`] is what happens to each result before it is stored.
+//! the groups of a convolution, the parts of a filter's gradient. [`tile`] says how the product is cut; [`tiled`] computes
+//! tiles from [`panel`]s in shared memory, by [`threads`] or by tensor cores ([`warps`]); [`direct`] gives a thread to each
+//! result, for what fills no tile (depthwise convolutions, large pooling windows). [`finish`] is what happens to each result
+//! before it is stored. Input gradients of convolutions with strides are several products ([`stride`]).
 
 mod direct;
 mod finish;
 mod operand;
-mod tensor;
+mod panel;
+mod results;
+mod seat;
+mod stride;
+mod threads;
+mod tile;
 mod tiled;
+mod warps;
 
 use super::Lowering;
 use crate::plan::{Contraction, Product};
-use operand::Operand;
+use operand::{Operand, Side};
+use stride::Strides;
 
 /// Columns below which a tile would be mostly empty, where there are several groups.
 const FEW: usize = 8;
@@ -48,19 +56,30 @@ pub struct Task<'a> {
 
 /// Lowers a contraction.
 pub fn lower(l: &mut Lowering<'_>, c: &Contraction) {
-    let task = Task { c, sizes: sizes(c), operand: Operand::new(c) };
+    let sets = match c.product {
+        Product::ConvInputGrad(d) => stride::sets(&d),
+        Product::Dot(_) | Product::Conv(_) | Product::ConvFilterGrad(_) => None,
+    };
+    match sets {
+        None => product(l, c, None),
+        Some(sets) => sets.into_iter().for_each(|s| product(l, c, Some(s))),
+    }
+}
+
+fn product(l: &mut Lowering<'_>, c: &Contraction, strides: Option<Strides>) {
+    let task = Task { c, sizes: sizes(c, strides), operand: Operand::new(c, strides) };
     let groups = match c.product {
         Product::Dot(_) => 1,
         Product::Conv(d) | Product::ConvInputGrad(d) | Product::ConvFilterGrad(d) => d.groups,
     };
-    if groups > 1 && task.sizes.n < FEW || task.sizes.pooled > MOST_POOLED {
+    if groups > 1 && task.sizes.n < FEW || task.sizes.pooled > MOST_POOLED || task.sizes.k == 0 {
         direct::lower(l, &task);
     } else {
         tiled::lower(l, &task);
     }
 }
 
-fn sizes(c: &Contraction) -> Sizes {
+fn sizes(c: &Contraction, strides: Option<Strides>) -> Sizes {
     let pool = c.epilogue.as_ref().and_then(|e| e.pool);
     match c.product {
         Product::Dot(d) => Sizes { batches: d.batch, m: d.m, n: d.n, k: d.k, pooled: 1 },
@@ -73,8 +92,12 @@ fn sizes(c: &Contraction) -> Sizes {
             Sizes { batches: d.groups, m: windows * pooled, n: d.k / d.groups, k, pooled }
         }
         Product::ConvInputGrad(d) => {
-            let k = d.rows.size * d.cols.size * d.k / d.groups;
-            Sizes { batches: d.groups, m: d.n * d.h * d.w, n: d.c / d.groups, k, pooled: 1 }
+            let (pixels, taps) = match strides {
+                None => (d.h * d.w, d.rows.size * d.cols.size),
+                Some(s) => (s.rows.pixels * s.cols.pixels, s.rows.taps * s.cols.taps),
+            };
+            let k = taps * d.k / d.groups;
+            Sizes { batches: d.groups, m: d.n * pixels, n: d.c / d.groups, k, pooled: 1 }
         }
         Product::ConvFilterGrad(d) => {
             let m = d.rows.size * d.cols.size * d.c / d.groups;

@@ -1,0 +1,254 @@
+//! Which tile of C a group computes, and into how many pieces the sum is cut: the cheapest by a rough account of what a GPU
+//! does with it.
+//!
+//! In: the product's sizes and the GPU's. Out: a [`Cut`]. The account counts clocks of one unit (a multiprocessor) and is
+//! there to rank tiles, not to tell times: multiplications or reads of shared memory, whichever are more, against the time
+//! that memory takes to answer; groups beyond what all units hold wait for a second round. Invariant: the choice depends on
+//! sizes and abilities alone, and with it the order of every sum.
+
+use super::Sizes;
+use crate::gpu::launch::Abilities;
+
+/// Threads of a group: as many as element-wise kernels have, so that small launches can be merged with theirs.
+pub const THREADS: usize = 256;
+/// Threads that a unit holds at a time.
+const THREADS_PER_UNIT: usize = 2048;
+/// Clocks until memory answers.
+const LATENCY: usize = 700;
+/// Clocks that a group takes besides its sum.
+const FIXED: usize = 2000;
+/// Clocks of a second launch that adds pieces, and bytes a unit moves in a clock.
+const LAUNCH: usize = 4000;
+const BYTES: usize = 12;
+/// Chunks of the sum that a piece has at least.
+const CHUNKS: usize = 4;
+
+/// What multiplies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Engine {
+    /// Each thread a rectangle of sums in registers. `slices` teams share the steps of a chunk and add up at the end.
+    Threads {
+        /// Threads of a team.
+        down: usize,
+        /// Threads of a team.
+        across: usize,
+        /// Teams.
+        slices: usize,
+        /// Sums of a thread.
+        rows: usize,
+        /// Sums of a thread: fours, `4 * across` columns apart.
+        cols: usize,
+    },
+    /// Warps on tensor cores, in tf32.
+    Warps {
+        /// Warps.
+        down: usize,
+        /// Warps.
+        across: usize,
+        /// Fragments of 16 rows of a warp.
+        rows: usize,
+        /// Fragments of 8 columns of a warp.
+        cols: usize,
+        /// Chunks in shared memory at a time.
+        stages: usize,
+    },
+}
+
+/// A tile: what multiplies, and how many steps of the sum are in shared memory at a time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tile {
+    /// What multiplies.
+    pub engine: Engine,
+    /// Steps of a chunk.
+    pub depth: usize,
+}
+
+/// How a product is cut.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cut {
+    /// What a group computes.
+    pub tile: Tile,
+    /// Pieces of the sum.
+    pub pieces: usize,
+}
+
+const fn threads(team: [usize; 2], slices: usize, each: [usize; 2], depth: usize) -> Tile {
+    let ([down, across], [rows, cols]) = (team, each);
+    Tile { engine: Engine::Threads { down, across, slices, rows, cols }, depth }
+}
+
+const fn warps(warps: [usize; 2], fragments: [usize; 2], depth: usize, stages: usize) -> Tile {
+    let ([down, across], [rows, cols]) = (warps, fragments);
+    Tile { engine: Engine::Warps { down, across, rows, cols, stages }, depth }
+}
+
+const TILES: [Tile; 7] = [
+    threads([16, 16], 1, [8, 8], 8),
+    threads([16, 16], 1, [8, 4], 8),
+    threads([16, 16], 1, [4, 4], 16),
+    threads([32, 8], 1, [4, 4], 16),
+    threads([16, 8], 2, [4, 4], 16),
+    threads([8, 16], 2, [4, 4], 16),
+    threads([8, 8], 4, [4, 4], 32),
+];
+
+/// With tensor cores. More stages where there is more shared memory.
+const TENSOR_TILES: [Tile; 6] = [
+    warps([2, 4], [4, 4], 16, 4),
+    warps([2, 4], [4, 4], 16, 2),
+    warps([4, 2], [2, 4], 16, 3),
+    warps([2, 4], [2, 2], 16, 4),
+    warps([2, 4], [1, 4], 16, 4),
+    warps([4, 2], [2, 2], 16, 4),
+];
+
+impl Tile {
+    /// Rows and columns.
+    pub fn size(&self) -> [usize; 2] {
+        match self.engine {
+            Engine::Threads { down, across, rows, cols, .. } => [down * rows, across * cols],
+            Engine::Warps { down, across, rows, cols, .. } => [down * rows * 16, across * cols * 8],
+        }
+    }
+
+    /// Tiles of a product.
+    pub fn count(&self, s: &Sizes) -> [usize; 2] {
+        let [m, n] = self.size();
+        [s.m.div_ceil(m), s.n.div_ceil(n)]
+    }
+
+    /// The tile for windows of a pooling: a thread has all rows of some windows.
+    fn pooling(self, pooled: usize) -> Option<Tile> {
+        match self.engine {
+            Engine::Threads { down, across, slices, rows, cols } => {
+                let rows = (rows / pooled * pooled).max(pooled);
+                Some(threads([down, across], slices, [rows, cols], self.depth))
+            }
+            Engine::Warps { rows, .. } => (2 * rows).is_multiple_of(pooled).then_some(self),
+        }
+    }
+
+    /// Bytes of shared memory.
+    pub fn shared_bytes(&self) -> usize {
+        let [m, n] = self.size();
+        match self.engine {
+            Engine::Threads { slices, .. } => {
+                let teams = if slices > 1 { m * n } else { 0 };
+                4 * (self.depth * (m + PAD + n + PAD) + teams)
+            }
+            // Whichever way the operands lie: see `panel`.
+            Engine::Warps { stages, .. } => {
+                let panel = |extent: usize| (self.depth * (extent + 8)).max(extent * (self.depth + 4));
+                4 * stages * (panel(m) + panel(n))
+            }
+        }
+    }
+
+    /// Clocks of a unit for one chunk of one group, where nothing waits.
+    fn work(&self) -> usize {
+        let [m, n] = self.size();
+        let copies = 2 * (m + n) * self.depth / 32;
+        match self.engine {
+            Engine::Threads { slices, rows, cols, .. } => {
+                let multiply = m * n * self.depth / 128;
+                // A warp reads four rows at once in one clock, as most of its threads share them; four columns in two.
+                let read = THREADS / 32 * (rows.div_ceil(4) + cols / 2) * self.depth / slices;
+                multiply.max(read) + copies
+            }
+            Engine::Warps { down, across, rows, cols, .. } => {
+                let multiply = m * n * self.depth / 512;
+                let read = down * across * (rows * 4 + cols * 2) * self.depth / 8;
+                multiply.max(read) + copies / 2
+            }
+        }
+    }
+
+    /// Groups that a unit holds, by the registers of their sums.
+    fn resident(&self) -> usize {
+        let [m, n] = self.size();
+        if m * n / THREADS > 16 { 2 } else { 4 }
+    }
+}
+
+/// Elements between what follows each other in a panel, besides the tile: so that neighbours lie in different banks.
+pub const PAD: usize = 4;
+
+/// Clocks of the whole product.
+fn clocks(s: &Sizes, parts: usize, tile: &Tile, pieces: usize, units: usize) -> usize {
+    let groups = tile.count(s).iter().product::<usize>() * s.batches * pieces;
+    let chunks = (s.k / parts).div_ceil(pieces).div_ceil(tile.depth);
+    let each = groups.div_ceil(units);
+    let resident = each.min(tile.resident());
+    let ahead = match tile.engine {
+        Engine::Threads { .. } => 1,
+        Engine::Warps { stages, .. } => stages - 1,
+    };
+    let sums = each.div_ceil(resident) * chunks * (resident * tile.work()).max(LATENCY / ahead) + FIXED;
+    match pieces {
+        1 => sums,
+        _ => sums + LAUNCH + 2 * 4 * pieces * s.batches * s.m * s.n / (units * BYTES),
+    }
+}
+
+/// The cheapest cut. `parts`: pieces of the batch that have results of their own, counted in [`Sizes::batches`].
+pub fn cut(s: &Sizes, parts: usize, abilities: &Abilities) -> Cut {
+    let units = (abilities.parallel / THREADS_PER_UNIT).max(1);
+    let tensor: &[Tile] = if abilities.tensor && abilities.tf32 { &TENSOR_TILES } else { &[] };
+    // Where tensor cores may be used they are, as far as a window's rows can be in one thread.
+    let fits = |t: &&Tile| t.pooling(s.pooled).is_some();
+    let all: &[Tile] = if tensor.iter().any(|t| fits(&t)) { tensor } else { &TILES };
+    let tiles =
+        all.iter().filter_map(|t| t.pooling(s.pooled)).filter(|t| t.shared_bytes() <= abilities.shared_bytes);
+    let cuts = tiles.flat_map(|tile| {
+        let most = if s.pooled > 1 { 1 } else { (s.k / parts / (CHUNKS * tile.depth)).max(1) };
+        (0..7).map(|i| 1 << i).filter(move |&p| p <= most).map(move |pieces| Cut { tile, pieces })
+    });
+    cuts.min_by_key(|c| clocks(s, parts, &c.tile, c.pieces, units)).expect("the smallest tile fits any GPU")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LARGE: Abilities = Abilities { parallel: 132 * 2048, shared_bytes: 48 << 10, ..Abilities::LEAST };
+
+    fn chosen(batches: usize, m: usize, n: usize, k: usize) -> ([usize; 2], usize) {
+        let cut = cut(&Sizes { batches, m, n, k, pooled: 1 }, 1, &LARGE);
+        (cut.tile.size(), cut.pieces)
+    }
+
+    #[test]
+    fn large_products_have_large_tiles() {
+        assert_eq!(chosen(1, 4096, 4096, 4096), ([128, 128], 1));
+        assert_eq!(chosen(1, 1 << 16, 64, 576), ([128, 64], 1));
+        assert_eq!(chosen(1, 1 << 18, 32, 288), ([128, 32], 1));
+    }
+
+    #[test]
+    fn few_results_of_long_sums_are_cut_into_pieces() {
+        let (tile, pieces) = chosen(1, 32, 64, 2304);
+        assert!(tile[0] == 32 && pieces >= 8, "{tile:?} {pieces}");
+        assert_eq!(chosen(1, 32, 10, 64), ([32, 32], 1));
+    }
+
+    #[test]
+    fn every_tile_has_whole_groups_and_fits_any_gpu() {
+        for tile in TILES {
+            let Engine::Threads { down, across, slices, cols, .. } = tile.engine else {
+                panic!("a table of threads")
+            };
+            assert_eq!(down * across * slices, THREADS);
+            assert!(cols % 4 == 0 && tile.depth % (4 * slices) == 0);
+            assert!(tile.shared_bytes() <= Abilities::LEAST.shared_bytes, "{tile:?}");
+        }
+        for pooled in 1..=9 {
+            let cut = cut(&Sizes { batches: 1, m: 900 * pooled, n: 7, k: 9, pooled }, 1, &Abilities::LEAST);
+            assert!(cut.tile.size()[0].is_multiple_of(pooled) && cut.pieces == 1, "{cut:?}");
+        }
+        for tile in TENSOR_TILES {
+            let Engine::Warps { down, across, .. } = tile.engine else { panic!("a table of warps") };
+            assert_eq!(32 * down * across, THREADS);
+            assert!(tile.depth % 8 == 0);
+        }
+    }
+}
