@@ -9,7 +9,7 @@ use thalweg_device::plan::Role;
 use thalweg_device::{Device, open};
 use thalweg_graph::reference::{Feeds, Tensor};
 use thalweg_graph::{ConvDims, DType, Graph, Op, PoolDims, PoolKind, Type, Window, gradients, ops, philox};
-use thalweg_testkit::gpu::InterpretedGpu;
+use thalweg_testkit::gpu::{CudaOnHost, InterpretedGpu};
 use thalweg_testkit::{
     Results, Tolerance, check_cases, check_random, compare_results, operands, run_plan, run_reference,
 };
@@ -138,6 +138,19 @@ fn interpreted_gpu_kernels() {
     conforms(&mut InterpretedGpu::new(Abilities::LEAST), 40);
     // As large as GPUs are: sums are cut into more pieces.
     conforms(&mut InterpretedGpu::new(Abilities { parallel: 1 << 17, ..Abilities::LEAST }), 20);
+}
+
+/// The CUDA C of the kernels, as C++ on the host.
+#[test]
+fn cuda_text_on_the_host() {
+    // As large as GPUs are: sums are cut into more pieces, and fewer launches are merged.
+    for abilities in [Abilities::LEAST, Abilities { parallel: 1 << 17, ..Abilities::LEAST }] {
+        match CudaOnHost::new(abilities) {
+            Ok(mut device) => conforms(&mut device, 20),
+            Err(e) if std::env::var_os("THALWEG_NEED_CXX").is_none() => println!("skipped: {e}"),
+            Err(e) => panic!("{e}"),
+        }
+    }
 }
 
 /// The suite on a device that may not be there: then that is said, unless a variable asks for it.

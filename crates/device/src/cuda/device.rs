@@ -5,10 +5,11 @@
 
 use super::cache::Cache;
 use super::driver::{self, About, Gpu, Memory};
-use super::kernels::Kernels;
+use super::kernels::{Compiler, Kernels};
 use super::loaded::Loaded;
 use super::nvrtc::Nvrtc;
 use super::places::Places;
+use super::staging::Staging;
 use crate::gpu::launch::{Abilities, Launches};
 use crate::gpu::lower::lower;
 use crate::plan::check;
@@ -31,6 +32,7 @@ pub struct CudaDevice {
     allocations: Vec<Option<Memory>>,
     programs: Vec<Option<Loaded>>,
     arena: Option<Memory>,
+    staging: Staging,
     kernels: Kernels,
     gpu: Arc<Gpu>,
 }
@@ -48,9 +50,10 @@ fn architecture(about: &About) -> String {
     format!("sm_{major}{minor}{}", if major >= 9 { "a" } else { "" })
 }
 
-fn compiler() -> Result<Nvrtc, String> {
-    let most = driver::version()? / 1000;
-    Nvrtc::find(&Places::read(), most as u32).map_err(|why| {
+/// The compiler for a GPU: one that its driver takes code of, and that knows its architecture.
+fn compiler(about: &About) -> Result<Nvrtc, String> {
+    let driver = driver::version()? / 1000;
+    Nvrtc::find_for(&Places::read(), driver as u32, &architecture(about)).map_err(|why| {
         format!(
             "NVIDIA's run-time compiler was not found ({why}): pip install nvidia-cuda-nvrtc in an active environment, install the \
              CUDA toolkit, or name its folder in THALWEG_NVRTC; --device wgpu needs none"
@@ -60,23 +63,20 @@ fn compiler() -> Result<Nvrtc, String> {
 
 /// All NVIDIA GPUs, or one line that says why there is none.
 pub fn found() -> Vec<Found> {
-    let none = |description: String| vec![Found { name: "cuda".into(), usable: false, description }];
-    let count = match driver::count() {
-        Ok(n) => n,
-        Err(why) => return none(why),
-    };
-    let nvrtc = match compiler() {
-        Ok(nvrtc) => nvrtc,
-        Err(why) => return none(why),
-    };
     let one = |i: usize| {
-        let name = format!("cuda:{i}");
-        match driver::about(i) {
-            Ok(about) => Found { name, usable: true, description: describe(&about, &nvrtc) },
-            Err(description) => Found { name, usable: false, description },
-        }
+        let about = driver::about(i);
+        let usable = about.as_ref().map_err(Clone::clone).and_then(compiler);
+        let description = match (about, &usable) {
+            (Ok(about), Ok(nvrtc)) => describe(&about, nvrtc),
+            (Ok(about), Err(why)) => format!("{}: {why}", about.name),
+            (Err(why), _) => why,
+        };
+        Found { name: format!("cuda:{i}"), usable: usable.is_ok(), description }
     };
-    (0..count).map(one).collect()
+    match driver::count() {
+        Ok(n) => (0..n).map(one).collect(),
+        Err(why) => vec![Found { name: "cuda".into(), usable: false, description: why }],
+    }
 }
 
 impl CudaDevice {
@@ -84,8 +84,8 @@ impl CudaDevice {
     pub fn new(index: usize, tf32: bool) -> Result<Self, DeviceError> {
         let gpu = Gpu::open(index)?;
         let failed = |reason: String| DeviceError::Gpu { device: gpu.name.clone(), reason };
-        let nvrtc = compiler().map_err(failed)?;
         let about = driver::about(index).map_err(failed)?;
+        let nvrtc = compiler(&about).map_err(failed)?;
         let description = describe(&about, &nvrtc) + if tf32 { ", tf32" } else { "" };
         let abilities = Abilities {
             shared_bytes: SHARED,
@@ -95,10 +95,22 @@ impl CudaDevice {
             tf32,
             ..Abilities::LEAST
         };
-        let cache = Cache::new(Places::read().cache);
-        let kernels = Kernels::new(Arc::clone(&gpu), nvrtc, cache, architecture(&about));
-        let (allocations, programs) = (Vec::new(), Vec::new());
-        Ok(CudaDevice { description, abilities, allocations, programs, arena: None, kernels, gpu })
+        let compiler = Compiler {
+            nvrtc,
+            cache: Cache::new(Places::read().cache),
+            architecture: architecture(&about),
+            driver: driver::version().map_err(failed)?,
+        };
+        Ok(CudaDevice {
+            description,
+            abilities,
+            allocations: Vec::new(),
+            programs: Vec::new(),
+            arena: None,
+            staging: Staging::new(&gpu)?,
+            kernels: Kernels::new(Arc::clone(&gpu), compiler),
+            gpu,
+        })
     }
 
     fn storage(&self, a: Allocation) -> &Memory {
@@ -129,7 +141,7 @@ impl CudaDevice {
             let Some(loaded) = loaded.as_mut().filter(|_| moved || fresh == Some(i)) else { continue };
             let at = |a: &Allocation| self.allocations[a.0 as usize].as_ref().map_or(0, |m| m.start);
             let bindings: Vec<_> = loaded.bound.iter().map(at).collect();
-            loaded.place(&mut self.kernels, start, &bindings)?;
+            loaded.place(&self.kernels, start, &bindings)?;
         }
         Ok(())
     }
@@ -167,7 +179,9 @@ impl Device for CudaDevice {
 
     fn write(&mut self, to: Allocation, offset: usize, bytes: &[u8]) -> Result<(), DeviceError> {
         self.fits("write", to, offset, bytes.len())?;
-        self.storage(to).write(offset, bytes)
+        let start = self.storage(to).start + offset as u64;
+        // SAFETY: inside the allocation, which waits for the stream before it is given back.
+        unsafe { self.staging.write(start, bytes) }
     }
 
     fn read(&mut self, from: Allocation, offset: usize, bytes: &mut [u8]) -> Result<(), DeviceError> {

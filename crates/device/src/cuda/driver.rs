@@ -77,11 +77,50 @@ pub fn about(index: usize) -> Result<About, String> {
     })
 }
 
-/// What an error is called, and what it means.
+/// What an error means, what it is called, and what to do about it.
 pub fn words(e: DriverError) -> String {
-    let text = e.error_string().map(|s| s.to_string_lossy().into_owned());
-    let name = e.error_name().map(|s| s.to_string_lossy().into_owned());
-    format!("{} ({})", text.unwrap_or_else(|_| "unknown".into()), name.unwrap_or_else(|_| "?".into()))
+    let text = e.error_string().map_or_else(|_| "unknown error".into(), |s| s.to_string_lossy());
+    let name = e.error_name().map_or_else(|_| "?".into(), |s| s.to_string_lossy());
+    match advice(e.0) {
+        Some(advice) => format!("{text} ({name}); {advice}"),
+        None => format!("{text} ({name})"),
+    }
+}
+
+/// What to do about an error that users can meet. After a kernel's error the driver refuses every call of this process.
+fn advice(code: CUresult) -> Option<&'static str> {
+    use CUresult as E;
+    Some(match code {
+        E::CUDA_ERROR_NO_DEVICE => "see what nvidia-smi lists, and whether CUDA_VISIBLE_DEVICES hides it",
+        E::CUDA_ERROR_STUB_LIBRARY => "libcuda is the CUDA toolkit's stand-in here; install the driver",
+        E::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH | E::CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE => {
+            "libcuda and the loaded driver are of different versions; restart the machine or the container"
+        }
+        E::CUDA_ERROR_OUT_OF_MEMORY => "use a smaller batch size, or end what else uses the GPU",
+        E::CUDA_ERROR_ILLEGAL_ADDRESS
+        | E::CUDA_ERROR_ILLEGAL_INSTRUCTION
+        | E::CUDA_ERROR_MISALIGNED_ADDRESS
+        | E::CUDA_ERROR_INVALID_ADDRESS_SPACE
+        | E::CUDA_ERROR_INVALID_PC
+        | E::CUDA_ERROR_HARDWARE_STACK_ERROR
+        | E::CUDA_ERROR_LAUNCH_FAILED => {
+            "a kernel is wrong: please report it, and start again, or with --device wgpu or cpu"
+        }
+        E::CUDA_ERROR_LAUNCH_TIMEOUT => {
+            "a screen's GPU stops what runs for seconds; use a smaller batch size"
+        }
+        E::CUDA_ERROR_ECC_UNCORRECTABLE
+        | E::CUDA_ERROR_NVLINK_UNCORRECTABLE
+        | E::CUDA_ERROR_DEVICE_UNAVAILABLE
+        | E::CUDA_ERROR_CONTEXT_IS_DESTROYED
+        | E::CUDA_ERROR_DEINITIALIZED => "the GPU was lost; start again, and see nvidia-smi if it stays so",
+        E::CUDA_ERROR_NO_BINARY_FOR_GPU
+        | E::CUDA_ERROR_INVALID_IMAGE
+        | E::CUDA_ERROR_UNSUPPORTED_PTX_VERSION => {
+            "the driver does not take what NVRTC compiles; install a newer driver or an older NVRTC"
+        }
+        _ => return None,
+    })
 }
 
 impl Gpu {
@@ -116,20 +155,29 @@ impl Gpu {
 
     /// A driver's result as ours.
     pub fn check<T>(&self, r: Result<T, DriverError>) -> Result<T, DeviceError> {
-        r.map_err(|e| match e.0 {
-            CUresult::CUDA_ERROR_OUT_OF_MEMORY => DeviceError::OutOfMemory {
-                device: self.name.clone(),
-                needed: 0,
-                what: "refused by the driver".into(),
-            },
-            _ => DeviceError::Gpu { device: self.name.clone(), reason: words(e) },
-        })
+        r.map_err(|e| DeviceError::Gpu { device: self.name.clone(), reason: words(e) })
     }
 
     /// Bytes of memory that are free, if the driver says.
     pub fn free(&self) -> Option<usize> {
         self.enter().ok()?;
         result::mem_get_info().ok().map(|(free, _)| free)
+    }
+
+    /// Seconds between two events that were recorded and waited for. Asks for the function that every driver has:
+    /// `cudarc` knows only that of CUDA 12.8 and panics where it is missing.
+    pub fn elapsed(&self, from: sys::CUevent, to: sys::CUevent) -> Result<f64, DeviceError> {
+        type Elapsed = unsafe extern "C" fn(*mut f32, sys::CUevent, sys::CUevent) -> CUresult;
+        let missing =
+            |e: libloading::Error| DeviceError::Gpu { device: self.name.clone(), reason: e.to_string() };
+        let mut ms = 0.0;
+        // SAFETY: the driver is loaded; the type is that of cuda.h; events are live and the number is ours.
+        let r = unsafe {
+            let f = sys::culib().get::<Elapsed>(b"cuEventElapsedTime").map_err(missing)?;
+            f(&mut ms, from, to)
+        };
+        self.check(r.result())?;
+        Ok(f64::from(ms) * 1e-3)
     }
 
     /// Waits for everything started.
@@ -185,18 +233,6 @@ impl Memory {
         Ok(memory)
     }
 
-    /// Writes from the host, behind everything started before.
-    pub fn write(&self, offset: usize, bytes: &[u8]) -> Result<(), DeviceError> {
-        assert!(offset + bytes.len() <= self.bytes, "a write beyond the end");
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        self.gpu.enter()?;
-        // SAFETY: inside the memory; the driver has taken the bytes of ordinary host memory when it returns.
-        let r = unsafe { result::memcpy_htod_async(self.start + offset as u64, bytes, self.gpu.stream) };
-        self.gpu.check(r)
-    }
-
     /// Reads to the host, when everything started before is done.
     pub fn read(&self, offset: usize, bytes: &mut [u8]) -> Result<(), DeviceError> {
         assert!(offset + bytes.len() <= self.bytes, "a read beyond the end");
@@ -215,6 +251,26 @@ impl Drop for Memory {
         if self.start != 0 && self.gpu.wait().is_ok() {
             // SAFETY: allocated once, freed once, and nothing that was started uses it any more.
             let _ = unsafe { result::free_sync(self.start) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_told_what_to_do() {
+        let kernel = advice(CUresult::CUDA_ERROR_ILLEGAL_ADDRESS);
+        assert!(kernel.is_some_and(|a| a.contains("report")), "{kernel:?}");
+        assert_eq!(advice(CUresult::CUDA_ERROR_INVALID_VALUE), None);
+    }
+
+    #[test]
+    fn a_missing_driver_is_one_line() {
+        match version() {
+            Ok(version) => assert!(version >= OLDEST),
+            Err(why) => assert!(why.contains("install") && !why.contains('\n'), "{why}"),
         }
     }
 }

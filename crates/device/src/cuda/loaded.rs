@@ -2,7 +2,7 @@
 
 use super::driver::Gpu;
 use super::kernels::{Function, Kernels};
-use crate::gpu::launch::{Argument, Launch, Launches};
+use crate::gpu::launch::{Argument, Launches};
 use crate::plan::{Place, Plan};
 use crate::{Allocation, DeviceError};
 use cudarc::driver::{result, sys};
@@ -47,16 +47,16 @@ impl Loaded {
         launches: Launches,
         bound: Vec<Allocation>,
     ) -> Result<Self, DeviceError> {
-        for launch in launches.stages.iter().flatten() {
-            kernels.function(&launches.kernels[launch.kernel], apart(launch))?;
-        }
+        let all = launches.stages.iter().flatten();
+        let wanted = all.map(|l| (&launches.kernels[l.kernel], l.apart(&launches.kernels[l.kernel])));
+        kernels.prepare(wanted)?;
         Ok(Loaded { gpu: Arc::clone(gpu), plan, launches, bound, ready: Vec::new(), graph: None })
     }
 
     /// Sets all addresses, by the arena's first byte and those of the bindings, and captures the launches.
     pub fn place(
         &mut self,
-        kernels: &mut Kernels,
+        kernels: &Kernels,
         arena: sys::CUdeviceptr,
         bindings: &[sys::CUdeviceptr],
     ) -> Result<(), DeviceError> {
@@ -70,7 +70,7 @@ impl Loaded {
         for launch in self.launches.stages.iter().flatten() {
             let kernel = &self.launches.kernels[launch.kernel];
             ready.push(Ready {
-                function: kernels.function(kernel, apart(launch))?,
+                function: kernels.function(kernel, launch.apart(kernel)),
                 groups: launch.groups,
                 threads: kernel.threads,
                 pointers: launch.arguments.iter().map(pointer).collect(),
@@ -134,9 +134,7 @@ impl Loaded {
         gpu.wait()?;
         let mut seconds = vec![0.0; self.plan.kernels.len()];
         for (r, e) in self.ready.iter().zip(events.windows(2)) {
-            // SAFETY: both were recorded and waited for.
-            let ms = gpu.check(unsafe { result::event::elapsed(e[0], e[1]) })?;
-            seconds[r.source] += f64::from(ms) * 1e-3;
+            seconds[r.source] += gpu.elapsed(e[0], e[1])?;
         }
         for e in events {
             // SAFETY: created once, destroyed once.
@@ -167,20 +165,4 @@ impl Drop for Graph {
             let _ = unsafe { result::graph::exec_destroy(self.exec) };
         }
     }
-}
-
-/// Whether nothing that a launch stores to overlaps another of its arguments.
-fn apart(launch: &Launch) -> bool {
-    let range = |a: &Argument| match a.place {
-        Place::Arena { offset } => (None, offset, offset + a.bytes),
-        Place::Binding(n) => (Some(n), 0, a.bytes),
-        Place::Slab { offset } => (None, offset, offset + a.bytes),
-    };
-    let all = &launch.arguments;
-    (0..all.len()).all(|i| {
-        (i + 1..all.len()).all(|j| {
-            let ((a, a0, a1), (b, b0, b1)) = (range(&all[i]), range(&all[j]));
-            a != b || a1 <= b0 || b1 <= a0
-        })
-    })
 }

@@ -11,6 +11,7 @@ mod kernels;
 mod loaded;
 mod nvrtc;
 mod places;
+mod staging;
 
 pub use device::{CudaDevice, found};
 pub use nvrtc::Nvrtc;

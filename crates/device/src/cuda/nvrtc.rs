@@ -41,6 +41,8 @@ struct Functions {
     log: unsafe extern "C" fn(Handle, *mut c_char) -> c_int,
     destroy: unsafe extern "C" fn(*mut Handle) -> c_int,
     error: unsafe extern "C" fn(c_int) -> Text,
+    count_architectures: unsafe extern "C" fn(*mut c_int) -> c_int,
+    architectures: unsafe extern "C" fn(*mut c_int) -> c_int,
 }
 
 /// The compiler.
@@ -48,6 +50,8 @@ pub struct Nvrtc {
     functions: Functions,
     /// (13, 0).
     pub version: (u32, u32),
+    /// What it compiles for: 90 is `sm_90` and `sm_90a`.
+    architectures: Vec<c_int>,
     /// The file it was loaded from, or the name that the system knew.
     pub from: PathBuf,
 }
@@ -63,22 +67,44 @@ pub struct Compiled {
 impl Nvrtc {
     /// The first one found whose major version is at most `most`: the driver's, as an older driver refuses newer code.
     pub fn find(places: &Places, most: u32) -> Result<Nvrtc, String> {
+        Nvrtc::search(places, |found| match found.version.0 <= most {
+            true => Ok(()),
+            false => Err(format!("is for drivers of CUDA {}", found.version.0)),
+        })
+    }
+
+    /// The first of these that also compiles for an architecture.
+    pub fn find_for(places: &Places, most: u32, architecture: &str) -> Result<Nvrtc, String> {
+        Nvrtc::search(places, |found| match (found.version, found.knows(architecture)) {
+            ((major, _), _) if major > most => Err(format!("is for drivers of CUDA {major}")),
+            ((major, minor), false) => {
+                Err(format!("is of CUDA {major}.{minor}, which has no {architecture}"))
+            }
+            (_, true) => Ok(()),
+        })
+    }
+
+    fn search(places: &Places, fits: impl Fn(&Nvrtc) -> Result<(), String>) -> Result<Nvrtc, String> {
         let system = SYSTEM.iter().map(PathBuf::from);
         let files = |p: &Vec<PathBuf>| p.iter().flat_map(|p| candidates(p)).collect::<Vec<_>>();
         let (first, then) = (files(&places.first), files(&places.then));
         let mut reasons = Vec::new();
         for file in first.into_iter().chain(system).chain(then) {
-            match Nvrtc::open(&file) {
-                Ok(found) if found.version.0 <= most => return Ok(found),
-                Ok(found) => {
-                    reasons.push(format!("{} is for CUDA {} drivers", file.display(), found.version.0))
-                }
+            match Nvrtc::open(&file).map(|found| (fits(&found), found)) {
+                Ok((Ok(()), found)) => return Ok(found),
+                Ok((Err(why), _)) => reasons.push(format!("{} {why}", file.display())),
                 // That the system does not know a name is no news.
                 Err(_) if file.parent() == Some(Path::new("")) => {}
                 Err(reason) => reasons.push(reason),
             }
         }
         Err(if reasons.is_empty() { "it is not installed".into() } else { reasons.join("; ") })
+    }
+
+    /// Whether it compiles for an architecture (`sm_90a`).
+    pub fn knows(&self, architecture: &str) -> bool {
+        let digits: String = architecture.chars().filter(char::is_ascii_digit).collect();
+        digits.parse().is_ok_and(|number| self.architectures.contains(&number))
     }
 
     /// Loads that file, or what the system finds by that name.
@@ -98,7 +124,16 @@ impl Nvrtc {
         if status != 0 {
             return Err(format!("{}: it does not say its version ({status})", file.display()));
         }
-        Ok(Nvrtc { functions, version: (major as u32, minor as u32), from: file.to_path_buf() })
+        let mut count = 0;
+        // SAFETY: it points to an integer.
+        let status = unsafe { (functions.count_architectures)(&mut count) };
+        let mut architectures = vec![0; if status == 0 { count as usize } else { 0 }];
+        if !architectures.is_empty() {
+            // SAFETY: as many integers as it said.
+            unsafe { (functions.architectures)(architectures.as_mut_ptr()) };
+        }
+        let (version, from) = ((major as u32, minor as u32), file.to_path_buf());
+        Ok(Nvrtc { functions, version, architectures, from })
     }
 
     /// Compiles a source for an architecture (`sm_90a`); `more`: options beside [`OPTIONS`].
@@ -133,6 +168,8 @@ impl Functions {
             log: get(library, "nvrtcGetProgramLog")?,
             destroy: get(library, "nvrtcDestroyProgram")?,
             error: get(library, "nvrtcGetErrorString")?,
+            count_architectures: get(library, "nvrtcGetNumSupportedArchs")?,
+            architectures: get(library, "nvrtcGetSupportedArchs")?,
         })
     }
 

@@ -1,7 +1,7 @@
 //! Where NVRTC may lie, and where compiled kernels are kept: all that this device takes from its environment.
 //!
-//! In: `THALWEG_NVRTC`, `CUDA_PATH`, `CUDA_HOME`, `VIRTUAL_ENV`, `CONDA_PREFIX`, `XDG_CACHE_HOME`, the place of the
-//! program. Out: [`Places`].
+//! In: `THALWEG_NVRTC`, `CUDA_PATH`, `CUDA_HOME`, `VIRTUAL_ENV`, `CONDA_PREFIX`, `XDG_CACHE_HOME`, the home folder, the
+//! place of the program. Out: [`Places`].
 
 use std::env;
 use std::fs;
@@ -29,10 +29,11 @@ impl Places {
         for toolkit in ["CUDA_PATH", "CUDA_HOME"].iter().filter_map(|n| set(n)).chain(default_toolkit()) {
             then.extend(["lib64", "lib", "bin"].map(|f| toolkit.join(f)));
         }
-        for python in ["VIRTUAL_ENV", "CONDA_PREFIX"].iter().filter_map(|n| set(n)) {
-            then.extend(wheels(&python));
-        }
         let home = env::home_dir();
+        let active = ["VIRTUAL_ENV", "CONDA_PREFIX"].iter().filter_map(|n| set(n));
+        let installed =
+            home.iter().map(|h| h.join(".local")).chain(["/usr/local", "/usr"].map(PathBuf::from));
+        then.extend(active.chain(installed).flat_map(|python| wheels(&python)));
         let cache =
             set("XDG_CACHE_HOME").or_else(|| home.map(|h| h.join(caches()))).map(|c| c.join("thalweg"));
         Places { first, then, cache: cache.map(|c| c.join("kernels")) }
@@ -52,7 +53,11 @@ fn caches() -> &'static str {
 /// Folders of the `nvidia-cuda-nvrtc` wheels in a Python environment.
 fn wheels(python: &Path) -> Vec<PathBuf> {
     let versions = fs::read_dir(python.join("lib")).into_iter().flatten().flatten().map(|e| e.path());
-    let mut packages: Vec<PathBuf> = versions.map(|p| p.join("site-packages")).collect();
+    let versions =
+        versions.filter(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("python")));
+    // Debian's own Python has another name for it.
+    let mut packages: Vec<PathBuf> =
+        versions.flat_map(|p| ["site-packages", "dist-packages"].map(|f| p.join(f))).collect();
     packages.push(python.join("Lib/site-packages"));
     packages.sort();
     let nvidia = ["cu13/lib", "cu13/bin/x86_64", "cuda_nvrtc/lib", "cuda_nvrtc/bin"];

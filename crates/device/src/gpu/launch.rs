@@ -25,6 +25,29 @@ pub struct Launch {
     pub source: usize,
 }
 
+impl Argument {
+    /// Whether two of them share a byte.
+    pub fn overlaps(&self, other: &Argument) -> bool {
+        let from = |a: &Argument| match a.place {
+            Place::Binding(n) => (Some(n), 0),
+            Place::Arena { offset } | Place::Slab { offset } => (None, offset),
+        };
+        let ((a, start_a), (b, start_b)) = (from(self), from(other));
+        a == b && start_a < start_b + other.bytes && start_b < start_a + self.bytes
+    }
+}
+
+impl Launch {
+    /// Whether nothing that the launch stores to overlaps another of its arguments: then its loads may be moved across
+    /// its stores.
+    pub fn apart(&self, kernel: &Kernel) -> bool {
+        let all = || self.arguments.iter().zip(&kernel.params);
+        all().enumerate().all(|(i, (a, pa))| {
+            all().skip(i + 1).all(|(b, pb)| !(pa.written || pb.written) || !a.overlaps(b))
+        })
+    }
+}
+
 /// A lowered plan.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Launches {
@@ -63,4 +86,29 @@ impl Abilities {
         tensor: false,
         tf32: false,
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::build::Builder;
+    use thalweg_base::DType;
+
+    #[test]
+    fn what_is_stored_to_is_apart_or_not() {
+        let mut b = Builder::new("k", 32);
+        for written in [false, false, true] {
+            b.param(DType::F32, written);
+        }
+        let kernel = b.finish();
+        let arena = |offset, bytes| Argument { place: Place::Arena { offset }, bytes };
+        let bound = |n| Argument { place: Place::Binding(n), bytes: 64 };
+        let apart = |arguments: [Argument; 3]| {
+            Launch { kernel: 0, groups: 1, arguments: arguments.to_vec(), source: 0 }.apart(&kernel)
+        };
+        assert!(apart([arena(0, 64), arena(0, 64), arena(64, 64)]), "what is only read may be one");
+        assert!(!apart([arena(0, 68), bound(0), arena(64, 64)]));
+        assert!(!apart([bound(0), bound(1), bound(1)]));
+        assert!(apart([bound(0), arena(0, 64), bound(1)]));
+    }
 }
