@@ -1,6 +1,6 @@
 //! The kernels: of training, evaluation and prediction of every named model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use thalweg::compile::{Options, compile};
 use thalweg::data::Arrays;
 use thalweg::device::gpu::build::Builder;
@@ -106,4 +106,16 @@ pub fn kernels(abilities: &Abilities) -> BTreeMap<String, Vec<Kernel>> {
         }
     }
     all
+}
+
+/// The same with whether what a launch stores is apart from all else that it is given, as kernels for CUDA are rendered.
+pub fn variants(abilities: &Abilities) -> Vec<(Kernel, bool)> {
+    let mut all = HashSet::new();
+    for (_, launches) in programs(abilities) {
+        for launch in launches.stages.iter().flatten() {
+            let kernel = &launches.kernels[launch.kernel];
+            all.insert((kernel.clone(), launch.apart(kernel)));
+        }
+    }
+    all.into_iter().collect()
 }

@@ -3,7 +3,7 @@
 //!
 //! Where NVRTC is not found this is skipped with a line, unless `THALWEG_NEED_NVRTC` asks for it.
 
-use crate::all::{LARGE, TF32, kernels, others};
+use crate::all::{LARGE, TF32, others, variants};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
@@ -34,20 +34,21 @@ fn nvidias_compiler_makes_code_of_every_kernel() {
         }
         Err(why) => panic!("NVRTC {why}"),
     };
-    let by_tensor_cores = kernels(&TF32).into_values().flatten().filter(Kernel::needs_tensor_cores);
-    let all: Vec<(Kernel, &str)> = kernels(&LARGE)
-        .into_values()
-        .flatten()
+    let by_tensor_cores = variants(&TF32).into_iter().filter(|(k, _)| k.needs_tensor_cores());
+    let others = others().into_iter().map(|k| (k, true));
+    let all: Vec<(Kernel, bool, &str)> = variants(&LARGE)
+        .into_iter()
         .chain(by_tensor_cores)
-        .chain(others())
-        .flat_map(|k| ARCHITECTURES.map(|architecture| (k.clone(), architecture)))
+        .chain(others)
+        .flat_map(|(k, apart)| ARCHITECTURES.map(|architecture| (k.clone(), apart, architecture)))
         .collect();
     let (next, found) = (AtomicUsize::new(0), Mutex::new(BTreeMap::<(String, &str), Needs>::new()));
     std::thread::scope(|s| {
         for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
             s.spawn(|| {
-                while let Some((kernel, architecture)) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let needs = compile(&nvrtc, kernel, architecture);
+                while let Some((kernel, apart, architecture)) = all.get(next.fetch_add(1, Ordering::Relaxed))
+                {
+                    let needs = compile(&nvrtc, kernel, *apart, architecture);
                     let mut found = found.lock().unwrap();
                     let most = found.entry((kernel.name.clone(), architecture)).or_default();
                     most.registers = most.registers.max(needs.registers);
@@ -62,8 +63,8 @@ fn nvidias_compiler_makes_code_of_every_kernel() {
     compare(&found);
 }
 
-fn compile(nvrtc: &Nvrtc, kernel: &Kernel, architecture: &str) -> Needs {
-    let source = render(kernel, false);
+fn compile(nvrtc: &Nvrtc, kernel: &Kernel, apart: bool, architecture: &str) -> Needs {
+    let source = render(kernel, apart);
     let compiled = nvrtc
         .compile(&source.text, architecture, &["--ptxas-options=-v"])
         .unwrap_or_else(|e| panic!("{} for {architecture}: {e}\n{}", kernel.name, source.text));
