@@ -36,6 +36,10 @@ pub fn of(kernel: &Kernel, program: &Program) -> (u64, u64) {
         }
         Kernel::Unpool(u) => u.dims.output().iter().product::<usize>() as u64,
         Kernel::ArgMax(a) => (a.outer * a.n * a.inner) as u64,
+        // Comparisons; what a winner moves is not counted.
+        Kernel::TopK(t) => (t.outer * t.n) as u64,
+        Kernel::Gather(_) => 0,
+        Kernel::Suppress(s) => (s.outer * s.n * s.n / 2) as u64,
     };
     (flops, bytes)
 }

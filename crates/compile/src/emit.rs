@@ -150,6 +150,9 @@ impl<'a> Emitter<'a> {
             | Op::Concat(_)
             | Op::Reduce(..)
             | Op::ArgMax(_)
+            | Op::TopK(_)
+            | Op::Gather(_)
+            | Op::Suppress
             | Op::Dot { .. }
             | Op::Conv(_)
             | Op::ConvInputGrad(_)

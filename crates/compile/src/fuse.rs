@@ -139,7 +139,9 @@ pub fn items(g: &Graph, p: &Partition, homes: &Homes) -> Result<Vec<Item>, NodeI
         let node = g.node(id);
         match &node.op {
             Op::Input(_) | Op::State(_) => {}
-            Op::ArgMax(_) | Op::Unpool(_) => items.push(Item::Single(id)),
+            Op::ArgMax(_) | Op::TopK(_) | Op::Gather(_) | Op::Suppress | Op::Unpool(_) => {
+                items.push(Item::Single(id));
+            }
             Op::Concat(_) | Op::Pad { .. } => {
                 for &x in &node.inputs {
                     if let Err(Obstacle::Store(x)) = Emitter::new(g, homes, g.shape(x), &[]).operand(x) {

@@ -8,8 +8,8 @@ use crate::program::{Node, Program};
 use crate::region::slices;
 use std::collections::{BTreeMap, BTreeSet};
 use thalweg_device::plan::{
-    self, Access, ArgMax, Binding, Body, BufferId, Contraction, DotDims, Entry, Epilogue, Expr, Kernel, Loop,
-    LoopOut, PoolEpilogue, Product, Reduce, Role, Unpool, Unpooled,
+    self, Access, ArgMax, Binding, Body, BufferId, Contraction, DotDims, Entry, Epilogue, Expr, Gather,
+    Kernel, Loop, LoopOut, PoolEpilogue, Product, Reduce, Role, Suppress, TopK, Unpool, Unpooled,
 };
 use thalweg_graph::{DType, Graph, NodeId, Op, PoolKind, ReduceKind, Type};
 
@@ -242,6 +242,32 @@ impl<'a> Lowering<'a> {
                 };
                 self.push(id, Kernel::ArgMax(kernel));
             }
+            Op::TopK(k) => {
+                let shape = self.g.shape(node.inputs[0]);
+                let (n, outer) = (shape[shape.len() - 1], node.ty.len() / k);
+                let kernel = TopK { outer, n, k: *k, x: self.home(node.inputs[0]), out };
+                self.push(id, Kernel::TopK(kernel));
+            }
+            Op::Gather(axis) => {
+                let shape = self.g.shape(node.inputs[0]);
+                let kernel = Gather {
+                    outer: shape[..*axis].iter().product(),
+                    n: shape[*axis],
+                    count: node.ty.shape[*axis],
+                    inner: shape[axis + 1..].iter().product(),
+                    dtype: node.ty.dtype,
+                    x: self.home(node.inputs[0]),
+                    at: self.home(node.inputs[1]),
+                    out,
+                };
+                self.push(id, Kernel::Gather(kernel));
+            }
+            Op::Suppress => {
+                let n = node.ty.shape[node.ty.rank() - 1];
+                let outer = node.ty.len() / n;
+                let kernel = Suppress { outer, n, conflict: self.home(node.inputs[0]), out };
+                self.push(id, Kernel::Suppress(kernel));
+            }
             Op::Unpool(d) => {
                 let (arg, dy) = (self.home(node.inputs[0]), self.home(node.inputs[1]));
                 self.push(id, Kernel::Unpool(Unpool { dims: *d, arg, dy, out }));
@@ -387,9 +413,12 @@ fn kind(kernel: &Kernel, g: &Graph, id: NodeId) -> String {
                 if pooled { " + pool" } else { "" }
             )
         }
-        Kernel::Pool(_) | Kernel::Unpool(_) | Kernel::ArgMax(_) => {
-            thalweg_graph::ops::name(&g.node(id).op).into()
-        }
+        Kernel::Pool(_)
+        | Kernel::Unpool(_)
+        | Kernel::ArgMax(_)
+        | Kernel::TopK(_)
+        | Kernel::Gather(_)
+        | Kernel::Suppress(_) => thalweg_graph::ops::name(&g.node(id).op).into(),
     }
 }
 

@@ -31,6 +31,9 @@ pub fn opaque(op: &Op) -> bool {
         | Op::Concat(_)
         | Op::Reduce(..)
         | Op::ArgMax(_)
+        | Op::TopK(_)
+        | Op::Gather(_)
+        | Op::Suppress
         | Op::Dot { .. }
         | Op::Conv(_)
         | Op::ConvInputGrad(_)

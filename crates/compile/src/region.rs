@@ -194,7 +194,7 @@ fn batch_of(kernel: &Kernel) -> Option<usize> {
             Product::ConvFilterGrad(_) => c.parts == slices(n).1 && c.parts > 1,
         },
         Kernel::Pool(_) | Kernel::Unpool(_) => true,
-        Kernel::ArgMax(_) => false,
+        Kernel::ArgMax(_) | Kernel::TopK(_) | Kernel::Gather(_) | Kernel::Suppress(_) => false,
     };
     (cut && n > 1).then_some(n)
 }
@@ -257,7 +257,7 @@ pub fn image_wise(kernel: &Kernel, b: BufferId, len: usize, batch: usize) -> boo
             !filter && epilogue.all(|a| access(a, &space))
         }
         Kernel::Pool(_) | Kernel::Unpool(_) => true,
-        Kernel::ArgMax(_) => false,
+        Kernel::ArgMax(_) | Kernel::TopK(_) | Kernel::Gather(_) | Kernel::Suppress(_) => false,
     }
 }
 

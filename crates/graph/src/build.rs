@@ -120,6 +120,18 @@ impl Graph {
         self.scale(sum, 1.0 / count as f64)
     }
 
+    /// i32 indices of the `k` largest elements along the last axis, best first; ties by index.
+    #[track_caller]
+    pub fn top_k(&mut self, x: NodeId, k: usize) -> NodeId {
+        self.op(Op::TopK(k), &[x])
+    }
+
+    /// Elements along an axis at i32 indices `[axes before.., j]`; zero where an index is outside.
+    #[track_caller]
+    pub fn gather(&mut self, x: NodeId, axis: usize, at: NodeId) -> NodeId {
+        self.op(Op::Gather(axis), &[x, at])
+    }
+
     /// Matrix product.
     #[track_caller]
     pub fn dot(&mut self, a: NodeId, b: NodeId, ta: bool, tb: bool) -> NodeId {

@@ -111,6 +111,12 @@ pub enum Op {
     Reduce(ReduceKind, Vec<usize>),
     /// i32 index of the first largest element along an axis, which disappears.
     ArgMax(usize),
+    /// i32 indices of the so many largest elements along the last axis, best first; ties by index, NaN last.
+    TopK(usize),
+    /// Elements along an axis, at the i32 indices of the second operand `[axes before.., j]`; zero where there is none.
+    Gather(usize),
+    /// Of bool `[.., n, n]`: which elements of a sorted list no earlier kept one conflicts with.
+    Suppress,
     /// Matrix product [..b, m, k] x [..b, k, n]; `ta`, `tb`: the operand's last two axes are swapped.
     Dot {
         /// Left operand is [..b, k, m].

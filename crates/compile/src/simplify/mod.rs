@@ -87,6 +87,9 @@ fn rewrite(g: &mut Graph, op: &Op, inputs: &[NodeId]) -> Option<NodeId> {
         | Op::Pad { .. }
         | Op::Concat(_)
         | Op::ArgMax(_)
+        | Op::TopK(_)
+        | Op::Gather(_)
+        | Op::Suppress
         | Op::ConvInputGrad(_)
         | Op::Pool(..)
         | Op::ArgPool(_)

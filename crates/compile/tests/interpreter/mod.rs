@@ -100,6 +100,43 @@ impl Machine {
                     }
                 }
             }
+            Kernel::TopK(t) => {
+                for o in 0..t.outer {
+                    let values: Vec<f64> =
+                        (0..t.n).map(|i| self.get(plan, t.x, (o * t.n + i) as isize)).collect();
+                    let mut order: Vec<usize> = (0..t.n).collect();
+                    order.sort_by(|&p, &q| values[q].total_cmp(&values[p]));
+                    for (j, &i) in order[..t.k].iter().enumerate() {
+                        self.set(plan, t.out, (o * t.k + j) as isize, i as f64);
+                    }
+                }
+            }
+            Kernel::Gather(g) => {
+                for to in 0..g.outer * g.count * g.inner {
+                    let (place, i) = (to / g.inner, to % g.inner);
+                    let at = self.get(plan, g.at, place as isize);
+                    let from = (place / g.count * g.n) as f64 + at;
+                    let inside = at >= 0.0 && at < g.n as f64;
+                    let v = if inside {
+                        self.get(plan, g.x, from as isize * g.inner as isize + i as isize)
+                    } else {
+                        0.0
+                    };
+                    self.set(plan, g.out, to as isize, v);
+                }
+            }
+            Kernel::Suppress(s) => {
+                for o in 0..s.outer {
+                    for j in 0..s.n {
+                        let ruled_out = (0..j).any(|i| {
+                            let kept = self.get(plan, s.out, (o * s.n + i) as isize);
+                            kept != 0.0
+                                && self.get(plan, s.conflict, ((o * s.n + i) * s.n + j) as isize) != 0.0
+                        });
+                        self.set(plan, s.out, (o * s.n + j) as isize, f64::from(u8::from(!ruled_out)));
+                    }
+                }
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use super::contract::Prepared;
 use super::loops::CompiledLoop;
 use super::memory::Block;
 use super::workers::Workers;
-use super::{Bases, Target, argmax, window};
+use super::{Bases, Target, argmax, gather, suppress, top_k, window};
 use crate::plan::{ALIGN, BufferId, Kernel, KernelId, Place, Plan, Stage};
 use crate::{Allocation, DeviceError};
 use std::cell::UnsafeCell;
@@ -262,6 +262,9 @@ unsafe fn other(kernel: &Kernel, steps: Range<usize>, bases: &Bases, Target { is
             Kernel::Pool(p) => window::pool(p, steps, bases, isa),
             Kernel::Unpool(u) => window::unpool(u, steps, bases, isa),
             Kernel::ArgMax(a) => argmax::run(a, steps, bases),
+            Kernel::TopK(t) => top_k::run(t, steps, bases),
+            Kernel::Gather(g) => gather::run(g, steps, bases),
+            Kernel::Suppress(s) => suppress::run(s, steps, bases),
             Kernel::Loop(_) | Kernel::Contraction(_) => unreachable!("these are compiled"),
         }
     }

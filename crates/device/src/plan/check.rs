@@ -212,6 +212,22 @@ impl Checker<'_> {
                 self.dense(a.x, DType::F32, a.outer * a.n * a.inner)?;
                 self.dense(a.out, DType::I32, a.outer * a.inner)
             }
+            Kernel::TopK(t) => {
+                if t.k == 0 || t.k > t.n {
+                    return Err(format!("the {} largest of {}", t.k, t.n));
+                }
+                self.dense(t.x, DType::F32, t.outer * t.n)?;
+                self.dense(t.out, DType::I32, t.outer * t.k)
+            }
+            Kernel::Gather(g) => {
+                self.dense(g.x, g.dtype, g.outer * g.n * g.inner)?;
+                self.dense(g.at, DType::I32, g.outer * g.count)?;
+                self.dense(g.out, g.dtype, g.outer * g.count * g.inner)
+            }
+            Kernel::Suppress(s) => {
+                self.dense(s.conflict, DType::Bool, s.outer * s.n * s.n)?;
+                self.dense(s.out, DType::Bool, s.outer * s.n)
+            }
         }
     }
 

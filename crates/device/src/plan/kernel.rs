@@ -4,7 +4,7 @@
 //! independent, but for a `Loop` or a filter gradient that reduces over axis 0: it is cut into `parts` pieces at
 //! `part * extent / parts`, each with its own partial result.
 
-use super::{Access, Body, BufferId, ExprId};
+use super::{Access, ArgMax, Body, BufferId, ExprId, Gather, Suppress, TopK};
 use thalweg_base::{ConvDims, PoolDims};
 
 /// How a reduction combines.
@@ -171,17 +171,6 @@ pub struct Unpool {
     pub out: BufferId,
 }
 
-/// i32 index of the first maximum: [outer, n, inner] -> [outer, inner].
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[expect(missing_docs, reason = "said above")]
-pub struct ArgMax {
-    pub outer: usize,
-    pub n: usize,
-    pub inner: usize,
-    pub x: BufferId,
-    pub out: BufferId,
-}
-
 /// A kernel.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[expect(missing_docs, reason = "see the types")]
@@ -192,6 +181,9 @@ pub enum Kernel {
     Pool(Pool),
     Unpool(Unpool),
     ArgMax(ArgMax),
+    TopK(TopK),
+    Gather(Gather),
+    Suppress(Suppress),
 }
 
 impl Kernel {
@@ -207,6 +199,9 @@ impl Kernel {
             Kernel::Pool(p) => vec![p.x],
             Kernel::Unpool(u) => vec![u.arg, u.dy],
             Kernel::ArgMax(a) => vec![a.x],
+            Kernel::TopK(t) => vec![t.x],
+            Kernel::Gather(g) => vec![g.x, g.at],
+            Kernel::Suppress(s) => vec![s.conflict],
         }
     }
 
@@ -221,6 +216,9 @@ impl Kernel {
             Kernel::Pool(p) => p.out.into_iter().chain(p.arg).collect(),
             Kernel::Unpool(u) => vec![u.out],
             Kernel::ArgMax(a) => vec![a.out],
+            Kernel::TopK(t) => vec![t.out],
+            Kernel::Gather(g) => vec![g.out],
+            Kernel::Suppress(s) => vec![s.out],
         }
     }
 
@@ -251,6 +249,9 @@ impl Kernel {
             }
             Kernel::Unpool(u) => [&mut u.arg, &mut u.dy, &mut u.out].into_iter().for_each(f),
             Kernel::ArgMax(a) => [&mut a.x, &mut a.out].into_iter().for_each(f),
+            Kernel::TopK(t) => [&mut t.x, &mut t.out].into_iter().for_each(f),
+            Kernel::Gather(g) => [&mut g.x, &mut g.at, &mut g.out].into_iter().for_each(f),
+            Kernel::Suppress(s) => [&mut s.conflict, &mut s.out].into_iter().for_each(f),
         }
     }
 
@@ -266,6 +267,9 @@ impl Kernel {
             Kernel::Pool(p) => p.dims.n,
             Kernel::Unpool(u) => u.dims.n,
             Kernel::ArgMax(a) => a.outer,
+            Kernel::TopK(t) => t.outer,
+            Kernel::Gather(g) => g.outer,
+            Kernel::Suppress(s) => s.outer,
         }
     }
 }

@@ -7,15 +7,17 @@
 mod body;
 mod canonical;
 mod check;
+mod choose;
 mod kernel;
 mod print;
 
 pub use body::{Access, Body, Expr, ExprId};
 pub use canonical::{Canonical, canonical};
 pub use check::check;
+pub use choose::{ArgMax, Gather, Suppress, TopK};
 pub use kernel::{
-    ArgMax, Contraction, DotDims, Epilogue, Kernel, Loop, LoopOut, Pool, PoolEpilogue, PoolKind, Product,
-    Reduce, Unpool, Unpooled,
+    Contraction, DotDims, Epilogue, Kernel, Loop, LoopOut, Pool, PoolEpilogue, PoolKind, Product, Reduce,
+    Unpool, Unpooled,
 };
 use std::fmt;
 use thalweg_base::DType;

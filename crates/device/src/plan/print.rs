@@ -107,6 +107,16 @@ fn kernel(k: &Kernel, f: &mut Formatter<'_>) -> Result {
         Kernel::ArgMax(a) => {
             writeln!(f, "      b{} = argmax [{}, ({}), {}] of b{}", a.out.0, a.outer, a.n, a.inner, a.x.0)?
         }
+        Kernel::TopK(t) => {
+            writeln!(f, "      b{} = top {} of [{}, ({})] of b{}", t.out.0, t.k, t.outer, t.n, t.x.0)?;
+        }
+        Kernel::Gather(g) => {
+            let shape = format!("[{}, {} of {}, {}]", g.outer, g.count, g.n, g.inner);
+            writeln!(f, "      b{} = gather {shape} of b{}, indices b{}", g.out.0, g.x.0, g.at.0)?;
+        }
+        Kernel::Suppress(s) => {
+            writeln!(f, "      b{} = suppress [{}, {}] by b{}", s.out.0, s.outer, s.n, s.conflict.0)?;
+        }
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ mod argmax;
 mod concat;
 mod conv;
 mod dot;
+mod gather;
 mod leaf;
 mod movement;
 mod pad;
@@ -16,6 +17,8 @@ mod pool;
 mod reduce;
 mod scalar;
 mod slice;
+mod suppress;
+mod top_k;
 
 /// Gradients of an operation's operands, `None` where none is needed or none flows.
 pub type Grads = Vec<Option<NodeId>>;
@@ -40,6 +43,9 @@ pub fn name(op: &Op) -> &'static str {
         Op::Reduce(crate::ReduceKind::Sum, _) => "reduce_sum",
         Op::Reduce(crate::ReduceKind::Max, _) => "reduce_max",
         Op::ArgMax(_) => "argmax",
+        Op::TopK(_) => "top_k",
+        Op::Gather(_) => "gather",
+        Op::Suppress => "suppress",
         Op::Dot { .. } => "dot",
         Op::Conv(_) => "conv",
         Op::ConvInputGrad(_) => "conv_input_grad",
@@ -66,6 +72,9 @@ pub fn infer(op: &Op, inputs: &[&Type]) -> Result<Type, GraphError> {
         Op::Concat(axis) => concat::infer(*axis, inputs),
         Op::Reduce(_, axes) => reduce::infer(op, axes, inputs),
         Op::ArgMax(axis) => argmax::infer(*axis, inputs),
+        Op::TopK(k) => top_k::infer(*k, inputs),
+        Op::Gather(axis) => gather::infer(*axis, inputs),
+        Op::Suppress => suppress::infer(inputs),
         Op::Dot { ta, tb } => dot::infer(*ta, *tb, inputs),
         Op::Conv(d) | Op::ConvInputGrad(d) | Op::ConvFilterGrad(d) => conv::infer(op, d, inputs),
         Op::Pool(_, d) | Op::ArgPool(d) | Op::Unpool(d) => pool::infer(op, d, inputs),
@@ -90,7 +99,8 @@ pub fn gradient(g: &mut Graph, id: NodeId, dy: NodeId, needed: &[bool]) -> Resul
         Op::Pad { axes, .. } => vec![Some(pad::gradient(g, axes, x[0], dy))],
         Op::Concat(axis) => concat::gradient(g, *axis, x, dy),
         Op::Reduce(kind, axes) => vec![Some(reduce::gradient(g, *kind, axes, id, x[0], dy))],
-        Op::ArgMax(_) | Op::ArgPool(_) => vec![None],
+        Op::ArgMax(_) | Op::ArgPool(_) | Op::TopK(_) | Op::Suppress => vec![None],
+        Op::Gather(axis) => gather::gradient(g, *axis, x, dy),
         Op::Dot { ta, tb } => dot::gradient(g, *ta, *tb, x, dy, needed),
         Op::Conv(d) | Op::ConvInputGrad(d) | Op::ConvFilterGrad(d) => {
             conv::gradient(g, &node.op, d, x, dy, needed)
@@ -118,6 +128,9 @@ pub fn reference(op: &Op, ty: &Type, args: &[&Tensor]) -> Tensor {
         Op::Concat(axis) => concat::reference(*axis, ty, args),
         Op::Reduce(kind, axes) => reduce::reference(*kind, axes, ty, args[0]),
         Op::ArgMax(axis) => argmax::reference(*axis, ty, args[0]),
+        Op::TopK(k) => top_k::reference(*k, ty, args[0]),
+        Op::Gather(axis) => gather::reference(*axis, ty, args),
+        Op::Suppress => suppress::reference(ty, args[0]),
         Op::Dot { ta, tb } => dot::reference(*ta, *tb, ty, args),
         Op::Conv(d) | Op::ConvInputGrad(d) | Op::ConvFilterGrad(d) => conv::reference(op, d, args),
         Op::Pool(_, d) | Op::ArgPool(d) | Op::Unpool(d) => pool::reference(op, d, args),
@@ -135,6 +148,9 @@ pub fn cases() -> Vec<Case> {
         concat::cases(),
         reduce::cases(),
         argmax::cases(),
+        top_k::cases(),
+        gather::cases(),
+        suppress::cases(),
         dot::cases(),
         conv::cases(),
         pool::cases(),

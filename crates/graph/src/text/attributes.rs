@@ -43,7 +43,11 @@ pub fn attributes_of(op: &Op) -> Vec<(&'static str, String)> {
     match op {
         Op::Input(_) | Op::State(_) | Op::Const(_) => Vec::new(),
         Op::Scalar(_) | Op::Cast(_) | Op::Reshape(_) | Op::Broadcast(_) => Vec::new(),
-        Op::Iota { axis, .. } | Op::Concat(axis) | Op::ArgMax(axis) => plain(&[("axis", *axis)]),
+        Op::Suppress => Vec::new(),
+        Op::Iota { axis, .. } | Op::Concat(axis) | Op::ArgMax(axis) | Op::Gather(axis) => {
+            plain(&[("axis", *axis)])
+        }
+        Op::TopK(k) => plain(&[("k", *k)]),
         Op::Random { seed, stream, .. } => {
             vec![("seed", format!("{seed:#x}")), ("stream", stream.to_string())]
         }
@@ -206,6 +210,9 @@ impl<'a> Attributes<'a> {
             "reduce_sum" => Op::Reduce(ReduceKind::Sum, self.numbers("axes")?),
             "reduce_max" => Op::Reduce(ReduceKind::Max, self.numbers("axes")?),
             "argmax" => Op::ArgMax(self.number("axis")?),
+            "top_k" => Op::TopK(self.number("k")?),
+            "gather" => Op::Gather(self.number("axis")?),
+            "suppress" => Op::Suppress,
             "dot" => Op::Dot { ta: self.truth("ta")?, tb: self.truth("tb")? },
             "conv" => Op::Conv(self.conv()?),
             "conv_input_grad" => Op::ConvInputGrad(self.conv()?),

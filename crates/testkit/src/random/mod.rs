@@ -6,6 +6,7 @@
 //! (`robust.rs`) or is amplified; then the next attempt of the same seed is made.
 
 mod builder;
+mod choosing;
 mod contractions;
 mod elementwise;
 mod movement;
@@ -60,7 +61,7 @@ fn attempt_graph(random: Sequence) -> (Graph, Feeds) {
 
 /// One random step; nothing happens where it does not apply.
 fn step(b: &mut Builder) {
-    match b.below(32) {
+    match b.below(35) {
         0..=3 => elementwise::unary(b),
         4..=7 => elementwise::binary(b),
         8..=9 => elementwise::choose(b),
@@ -81,6 +82,9 @@ fn step(b: &mut Builder) {
         27..=28 => contractions::conv(b),
         29 => contractions::conv_gradient(b),
         30 => windows::pool(b),
+        31 => choosing::best(b),
+        32 => choosing::rows(b),
+        33 => choosing::suppress(b),
         _ => windows::unpool(b),
     }
 }

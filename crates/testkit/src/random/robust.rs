@@ -40,6 +40,9 @@ fn decides_safely(op: &Op, args: &[&Tensor]) -> bool {
         Op::Scalar(ScalarOp::Abs) => args[0].data.iter().all(|&v| apart(v, 0.0)),
         Op::Cast(DType::Bool) => args[0].data.iter().all(|&v| apart(v, 0.0)),
         Op::Cast(DType::U8 | DType::U32 | DType::I32) => args[0].data.iter().all(|&v| not_whole(v)),
+        Op::TopK(_) => groups(args[0], &[args[0].shape.len() - 1])
+            .iter()
+            .all(|g| g.iter().all(|&a| g.iter().all(|&b| apart(a, b)))),
         Op::ArgMax(axis) => groups(args[0], &[*axis]).iter().all(|g| clear_winner(g)),
         Op::Reduce(ReduceKind::Max, axes) => groups(args[0], axes).iter().all(|g| clear_winner(g)),
         Op::Pool(PoolKind::Max, d) | Op::ArgPool(d) => windows(args[0], d).iter().all(|g| clear_winner(g)),
@@ -96,7 +99,7 @@ fn exact(graph: &Graph) -> Vec<bool> {
             Op::Reshape(_) | Op::Transpose(_) | Op::Broadcast(_) | Op::Slice(_) | Op::Pad { .. } => {
                 all(&exact)
             }
-            Op::Concat(_) | Op::Flip(_) => all(&exact),
+            Op::Concat(_) | Op::Flip(_) | Op::Gather(_) => all(&exact),
             Op::Cast(DType::F32) => all(&exact),
             Op::Reduce(ReduceKind::Max, _) | Op::Pool(PoolKind::Max, _) => all(&exact),
             Op::Scalar(

@@ -5,6 +5,7 @@
 //! memory between them, behind the plan's arena. Invariant: the same plan and abilities give the same launches, and with
 //! them the same order of every sum.
 
+mod choose;
 mod contract;
 mod expr;
 mod loops;
@@ -80,6 +81,9 @@ impl<'a> Lowering<'a> {
             Kernel::Pool(k) => pool::pool(self, k),
             Kernel::Unpool(k) => pool::unpool(self, k),
             Kernel::ArgMax(k) => pool::argmax(self, k),
+            Kernel::TopK(k) => choose::top_k(self, k),
+            Kernel::Gather(k) => choose::gather(self, k),
+            Kernel::Suppress(k) => choose::suppress(self, k),
         }
     }
 
