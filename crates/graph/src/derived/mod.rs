@@ -4,8 +4,10 @@
 //! adds a case to the IR; the formulas (Keras') are the only meaning.
 
 mod activation;
+mod boxes;
 mod norm;
 mod pooling;
+mod power;
 mod resize;
 mod shift;
 mod softmax;
@@ -14,6 +16,7 @@ mod stop;
 mod tests;
 mod window;
 
+pub use boxes::{Boxes, Overlap};
 pub use norm::{BatchNorm, Moments};
 pub use shift::Fill;
 pub use window::{Geometry, Padding};

@@ -29,11 +29,8 @@ impl Cost for BinaryCrossentropy {
     const LOGITS: Option<Logits> = Some(Logits::Sigmoid);
 
     fn costs(&self, g: &mut Graph, y_true: NodeId, y_pred: NodeId, from_logits: bool) -> NodeId {
-        let mut t = like(g, y_true, y_pred);
-        if self.label_smoothing > 0.0 {
-            t = g.scale(t, 1.0 - self.label_smoothing);
-            t = g.offset(t, 0.5 * self.label_smoothing);
-        }
+        let t = like(g, y_true, y_pred);
+        let t = smooth(g, t, self.label_smoothing);
         let costs =
             if from_logits { sigmoid_crossentropy(g, t, y_pred) } else { of_probability(g, t, y_pred) };
         target::mean_last(g, costs)
@@ -48,8 +45,17 @@ impl Cost for BinaryCrossentropy {
     }
 }
 
+/// `t (1 - s) + s / 2`.
+pub(super) fn smooth(g: &mut Graph, t: NodeId, smoothing: f64) -> NodeId {
+    if smoothing == 0.0 {
+        return t;
+    }
+    let t = g.scale(t, 1.0 - smoothing);
+    g.offset(t, 0.5 * smoothing)
+}
+
 /// 1 - p is clipped on its own: `1 - (1 - 1e-7)` is 19% off in f32.
-fn of_probability(g: &mut Graph, t: NodeId, p: NodeId) -> NodeId {
+pub(super) fn of_probability(g: &mut Graph, t: NodeId, p: NodeId) -> NodeId {
     let one = g.constant(1.0);
     let q = g.sub(one, p);
     let p = g.clip(p, EPSILON, 1.0 - EPSILON);

@@ -7,19 +7,25 @@
 
 mod binary_crossentropy;
 mod categorical_crossentropy;
+mod distribution_focal;
+mod focal;
 mod huber;
 mod logits;
 mod mean_absolute_error;
 mod mean_squared_error;
+mod overlap;
 mod reduction;
 mod sparse_categorical_crossentropy;
 mod target;
 
 pub use binary_crossentropy::BinaryCrossentropy;
 pub use categorical_crossentropy::CategoricalCrossentropy;
+pub use distribution_focal::DistributionFocal;
+pub use focal::{BinaryFocalCrossentropy, Varifocal};
 pub use huber::Huber;
 pub use mean_absolute_error::MeanAbsoluteError;
 pub use mean_squared_error::MeanSquaredError;
+pub use overlap::{CIoU, DIoU, GIoU, IoU};
 pub(crate) use reduction::align;
 pub use reduction::{mean_over_rest, reduce};
 pub use sparse_categorical_crossentropy::SparseCategoricalCrossentropy;
@@ -53,7 +59,7 @@ pub(crate) trait Cost: Config {
 
 keras_table! {
     ($)
-    /// A loss. Source: keras.io/api/losses, Keras 3.
+    /// A loss. Source: keras.io/api/losses, Keras 3; those of detection from their papers.
     Loss "loss":
     SparseCategoricalCrossentropy "sparse_categorical_crossentropy" [];
     CategoricalCrossentropy "categorical_crossentropy" [];
@@ -61,6 +67,13 @@ keras_table! {
     MeanSquaredError "mean_squared_error" ["mse"];
     MeanAbsoluteError "mean_absolute_error" ["mae"];
     Huber "huber" ["huber_loss"];
+    BinaryFocalCrossentropy "binary_focal_crossentropy" ["focal"];
+    Varifocal "varifocal" [];
+    DistributionFocal "distribution_focal" ["dfl"];
+    IoU "iou" [];
+    GIoU "giou" [];
+    DIoU "diou" [];
+    CIoU "ciou" [];
 }
 keras_serde!(Loss "loss");
 

@@ -13,13 +13,17 @@ pub enum Target {
     Binary,
     /// Any numbers: the prediction's shape.
     Values,
+    /// Any numbers: the prediction's shape [n, .., c] without the last axis.
+    Numbers,
+    /// Corners of boxes: the prediction's shape [n, .., 4].
+    Boxes,
 }
 
 impl Target {
     /// The shape of targets for predictions of shape `pred`.
     pub fn shape(self, pred: &[usize]) -> Vec<usize> {
         match self {
-            Target::Classes => pred[..pred.len().saturating_sub(1)].to_vec(),
+            Target::Classes | Target::Numbers => pred[..pred.len().saturating_sub(1)].to_vec(),
             _ => pred.to_vec(),
         }
     }
@@ -64,6 +68,24 @@ impl Target {
             }
             return Ok(());
         }
+        if self == Target::Numbers {
+            if pred.last().is_none_or(|&c| c < 2) {
+                return Err(format!(
+                    "{name} needs predictions [.., bins], at least two; got {}",
+                    Type::f32(pred)
+                ));
+            }
+            if !classes_fit {
+                return Err(format!("{name} needs targets {}; got {got}", Type::f32(&without)));
+            }
+            return Ok(());
+        }
+        if self == Target::Boxes && pred.last() != Some(&4) {
+            return Err(format!(
+                "{name} needs boxes [.., 4] (x1, y1, x2, y2); predictions are {}",
+                Type::f32(pred)
+            ));
+        }
         if self == Target::Distribution && pred.last() == Some(&1) {
             return Err(format!(
                 "{name} needs at least two classes; predictions are {}: use binary_crossentropy",
@@ -71,7 +93,7 @@ impl Target {
             ));
         }
         let column = pred == with_column(target) || target == with_column(pred);
-        if target == pred || column && self != Target::Distribution {
+        if target == pred || column && !matches!(self, Target::Distribution | Target::Boxes) {
             return Ok(());
         }
         let wanted = Type::f32(pred);

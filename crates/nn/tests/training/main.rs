@@ -1,6 +1,8 @@
 //! Losses, metrics, optimizers and schedules: against real Keras (goldens), finite differences, and in words.
 
 #[cfg(test)]
+mod boxes;
+#[cfg(test)]
 mod losses;
 #[cfg(test)]
 mod metrics;
