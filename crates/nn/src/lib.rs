@@ -9,6 +9,7 @@ pub mod activations;
 pub mod arguments;
 mod builder;
 mod config;
+pub mod detection;
 mod error;
 pub mod initializers;
 pub mod layers;

@@ -14,6 +14,7 @@ use thalweg_nn::{Shape, batched};
 fn cases() -> Vec<(&'static str, Value, Vec<Shape>)> {
     let image = || vec![vec![6, 7, 4]];
     let two = || vec![vec![6, 7, 4]; 2];
+    let maps = |sides| vec![vec![4, 6, 3], vec![4, 6, sides], vec![2, 3, 3], vec![2, 3, sides]];
     vec![
         ("InputLayer", json!({"batch_shape": [null, 6, 7, 4]}), vec![]),
         ("InputLayer", json!({"batch_shape": [null, 6, 7, 4], "dtype": "uint8"}), vec![]),
@@ -75,6 +76,14 @@ fn cases() -> Vec<(&'static str, Value, Vec<Shape>)> {
             "RandomTranslation",
             json!({"height_factor": 0.2, "width_factor": 0.0, "interpolation": "nearest"}),
             image(),
+        ),
+        ("DecodeBoxes", json!({"strides": [8, 16]}), maps(4)),
+        ("DecodeBoxes", json!({"strides": [8, 16]}), maps(24)),
+        ("NonMaxSuppression", json!({}), vec![vec![20, 10]]),
+        (
+            "NonMaxSuppression",
+            json!({"bins": 5, "confidence_threshold": 0.5, "iou_threshold": 0.7, "candidates": 9, "max_detections": 4}),
+            vec![vec![20, 30]],
         ),
     ]
 }

@@ -40,6 +40,11 @@ pub trait Layer: Class {
     /// Builds the output from batched inputs of the accepted shapes.
     fn call(&self, cx: &mut Call, inputs: &[NodeId]) -> NodeId;
 
+    /// Whether its result is a decision through which nothing is learned: as a model's output it has no loss.
+    fn decides(&self) -> bool {
+        false
+    }
+
     /// An `Inputs` error.
     fn refuse(&self, inputs: &[Shape], fix: impl Into<String>) -> LayerError
     where

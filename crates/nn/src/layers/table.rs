@@ -98,4 +98,6 @@ table! {
     Normalization
     RandomFlip
     RandomTranslation
+    DecodeBoxes
+    NonMaxSuppression
 }

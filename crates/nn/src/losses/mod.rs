@@ -17,6 +17,7 @@ mod overlap;
 mod reduction;
 mod sparse_categorical_crossentropy;
 mod target;
+mod task_aligned;
 
 pub use binary_crossentropy::BinaryCrossentropy;
 pub use categorical_crossentropy::CategoricalCrossentropy;
@@ -31,6 +32,7 @@ pub use reduction::{mean_over_rest, reduce};
 pub use sparse_categorical_crossentropy::SparseCategoricalCrossentropy;
 pub use target::Target;
 pub(crate) use target::{class_labels, like, mean_last};
+pub use task_aligned::{Classification, TaskAligned};
 
 pub use crate::activations::Logits;
 use crate::table::{Config, keras_serde, keras_table};
@@ -74,6 +76,7 @@ keras_table! {
     GIoU "giou" [];
     DIoU "diou" [];
     CIoU "ciou" [];
+    TaskAligned "task_aligned" [];
 }
 keras_serde!(Loss "loss");
 

@@ -1,5 +1,6 @@
 //! What targets look like: class indices, or values of the prediction's shape.
 
+use crate::detection::Predictions;
 use thalweg_graph::{DType, Graph, NodeId, ReduceKind, Type};
 
 /// The form of the targets of a loss or metric.
@@ -17,6 +18,11 @@ pub enum Target {
     Numbers,
     /// Corners of boxes: the prediction's shape [n, .., 4].
     Boxes,
+    /// True boxes and their classes for a detector's predictions: [n, m, 5], of any number m.
+    Objects {
+        /// Bins of each distance's distribution in the predictions, or 0.
+        bins: usize,
+    },
 }
 
 impl Target {
@@ -24,6 +30,8 @@ impl Target {
     pub fn shape(self, pred: &[usize]) -> Vec<usize> {
         match self {
             Target::Classes | Target::Numbers => pred[..pred.len().saturating_sub(1)].to_vec(),
+            // One box stands for any number.
+            Target::Objects { .. } => vec![pred.first().copied().unwrap_or(1), 1, 5],
             _ => pred.to_vec(),
         }
     }
@@ -67,6 +75,16 @@ impl Target {
                 return Err(format!("{name} needs integer labels {wanted}; got {got}{hint}"));
             }
             return Ok(());
+        }
+        if let Target::Objects { bins } = self {
+            Predictions::classes(pred.get(1..).unwrap_or_default(), bins)
+                .map_err(|e| format!("{name}: {e}"))?;
+            return match target {
+                &[_, m, 5] if m > 0 => Ok(()),
+                _ => Err(format!(
+                    "{name} needs boxes f32[n,m,4] and classes i32[n,m] of each picture (or both as [n,m,5]); got {got}"
+                )),
+            };
         }
         if self == Target::Numbers {
             if pred.last().is_none_or(|&c| c < 2) {
