@@ -1,9 +1,11 @@
 //! Named vision models: functions from an input shape and a number of classes to a [`ModelConfig`].
 //!
-//! In: `[rows, columns, channels]` and the classes. Out: configurations in Keras' words, f32 input, softmax
-//! output. A model is its file and one line of [`MODELS`], which feeds the command line and its suggestions.
+//! In: `[rows, columns, channels]` and the classes. Out: configurations in Keras' words, f32 input; classifiers with a
+//! softmax at the end, and detectors. A model is its file and one line of [`MODELS`] or [`DETECTORS`], which feed the command
+//! line and its suggestions.
 
 pub mod detection;
+pub mod detector;
 mod lenet5;
 mod mobilenet_v2;
 mod resnet18;
@@ -30,7 +32,7 @@ pub struct Model {
     pub build: fn([usize; 3], usize) -> Result<ModelConfig, NnError>,
 }
 
-/// Every named model.
+/// Every named classifier.
 pub const MODELS: &[Model] = &[
     Model {
         name: "simple_cnn",
@@ -42,8 +44,29 @@ pub const MODELS: &[Model] = &[
     Model { name: "mobilenet_v2", doc: "Sandler et al. 2018, width 1; 2 M parameters", build: mobilenet_v2 },
 ];
 
+/// Every named detector.
+pub const DETECTORS: &[Model] = &[
+    Model {
+        name: detector::NANO.name,
+        doc: "detector without anchor boxes, the smallest",
+        build: detector::detector_nano,
+    },
+    Model {
+        name: detector::NANO_DEPTHWISE.name,
+        doc: "the same of depthwise convolutions, for CPUs",
+        build: detector::detector_nano_depthwise,
+    },
+    Model { name: detector::TINY.name, doc: "larger", build: detector::detector_tiny },
+    Model {
+        name: detector::SMALL.name,
+        doc: "the largest detector; distances are distributions",
+        build: detector::detector_small,
+    },
+];
+
 /// The model of that name, or the line that says which there are.
 pub fn model(name: &str) -> Result<&'static Model, String> {
-    let names: Vec<&str> = MODELS.iter().map(|m| m.name).collect();
-    MODELS.iter().find(|m| m.name == name).ok_or_else(|| suggest::unknown("model", name, &names))
+    let all = || MODELS.iter().chain(DETECTORS);
+    let names: Vec<&str> = all().map(|m| m.name).collect();
+    all().find(|m| m.name == name).ok_or_else(|| suggest::unknown("model", name, &names))
 }
