@@ -99,17 +99,18 @@ impl Compile {
         self
     }
 
-    /// What each output is held to. `outputs` are the network's.
+    /// What each output is held to but those that decide. `outputs` are the network's.
     pub fn goals(&self, outputs: &[OutputInfo]) -> Result<Vec<Goal>> {
         self.optimizer.validate().map_err(TrainError::argument::<String>)?;
-        let names: Vec<&str> = outputs.iter().map(|o| o.name.as_str()).collect();
+        let learned = || outputs.iter().enumerate().filter(|(_, o)| !o.decides);
+        let names: Vec<&str> = learned().map(|(_, o)| o.name.as_str()).collect();
         let named = self.losses.iter().map(|l| &l.output).chain(self.metrics.iter().map(|m| &m.output));
         if let Some(wrong) = named.flatten().find(|n| !names.contains(&n.as_str())) {
             return Err(TrainError::argument(suggest::unknown("output", wrong, &names)));
         }
-        let several = outputs.len() > 1;
+        let several = names.len() > 1;
         let mut goals = Vec::new();
-        for (index, output) in outputs.iter().enumerate() {
+        for (index, output) in learned() {
             let fits = |name: &Option<String>| name.as_ref().is_none_or(|n| *n == output.name);
             // A loss for this very output goes before one for all.
             let own = self.losses.iter().rev().find(|l| l.output.as_ref() == Some(&output.name));
@@ -199,7 +200,7 @@ mod tests {
     use super::*;
 
     fn output(name: &str) -> OutputInfo {
-        OutputInfo { name: name.into(), shape: vec![3] }
+        OutputInfo { name: name.into(), shape: vec![3], decides: false }
     }
 
     #[test]
@@ -220,6 +221,9 @@ mod tests {
         let names = ["loss", "a_loss", "b_loss", "a_mean_squared_error", "b_mean_squared_error"];
         assert_eq!(log_names(&goals), names);
         assert_eq!((goals[1].weight, &goals[1].loss), (0.5, &mse));
+        let decision = OutputInfo { decides: true, ..output("d") };
+        let one = compile.goals(&[decision, output("b")]).unwrap();
+        assert_eq!((one.len(), one[0].output, log_names(&one).len()), (1, 1, 2), "decisions have no loss");
         let wrong = compile.output_loss("q", mse, 1.0).goals(&[output("a"), output("b")]);
         assert!(wrong.unwrap_err().to_string().contains("output 'q' is not known"));
     }

@@ -117,7 +117,7 @@ impl Model {
     }
 
     pub(crate) fn feed(&self, wiring: Wiring, class_weight: &[(usize, f32)]) -> Result<Feed> {
-        let inputs: Vec<String> = self.network.inputs().into_iter().map(|i| i.name).collect();
+        let inputs = self.network.inputs();
         let goals = if wiring.targets.is_empty() { &[][..] } else { &self.compiled()?.goals };
         Feed::new(wiring, &inputs, goals, class_weight)
     }

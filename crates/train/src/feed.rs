@@ -10,6 +10,7 @@ use crate::wiring::{Wire, Wiring};
 use crate::{Result, TrainError};
 use thalweg_base::DType;
 use thalweg_data::{Batch, Dataset};
+use thalweg_nn::InputInfo;
 use thalweg_nn::losses::Loss;
 
 /// Feeds the batches of one data set.
@@ -30,6 +31,7 @@ pub struct Feed {
 /// How targets name classes.
 struct Labels {
     output: String,
+    wire: Wire,
     classes: usize,
     ignored: Option<i64>,
     form: Form,
@@ -50,7 +52,7 @@ impl Feed {
     /// A feed. `class_weight` are (class, weight); classes not named weigh 1.
     pub fn new(
         wiring: Wiring,
-        inputs: &[String],
+        inputs: &[InputInfo],
         goals: &[Goal],
         class_weight: &[(usize, f32)],
     ) -> Result<Feed> {
@@ -82,25 +84,21 @@ impl Feed {
                 }
             }
             let per_example = if target.form == Form::OneHot { target.classes } else { 1 };
-            if wiring.targets[0].shape.iter().product::<usize>() != per_example {
+            if target.wire.shape.iter().product::<usize>() != per_example {
                 return Err(TrainError::argument(
                     "class_weight needs one label per example; for several use sample weights",
                 ));
             }
         }
-        let names = inputs
-            .iter()
-            .map(|n| format!("input/{n}"))
-            .chain(goals.iter().map(|g| format!("target/{}", g.output_name)))
-            .collect();
+        let names = wiring.names(inputs, goals);
         let weighted = !by_class.is_empty() || wiring.weight.is_some();
         Ok(Feed { wiring, names, labels, class_weight: by_class, weights: Vec::new(), weighted })
     }
 
     /// Refuses a label that names no class. `record` gives the example of a place in the batch.
     pub fn check(&self, batch: &Batch, data: &dyn Dataset, record: impl Fn(usize) -> usize) -> Result<()> {
-        for (wire, labels) in self.wiring.targets.iter().zip(&self.labels) {
-            let Some(want) = labels.as_ref().filter(|l| l.form == Form::Index) else { continue };
+        for want in self.labels.iter().flatten().filter(|l| l.form == Form::Index) {
+            let wire = &want.wire;
             let per_example = wire.shape.iter().product::<usize>().max(1);
             for (i, label) in numbers(&batch.fields[wire.field], wire.dtype).enumerate() {
                 let label = label as i64;
@@ -143,9 +141,9 @@ impl Feed {
         if self.class_weight.is_empty() {
             return;
         }
-        let target: &Wire = &self.wiring.targets[0];
-        let one_hot = matches!(self.labels.as_slice(), [Some(l)] if l.form == Form::OneHot);
-        let mut labels = numbers(&batch.fields[target.field], target.dtype);
+        let [Some(Labels { wire, form, .. })] = self.labels.as_slice() else { return };
+        let one_hot = *form == Form::OneHot;
+        let mut labels = numbers(&batch.fields[wire.field], wire.dtype);
         for weights in self.weights.chunks_exact_mut(4 * elements) {
             let class = if one_hot {
                 first_largest(labels.by_ref().take(self.class_weight.len()))
@@ -178,17 +176,18 @@ impl Feed {
 
 /// How the targets of a goal name classes, where they do. Floats between two classes are no mistake, as in
 /// Keras; integers that are neither 0 nor 1 are.
-fn labels((goal, wire): (&Goal, &Wire)) -> Option<Labels> {
+fn labels((goal, wires): (&Goal, &Vec<Wire>)) -> Option<Labels> {
+    // Of a target made of parts, classes are the last.
+    let wire = wires.last()?.clone();
+    let numbered = goal.loss.class_range(&[&[1], goal.shape.as_slice()].concat());
     let (classes, ignored, form) = match &goal.loss {
-        Loss::SparseCategoricalCrossentropy(loss) => {
-            (*goal.shape.last()?, loss.ignore_class.map(i64::from), Form::Index)
-        }
+        _ if let Some((classes, ignored)) = numbered => (classes, ignored, Form::Index),
         Loss::BinaryCrossentropy(_) if wire.dtype.is_float() => (2, None, Form::Soft),
         Loss::BinaryCrossentropy(_) => (2, None, Form::Index),
         Loss::CategoricalCrossentropy(_) => (*goal.shape.last()?, None, Form::OneHot),
         _ => return None,
     };
-    Some(Labels { output: goal.output_name.clone(), classes, ignored, form })
+    Some(Labels { output: goal.output_name.clone(), wire, classes, ignored, form })
 }
 
 /// The numbers of a field.
@@ -212,18 +211,18 @@ mod tests {
     use super::*;
     use crate::Compile;
     use thalweg_data::Arrays;
-    use thalweg_nn::{InputInfo, OutputInfo};
+    use thalweg_nn::OutputInfo;
 
     fn data() -> Arrays {
         Arrays::new().input("x", &[1], vec![0f32; 3]).target("y", &[], vec![0u8, 2, 1]).build().unwrap()
     }
 
     fn feed(class_weight: &[(usize, f32)], classes: usize) -> Result<Feed> {
-        let outputs = [OutputInfo { name: "out".into(), shape: vec![classes] }];
+        let outputs = [OutputInfo { name: "out".into(), shape: vec![classes], decides: false }];
         let goals = Compile::from_names("sgd", "sparse_categorical_crossentropy", &[])?.goals(&outputs)?;
         let input = InputInfo { name: "x".into(), shape: vec![1], dtype: DType::F32 };
         let wiring = Wiring::new(&data(), std::slice::from_ref(&input), &goals)?;
-        Feed::new(wiring, &[input.name], &goals, class_weight)
+        Feed::new(wiring, &[input], &goals, class_weight)
     }
 
     fn batch() -> Batch {

@@ -367,6 +367,12 @@ impl Model {
         }
     }
 
+    /// Names of a program's inputs, in the order of [`Wiring::fields`].
+    pub fn input_names(&self, of: &ProgramSpec) -> Result<Vec<String>> {
+        let goals = if of.wiring.targets.is_empty() { &[][..] } else { &self.compiled()?.goals };
+        Ok(of.wiring.names(&self.network.inputs(), goals))
+    }
+
     /// The loaded program of a kind; compiled when it is asked for first.
     pub fn program(&mut self, kind: Kind, of: &ProgramSpec) -> Result<Loaded> {
         if kind != Kind::Predict {

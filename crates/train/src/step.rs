@@ -9,9 +9,9 @@
 use crate::Result;
 use crate::compile::Goal;
 use crate::model::ProgramSpec;
-use crate::wiring::{Wire, Wiring};
+use crate::wiring::{Wire, Wiring, target_name};
 use thalweg_base::DType;
-use thalweg_graph::{Graph, NodeId, Type, gradients};
+use thalweg_graph::{Graph, NodeId, Op, Type, gradients};
 use thalweg_nn::metrics;
 use thalweg_nn::optimizers::{Apply, Optimizer, Var};
 use thalweg_nn::{Forward, ForwardArgs, Network};
@@ -277,10 +277,7 @@ impl<'a> Builder<'a> {
             .goals
             .iter()
             .zip(&wiring.targets)
-            .map(|(goal, wire)| {
-                let node = self.wire(&format!("target/{}", goal.output_name), wire);
-                self.g.cast(node, goal.loss.target_dtype())
-            })
+            .map(|(goal, wires)| self.target(goal, wires))
             .collect();
         let weight = self.plans.weighted.then(|| {
             let shape = wiring.weight.as_ref().map_or(&[][..], |w| w.shape.as_slice());
@@ -299,6 +296,28 @@ impl<'a> Builder<'a> {
             })
             .collect();
         (forward, nodes)
+    }
+
+    /// A goal's target; of several fields, joined along the last axis.
+    fn target(&mut self, goal: &Goal, wires: &[Wire]) -> NodeId {
+        let dtype = goal.loss.target_dtype();
+        let mut parts = Vec::with_capacity(wires.len());
+        for (i, wire) in wires.iter().enumerate() {
+            let node = self.wire(&target_name(goal, wires.len(), i), wire);
+            let node = self.g.cast(node, dtype);
+            let lead = wires[0].shape.len();
+            parts.push(match wire.shape.len() < lead {
+                true => {
+                    let shape = [self.g.shape(node), &[1]].concat();
+                    self.g.reshape(node, &shape)
+                }
+                false => node,
+            });
+        }
+        match parts[..] {
+            [one] => one,
+            _ => self.g.op(Op::Concat(wires[0].shape.len()), &parts),
+        }
     }
 
     fn weighted_sum(&mut self, nodes: &[GoalNodes]) -> NodeId {

@@ -26,14 +26,22 @@ pub struct Wire {
 pub struct Wiring {
     /// Per input of the network.
     pub inputs: Vec<Wire>,
-    /// Per goal; empty for prediction.
-    pub targets: Vec<Wire>,
+    /// Per goal, the fields that its target is made of: one, or the parts that its loss names. Empty for prediction.
+    pub targets: Vec<Vec<Wire>>,
     /// The weights of examples.
     pub weight: Option<Wire>,
 }
 
 fn wire(fields: &[Field], field: usize) -> Wire {
     Wire { field, shape: fields[field].shape.clone(), dtype: fields[field].dtype }
+}
+
+/// The graph's input for one of the `parts` fields of a goal's target.
+pub(crate) fn target_name(goal: &Goal, parts: usize, part: usize) -> String {
+    match goal.loss.target_parts().get(part).filter(|_| parts > 1) {
+        Some(name) => format!("target/{}/{name}", goal.output_name),
+        None => format!("target/{}", goal.output_name),
+    }
 }
 
 /// Shapes are equal up to axes of extent 1 at the end: [28, 28] is [28, 28, 1].
@@ -58,9 +66,46 @@ fn listed(fields: &[(usize, &Field)]) -> String {
     all.join(", ")
 }
 
-/// The field for each wanted name.
-fn assign(what: &str, wanted: &[&str], fields: &[Field], role: Role, of: &str) -> Result<Vec<usize>> {
-    let have: Vec<(usize, &Field)> = fields.iter().enumerate().filter(|(_, f)| f.role == role).collect();
+/// The fields that a goal's target is made of, where its loss names parts and the data have them.
+fn parts(goal: &Goal, fields: &[Field]) -> Option<Vec<usize>> {
+    let names = goal.loss.target_parts();
+    let at = |name: &&str| fields.iter().position(|f| f.role == Role::Target && f.name == **name);
+    names.iter().map(at).collect::<Option<Vec<_>>>().filter(|parts| !parts.is_empty())
+}
+
+/// What does not fit a goal's loss and metrics, for a batch of one.
+fn check_target(goal: &Goal, fields: &[Field], own: &[usize]) -> std::result::Result<(), String> {
+    let with_batch = |s: &[usize]| [&[1], s].concat();
+    let (pred, target) = (with_batch(&goal.shape), with_batch(&joined_shape(fields, own)));
+    let given = own.first().map_or(DType::F32, |&i| fields[i].dtype);
+    // Integers serve as numbers: the graph casts them.
+    let dtype = if goal.loss.target_dtype().is_float() { DType::F32 } else { given };
+    goal.loss.check(&pred, &target, dtype)?;
+    goal.metrics.iter().try_for_each(|m| m.metric.check(&pred, &target, given))
+}
+
+/// The shape of fields joined along a last axis, in which one without it takes one place: [m, 4] and [m] make [m, 5].
+fn joined_shape(fields: &[Field], own: &[usize]) -> Vec<usize> {
+    let shapes: Vec<&[usize]> = own.iter().map(|&i| fields[i].shape.as_slice()).collect();
+    match shapes.as_slice() {
+        [one] => one.to_vec(),
+        [[lead @ .., width], rest @ ..] if rest.iter().all(|s| s == lead) => {
+            [lead, &[width + rest.len()]].concat()
+        }
+        // No loss takes it.
+        _ => Vec::new(),
+    }
+}
+
+/// The field for each wanted name, of those that `takes` says.
+fn assign(
+    what: &str,
+    wanted: &[&str],
+    fields: &[Field],
+    takes: &dyn Fn(usize, &Field) -> bool,
+    of: &str,
+) -> Result<Vec<usize>> {
+    let have: Vec<(usize, &Field)> = fields.iter().enumerate().filter(|(i, f)| takes(*i, f)).collect();
     let by_name: Option<Vec<usize>> =
         wanted.iter().map(|w| have.iter().find(|(_, f)| f.name == *w).map(|(i, _)| *i)).collect();
     if let Some(found) = by_name {
@@ -82,29 +127,35 @@ impl Wiring {
     pub fn new(data: &dyn Dataset, inputs: &[InputInfo], goals: &[Goal]) -> Result<Wiring> {
         let fields = data.fields();
         let mut wiring = Wiring::for_inputs(data, inputs)?;
-        let names: Vec<&str> = goals.iter().map(|g| g.output_name.as_str()).collect();
-        let found = assign("output", &names, fields, Role::Target, &data.describe())?;
-        for (goal, &at) in goals.iter().zip(&found) {
-            let field = &fields[at];
-            let with_batch = |s: &[usize]| [&[1], s].concat();
-            let (pred, target) = (with_batch(&goal.shape), with_batch(&field.shape));
-            let about = |problem: String| {
+        let whole: Vec<&Goal> = goals.iter().filter(|g| parts(g, fields).is_none()).collect();
+        let names: Vec<&str> = whole.iter().map(|g| g.output_name.as_str()).collect();
+        // Fields that are parts of a target are nobody else's.
+        let taken: Vec<usize> = goals.iter().filter_map(|g| parts(g, fields)).flatten().collect();
+        let mut found = match names.is_empty() {
+            true => Vec::new(),
+            false => assign(
+                "output",
+                &names,
+                fields,
+                &|i, f| f.role == Role::Target && !taken.contains(&i),
+                &data.describe(),
+            )?,
+        }
+        .into_iter();
+        for goal in goals {
+            let own: Vec<usize> = parts(goal, fields).unwrap_or_else(|| found.next().into_iter().collect());
+            check_target(goal, fields, &own).map_err(|problem| {
                 // The checks speak of a batch of one; a user knows it as N.
                 let problem = problem.replace("[1,", "[N,").replace("[1]", "[N]");
+                let names: Vec<String> = own.iter().map(|&i| format!("'{}'", fields[i].name)).collect();
                 TrainError::argument(format!(
-                    "target '{}' of {} and output '{}': {problem}",
-                    field.name,
+                    "target {} of {} and output '{}': {problem}",
+                    names.join(" and "),
                     data.describe(),
                     goal.output_name
                 ))
-            };
-            // Integers serve as numbers: the graph casts them.
-            let dtype = if goal.loss.target_dtype().is_float() { DType::F32 } else { field.dtype };
-            goal.loss.check(&pred, &target, dtype).map_err(about)?;
-            for m in &goal.metrics {
-                m.metric.check(&pred, &target, field.dtype).map_err(about)?;
-            }
-            wiring.targets.push(wire(fields, at));
+            })?;
+            wiring.targets.push(own.iter().map(|&i| wire(fields, i)).collect());
         }
         wiring.weight = fields.iter().position(|f| f.role == Role::SampleWeight).map(|i| wire(fields, i));
         if let Some(w) = &wiring.weight
@@ -131,7 +182,7 @@ impl Wiring {
     pub fn for_inputs(data: &dyn Dataset, inputs: &[InputInfo]) -> Result<Wiring> {
         let fields = data.fields();
         let names: Vec<&str> = inputs.iter().map(|i| i.name.as_str()).collect();
-        let found = assign("input", &names, fields, Role::Input, &data.describe())?;
+        let found = assign("input", &names, fields, &|_, f| f.role == Role::Input, &data.describe())?;
         let mut wiring = Wiring::default();
         for (input, &at) in inputs.iter().zip(&found) {
             if !same_but_ones(&fields[at].shape, &input.shape) {
@@ -152,7 +203,16 @@ impl Wiring {
 
     /// The fields in use, in the order of the graph's inputs.
     pub fn fields(&self) -> impl Iterator<Item = &Wire> {
-        self.inputs.iter().chain(&self.targets)
+        self.inputs.iter().chain(self.targets.iter().flatten())
+    }
+
+    /// Names of the graph's inputs, in the order of [`Wiring::fields`].
+    pub fn names(&self, inputs: &[InputInfo], goals: &[Goal]) -> Vec<String> {
+        let inputs = inputs.iter().map(|i| format!("input/{}", i.name));
+        let targets = goals.iter().zip(&self.targets).flat_map(|(goal, wires)| {
+            (0..wires.len()).map(|i| target_name(goal, wires.len(), i)).collect::<Vec<_>>()
+        });
+        inputs.chain(targets).collect()
     }
 }
 
@@ -168,7 +228,7 @@ mod tests {
     }
 
     fn goals(loss: &str, classes: usize) -> Vec<Goal> {
-        let outputs = [OutputInfo { name: "out".into(), shape: vec![classes] }];
+        let outputs = [OutputInfo { name: "out".into(), shape: vec![classes], decides: false }];
         Compile::from_names("sgd", loss, &["accuracy"]).unwrap().goals(&outputs).unwrap()
     }
 
@@ -181,7 +241,7 @@ mod tests {
             .unwrap();
         let goals = goals("sparse_categorical_crossentropy", 3);
         let wiring = Wiring::new(&data, &[input("x", &[2, 2, 1])], &goals).unwrap();
-        assert_eq!((wiring.inputs[0].field, wiring.targets[0].field), (0, 1));
+        assert_eq!((wiring.inputs[0].field, wiring.targets[0][0].field), (0, 1));
         let error = Wiring::new(&data, &[input("x", &[3, 2, 1])], &goals).unwrap_err().to_string();
         assert!(error.contains("'image'") && error.contains("takes [3, 2, 1]"), "{error}");
     }

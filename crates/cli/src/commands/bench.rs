@@ -139,13 +139,8 @@ struct Steps<'a> {
 impl<'a> Steps<'a> {
     fn new(model: &'a mut Model, data: &'a Data, what: What, spec: ProgramSpec) -> Result<Steps<'a>> {
         let program = model.program(prepare::kind(what), &spec)?;
-        let inputs = model.network().inputs().into_iter().map(|i| format!("input/{}", i.name));
-        let outputs = model.network().outputs().into_iter().map(|o| format!("target/{}", o.name));
-        let feeds = inputs
-            .zip(&spec.wiring.inputs)
-            .chain(outputs.zip(&spec.wiring.targets))
-            .map(|(name, wire)| (name, wire.field))
-            .collect();
+        let names = model.input_names(&spec)?;
+        let feeds = names.into_iter().zip(spec.wiring.fields().map(|w| w.field)).collect();
         let loader = loader(data, spec.batch, 0);
         Ok(Steps { model, data, program, spec, feeds, loader, epoch: 0 })
     }

@@ -35,6 +35,7 @@ pub(crate) use target::{class_labels, like, mean_last};
 pub use task_aligned::{Classification, TaskAligned};
 
 pub use crate::activations::Logits;
+use crate::detection::Predictions;
 use crate::table::{Config, keras_serde, keras_table};
 use thalweg_graph::{DType, Graph, NodeId};
 
@@ -117,6 +118,21 @@ impl Loss {
     /// What the targets of predictions of this shape must look like.
     pub fn target_shape(&self, pred: &[usize]) -> Vec<usize> {
         each!(self, c => c.target().shape(pred))
+    }
+
+    /// The fields that the targets are made of, where they are more than one: joined along the last axis, in this order.
+    pub fn target_parts(&self) -> &'static [&'static str] {
+        each!(self, c => c.target().parts())
+    }
+
+    /// The classes that i32 targets name, and the number that names none, for predictions of this shape [n, ..]; nothing
+    /// where targets are no such numbers.
+    pub fn class_range(&self, pred: &[usize]) -> Option<(usize, Option<i64>)> {
+        match self {
+            Loss::SparseCategoricalCrossentropy(l) => Some((*pred.last()?, l.ignore_class.map(i64::from))),
+            Loss::TaskAligned(l) => Some((Predictions::classes(pred.get(1..)?, l.bins).ok()?, Some(-1))),
+            _ => None,
+        }
     }
 
     /// Element type of the targets: i32 for class indices, f32 otherwise.

@@ -36,6 +36,14 @@ impl Target {
         }
     }
 
+    /// The fields that targets are made of, where they are more than one.
+    pub fn parts(self) -> &'static [&'static str] {
+        match self {
+            Target::Objects { .. } => &["boxes", "classes"],
+            _ => &[],
+        }
+    }
+
     /// Element type of the targets.
     pub fn dtype(self) -> DType {
         match self {

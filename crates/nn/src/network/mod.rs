@@ -38,6 +38,8 @@ pub struct OutputInfo {
     pub name: String,
     /// Per-example shape.
     pub shape: Shape,
+    /// Whether it is a decision through which nothing is learned: it has no loss.
+    pub decides: bool,
 }
 
 /// A weight of a network.
@@ -126,7 +128,10 @@ impl Network {
 
     /// Outputs in order.
     pub fn outputs(&self) -> Vec<OutputInfo> {
-        let info = |&i: &usize| OutputInfo { name: self.tensor_name(i), shape: self.calls[i].shape.clone() };
+        let info = |&i: &usize| {
+            let decides = self.layers[self.calls[i].layer].layer.get().decides();
+            OutputInfo { name: self.tensor_name(i), shape: self.calls[i].shape.clone(), decides }
+        };
         self.outputs.iter().map(info).collect()
     }
 
