@@ -52,6 +52,11 @@ impl Sequence {
         Sequence { seed, stream, step, next: 0 }
     }
 
+    /// The same from another element on: where each example of an epoch has elements of its own.
+    pub fn starting_at(self, element: u32) -> Self {
+        Sequence { next: element, ..self }
+    }
+
     /// The next 32 random bits.
     pub fn next_word(&mut self) -> u32 {
         let w = word(self.seed, self.stream, self.step, self.next);
@@ -97,6 +102,16 @@ mod tests {
             block([0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344], [0xa409_3822, 0x299f_31d0]),
             [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]
         );
+    }
+
+    #[test]
+    fn a_sequence_goes_on_where_another_would_be() {
+        let mut whole = Sequence::new(5, 6, 7);
+        for _ in 0..9 {
+            whole.next_word();
+        }
+        let mut rest = Sequence::new(5, 6, 7).starting_at(9);
+        assert_eq!([rest.next_word(), rest.next_word()], [whole.next_word(), whole.next_word()]);
     }
 
     #[test]

@@ -7,9 +7,10 @@
 
 use crate::error::{DataError, Result};
 use crate::resize::resize;
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
 use std::fs;
-use std::io::Cursor;
+use std::io::{Cursor, Read};
 use std::path::Path;
 
 /// How many pixels are decoded unless the caller says otherwise: 8192 x 8192.
@@ -82,6 +83,12 @@ pub(crate) fn file_into(path: &Path, size: Size, max_pixels: u64, out: &mut [u8]
     bytes_into(&bytes, path, size, max_pixels, out)
 }
 
+/// Decodes an image file to RGB in its own size.
+pub(crate) fn rgb(path: &Path, max_pixels: u64) -> Result<RgbImage> {
+    let bytes = fs::read(path).map_err(DataError::io("read", path))?;
+    Ok(decode(&bytes, path, max_pixels)?.into_rgb8())
+}
+
 fn bytes_into(bytes: &[u8], path: &Path, size: Size, max_pixels: u64, out: &mut [u8]) -> Result<()> {
     let image = decode(bytes, path, max_pixels)?;
     let from = (image.height() as usize, image.width() as usize);
@@ -94,34 +101,80 @@ fn bytes_into(bytes: &[u8], path: &Path, size: Size, max_pixels: u64, out: &mut 
     Ok(())
 }
 
-/// Decodes to whatever the file holds, after its header has been checked.
-fn decode(bytes: &[u8], path: &Path, max_pixels: u64) -> Result<DynamicImage> {
-    let bad = |what: String| DataError::Image { path: path.to_path_buf(), what };
-    let wrong = |e: ImageError| match e {
-        ImageError::Limits(_) => {
-            bad(format!("its header asks for more memory than the limit of {max_pixels} pixels allows"))
-        }
-        other => bad(other.to_string()),
+/// Rows and columns of an image file as they are seen, turned upright by EXIF; only its head is read where that says it.
+pub fn dimensions(path: &Path) -> Result<(u32, u32)> {
+    const HEAD: u64 = 64 << 10;
+    let file = fs::File::open(path).map_err(DataError::io("read", path))?;
+    let mut bytes = Vec::new();
+    (&file).take(HEAD).read_to_end(&mut bytes).map_err(DataError::io("read", path))?;
+    let measure = |bytes: &[u8]| -> Result<(u32, u32)> {
+        let (mut decoder, _) = header(bytes, path, MAX_PIXELS)?;
+        let (width, height) = decoder.dimensions();
+        let turned = match decoder.orientation() {
+            Ok(o) => matches!(
+                o,
+                Orientation::Rotate90
+                    | Orientation::Rotate270
+                    | Orientation::Rotate90FlipH
+                    | Orientation::Rotate270FlipH
+            ),
+            Err(e) => return Err(wrong(path, MAX_PIXELS, e)),
+        };
+        Ok(if turned { (width, height) } else { (height, width) })
     };
+    match measure(&bytes) {
+        Err(_) if bytes.len() as u64 == HEAD => {
+            (&file).read_to_end(&mut bytes).map_err(DataError::io("read", path))?;
+            measure(&bytes)
+        }
+        measured => measured,
+    }
+}
+
+fn bad(path: &Path, what: String) -> DataError {
+    DataError::Image { path: path.to_path_buf(), what }
+}
+
+fn wrong(path: &Path, max_pixels: u64, error: ImageError) -> DataError {
+    match error {
+        ImageError::Limits(_) => {
+            bad(path, format!("its header asks for more memory than the limit of {max_pixels} pixels allows"))
+        }
+        other => bad(path, other.to_string()),
+    }
+}
+
+/// The decoder of a file whose header has been read and asks for no more than it may.
+fn header<'a>(
+    bytes: &'a [u8],
+    path: &Path,
+    max_pixels: u64,
+) -> Result<(impl ImageDecoder + use<'a>, ImageFormat)> {
     if bytes.is_empty() {
-        return Err(bad("the file is empty".into()));
+        return Err(bad(path, "the file is empty".into()));
     }
     let mut reader =
         ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(DataError::io("read", path))?;
     let format = match reader.format() {
         Some(f @ (ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP)) => f,
-        Some(other) => return Err(bad(format!("the format {other:?} is not supported"))),
-        None => return Err(bad("neither JPEG, PNG nor WebP by its first bytes".into())),
+        Some(other) => return Err(bad(path, format!("the format {other:?} is not supported"))),
+        None => return Err(bad(path, "neither JPEG, PNG nor WebP by its first bytes".into())),
     };
     let mut limits = Limits::no_limits();
     // 8 bytes a pixel: RGBA of 16 bits. The pixel limit itself is checked below, with a better message.
     limits.max_alloc = Some(max_pixels.saturating_mul(8).saturating_add(DECODER_BYTES));
     reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(wrong)?;
+    let decoder = reader.into_decoder().map_err(|e| wrong(path, max_pixels, e))?;
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > max_pixels {
         return Err(DataError::TooManyPixels { path: path.to_path_buf(), width, height, limit: max_pixels });
     }
+    Ok((decoder, format))
+}
+
+/// Decodes to whatever the file holds, after its header has been checked.
+fn decode(bytes: &[u8], path: &Path, max_pixels: u64) -> Result<DynamicImage> {
+    let (mut decoder, format) = header(bytes, path, max_pixels)?;
     let ceiling = match format {
         // Palettes and 1-bit images expand by at most 8 x 4 on top of what deflate does.
         ImageFormat::Png => DEFLATE_RATIO * 32,
@@ -129,16 +182,20 @@ fn decode(bytes: &[u8], path: &Path, max_pixels: u64) -> Result<DynamicImage> {
         _ => u64::MAX,
     };
     if decoder.total_bytes() > ceiling.saturating_mul(bytes.len() as u64) {
-        return Err(bad(format!(
-            "the header announces {width} x {height} pixels, but {} bytes cannot hold them",
-            bytes.len()
-        )));
+        let (width, height) = decoder.dimensions();
+        return Err(bad(
+            path,
+            format!(
+                "the header announces {width} x {height} pixels, but {} bytes cannot hold them",
+                bytes.len()
+            ),
+        ));
     }
     if format == ImageFormat::Jpeg && !jpeg_ends(bytes) {
-        return Err(bad("the file is cut short: it has no end marker".into()));
+        return Err(bad(path, "the file is cut short: it has no end marker".into()));
     }
-    let orientation = decoder.orientation().map_err(wrong)?;
-    let mut image = DynamicImage::from_decoder(decoder).map_err(wrong)?;
+    let orientation = decoder.orientation().map_err(|e| wrong(path, max_pixels, e))?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(|e| wrong(path, max_pixels, e))?;
     image.apply_orientation(orientation);
     Ok(image)
 }

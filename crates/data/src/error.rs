@@ -4,6 +4,7 @@
 //! wrong, where, and what to do about it. Invariant: no variant is built from a guess; the numbers in it are
 //! those that were found.
 
+use crate::detection::Problem;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -122,6 +123,17 @@ pub enum DataError {
         index: usize,
         /// Which slice does not fit.
         what: String,
+    },
+    /// Annotations that are wrong where none may be.
+    #[error(
+        "{first}{}; correct the files, or set bad_annotations = \"drop\" to go on without them",
+        match more { 0 => String::new(), 1 => " (and 1 more problem)".into(), n => format!(" (and {n} more problems)") }
+    )]
+    Annotations {
+        /// The first problem.
+        first: Box<Problem>,
+        /// How many there are beyond it.
+        more: usize,
     },
     /// A name that is no known data set.
     #[error(

@@ -9,6 +9,7 @@ mod arrays;
 pub mod cifar;
 mod dataset;
 pub mod decode;
+pub mod detection;
 mod error;
 pub mod folder;
 mod get;

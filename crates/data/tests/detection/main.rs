@@ -1,0 +1,8 @@
+//! Annotated pictures: formats, statistics, augmentation, evaluation, drawing.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
+
+mod bccd;
+mod formats;
+mod mistakes;
+mod support;
