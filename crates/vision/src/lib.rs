@@ -4,7 +4,6 @@
 //! softmax at the end, and detectors. A model is its file and one line of [`MODELS`] or [`DETECTORS`], which feed the command
 //! line and its suggestions.
 
-pub mod detection;
 pub mod detector;
 mod lenet5;
 mod mobilenet_v2;

@@ -5,11 +5,13 @@
 mod annotations;
 mod classes;
 pub mod coco;
+pub mod evaluate;
 mod lines;
 mod open;
 mod problem;
 mod reading;
 mod rect;
+pub mod results;
 pub mod voc;
 pub mod yolo;
 
@@ -19,3 +21,4 @@ pub use open::{Format, open, splits};
 pub use problem::{BadAnnotations, Fault, Place, Problem};
 pub use reading::Options;
 pub use rect::Rect;
+pub use results::Detection;

@@ -2,7 +2,9 @@
 
 use crate::support::Place;
 use std::collections::BTreeMap;
-use thalweg_data::detection::{self, Annotations, ClassMap, Fault, Format, Options, coco};
+use thalweg_data::detection::{
+    self, Annotations, ClassMap, Detection, Fault, Format, Options, coco, results,
+};
 
 /// Names, then per picture (file, [(class, corners)]).
 fn content(a: &Annotations) -> (Vec<String>, Vec<(String, Vec<(usize, [f64; 4])>)>) {
@@ -154,4 +156,32 @@ fn classes_can_be_given_and_renamed() {
     assert!(
         read(Some(&["dog", "cat", "dog"]), &[]).unwrap_err().to_string().contains("'dog' is named twice")
     );
+}
+
+#[test]
+fn detections_are_read_as_they_were_written() {
+    let place = voc();
+    let all = open(&place, None);
+    let at = |x: f64| detection::Rect { x, y: 0.1, width: 1.0 / 3.0, height: 1e-7 };
+    let found = vec![
+        vec![],
+        vec![
+            Detection { rect: at(0.2), class: 1, score: 0.7 },
+            Detection { rect: at(-5.5), class: 0, score: f64::from(0.1f32) },
+        ],
+        vec![Detection { rect: at(f64::from(0.3f32)), class: 1, score: 1.0 }],
+    ];
+    let text = results::to_json(&all, &found);
+    place.write("found.json", &text);
+    assert_eq!(results::read(&place.path("found.json"), &all).unwrap(), found);
+    for (wrong, words) in [
+        (text.replace("\"image_id\":2", "\"image_id\":20"), "detection 0 has image_id 20, which is unknown"),
+        (text.replace("\"category_id\":1", "\"category_id\":7"), "has category_id 7"),
+        (text[1..].to_owned(), "found.json"),
+        ("{}".to_owned(), "it should be a list"),
+    ] {
+        place.write("found.json", wrong);
+        let error = results::read(&place.path("found.json"), &all).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
 }

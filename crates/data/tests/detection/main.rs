@@ -4,5 +4,6 @@
 
 mod bccd;
 mod formats;
+mod judging;
 mod mistakes;
 mod support;
