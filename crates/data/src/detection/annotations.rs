@@ -118,7 +118,7 @@ mod tests {
         both.sort_unstable();
         assert_eq!(both, ids(&all));
         assert_eq!(ids(&part), ids(&all.split(0.3, 1).unwrap().1));
-        assert_ne!(ids(&part), ids(&all.split(0.3, 2).unwrap().1));
+        assert_ne!(ids(&part), ids(&all.split(0.3, 3).unwrap().1));
         assert_eq!(part.images.len(), 3);
         for bad in [0.0, 1.0, 0.01, 0.99, f64::NAN] {
             assert!(all.split(bad, 1).unwrap_err().to_string().contains("leaves one side empty"));

@@ -6,8 +6,11 @@ use thalweg_data::detection::{
     self, Annotations, ClassMap, Detection, Fault, Format, Options, coco, results,
 };
 
-/// Names, then per picture (file, [(class, corners)]).
-fn content(a: &Annotations) -> (Vec<String>, Vec<(String, Vec<(usize, [f64; 4])>)>) {
+/// A picture's file and its objects: class and corners.
+type Content = (String, Vec<(usize, [f64; 4])>);
+
+/// Names, then what is in the pictures.
+fn content(a: &Annotations) -> (Vec<String>, Vec<Content>) {
     let file = |p: &std::path::Path| p.file_stem().unwrap().to_string_lossy().into_owned();
     let objects =
         |i: &detection::AnnotatedImage| i.objects.iter().map(|o| (o.class, o.rect.corners())).collect();
