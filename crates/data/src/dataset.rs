@@ -7,6 +7,7 @@
 use crate::error::{DataError, Result};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use thalweg_base::DType;
 
 /// What a field of an example is for.
@@ -89,6 +90,15 @@ impl FromStr for Split {
     }
 }
 
+/// A pass over a data set, among all of a training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epoch {
+    /// Its number, from 0.
+    pub index: u32,
+    /// How many there are.
+    pub of: u32,
+}
+
 /// Numbered examples of fixed fields.
 pub trait Dataset: Send + Sync {
     /// Number of examples.
@@ -122,6 +132,11 @@ pub trait Dataset: Send + Sync {
 
     /// The class label of an example when it is known without decoding the example; `None` otherwise.
     fn label(&self, _index: usize) -> Option<i64> {
+        None
+    }
+
+    /// The same examples as they are in an epoch of training; `None` where they are always the same.
+    fn in_epoch(&self, _epoch: Epoch) -> Option<Arc<dyn Dataset>> {
         None
     }
 }

@@ -25,7 +25,7 @@ mod resize;
 mod subset;
 
 pub use arrays::{Arrays, ArraysBuilder, Values};
-pub use dataset::{Dataset, Field, Role, Split, class_counts};
+pub use dataset::{Dataset, Epoch, Field, Role, Split, class_counts};
 pub use error::{DataError, Result};
 pub use get::{Progress, get};
 pub use loader::{Batch, Loader, LoaderOptions};

@@ -3,7 +3,7 @@
 //! Input: a data set and a list of its indices. Output: a data set of those examples in that order.
 //! Invariant: every index was checked when the view was made.
 
-use crate::dataset::{Dataset, Field};
+use crate::dataset::{Dataset, Epoch, Field};
 use crate::error::{DataError, Result};
 use std::sync::Arc;
 
@@ -99,6 +99,11 @@ impl Dataset for Subset {
 
     fn read(&self, index: usize, out: &mut [&mut [u8]]) -> Result<()> {
         self.source.read(self.source_index(index)?, out)
+    }
+
+    fn in_epoch(&self, epoch: Epoch) -> Option<Arc<dyn Dataset>> {
+        let source = self.source.in_epoch(epoch)?;
+        Some(Arc::new(Subset { source, indices: self.indices.clone(), what: self.what.clone() }))
     }
 
     fn label(&self, index: usize) -> Option<i64> {

@@ -45,7 +45,7 @@ fn blend(pixel: &mut [u8], colour: Colour, opacity: f32) {
 }
 
 /// Copies a picture into another, its corner at (x, y); what does not fit is cut off.
-fn paste(under: &mut Picture, over: &Picture, x: usize, y: usize) {
+pub(crate) fn paste(under: &mut Picture, over: &Picture, x: usize, y: usize) {
     let columns = over.width().min(under.width().saturating_sub(x)) * 3;
     let stride = under.width() * 3;
     for row in 0..over.height().min(under.height().saturating_sub(y)) {
