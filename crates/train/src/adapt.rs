@@ -87,8 +87,7 @@ impl Model {
         batch_size: usize,
     ) -> Result<(Vec<f32>, Vec<f32>)> {
         let wiring = Wiring::for_inputs(&**data, &self.network.inputs())?;
-        let inputs: Vec<String> = self.network.inputs().into_iter().map(|i| i.name).collect();
-        let mut feed = Feed::new(wiring.clone(), &inputs, &[], &[])?;
+        let mut feed = Feed::new(wiring.clone(), &self.network.inputs(), &[], &[])?;
         let mut moments = Moments::new(&layer.places);
         let mut value = |model: &mut Model, batch: &thalweg_data::Batch| -> Result<Tensor> {
             let spec = ProgramSpec { wiring: wiring.clone(), batch: batch.size, weighted: false, seed: 0 };

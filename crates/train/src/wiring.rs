@@ -89,7 +89,7 @@ fn joined_shape(fields: &[Field], own: &[usize]) -> Vec<usize> {
     let shapes: Vec<&[usize]> = own.iter().map(|&i| fields[i].shape.as_slice()).collect();
     match shapes.as_slice() {
         [one] => one.to_vec(),
-        [[lead @ .., width], rest @ ..] if rest.iter().all(|s| s == lead) => {
+        [[lead @ .., width], rest @ ..] if rest.iter().all(|s| s == &lead) => {
             [lead, &[width + rest.len()]].concat()
         }
         // No loss takes it.
