@@ -45,6 +45,9 @@ def optimizer_cases():
     # The first step must take the schedule's value at 0, and weight decay the rate of the same step.
     decay = {"class_name": "ExponentialDecay", "config": {"initial_learning_rate": 0.1, "decay_steps": 3, "decay_rate": 0.5}}
     yield "sgd_schedule", "SGD", {"learning_rate": decay, "momentum": 0.9}
+    # The mean shows where it overwrites the variables.
+    yield "sgd_ema", "SGD", {"learning_rate": 0.05, "use_ema": True, "ema_momentum": 0.7, "ema_overwrite_frequency": 3}
+    yield "adam_ema", "Adam", {"learning_rate": 0.02, "use_ema": True, "ema_overwrite_frequency": 4}
     yield "adamw_schedule", "AdamW", {"learning_rate": decay, "weight_decay": 0.1}
 
 

@@ -20,11 +20,11 @@ pub trait Config: Serialize + DeserializeOwned {
 /// Whether Keras writes this into configs of the kind and it changes nothing here.
 fn is_inert(key: &str, value: &Value) -> bool {
     match key {
-        "name" | "dtype" | "ema_momentum" => true,
+        "name" | "dtype" => true,
         "reduction" => value == "sum_over_batch_size",
         "axis" => value == -1,
-        "use_ema" | "from_sorted_ids" => value == false,
-        "ema_overwrite_frequency" | "loss_scale_factor" | "gradient_accumulation_steps" => value.is_null(),
+        "from_sorted_ids" => value == false,
+        "loss_scale_factor" | "gradient_accumulation_steps" => value.is_null(),
         _ => false,
     }
 }

@@ -18,7 +18,7 @@ mod sgd;
 pub use adagrad::Adagrad;
 pub use adam::{Adam, AdamW};
 pub use nadam::Nadam;
-pub use optimizer::{Apply, Optimizer, Updates};
+pub use optimizer::{AVERAGE, Apply, Ema, Optimizer, Updates};
 pub use rmsprop::RMSprop;
 pub use sgd::SGD;
 

@@ -23,7 +23,29 @@ pub struct Optimizer {
     pub clipvalue: Option<f64>,
     /// The largest L2 norm of all gradients together. Default none.
     pub global_clipnorm: Option<f64>,
+    /// The exponential mean of every variable, kept beside it. Default none.
+    pub ema: Option<Ema>,
 }
+
+/// The exponential mean of variables: `mean = momentum * mean + (1 - momentum) * value` after every step, and after the
+/// first step the value. Training ends with the means as weights. Keras: `use_ema`, `ema_momentum`,
+/// `ema_overwrite_frequency`.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Ema {
+    /// How much of the mean stays. Default 0.99.
+    pub momentum: f64,
+    /// Variables become their means after every so many steps. Default never, but for the end of training.
+    pub overwrite_frequency: Option<u32>,
+}
+
+impl Default for Ema {
+    fn default() -> Self {
+        Ema { momentum: 0.99, overwrite_frequency: None }
+    }
+}
+
+/// Name of the slot that holds a variable's exponential mean.
+pub const AVERAGE: &str = "average";
 
 /// The arguments that every optimizer has, as they are in files.
 #[derive(Default, Serialize, Deserialize)]
@@ -34,6 +56,9 @@ struct Common {
     clipnorm: Option<f64>,
     clipvalue: Option<f64>,
     global_clipnorm: Option<f64>,
+    use_ema: bool,
+    ema_momentum: Option<f64>,
+    ema_overwrite_frequency: Option<u32>,
 }
 
 impl Config for Common {}
@@ -75,6 +100,7 @@ impl<R: Into<Rule>> From<R> for Optimizer {
             clipnorm: None,
             clipvalue: None,
             global_clipnorm: None,
+            ema: None,
         }
     }
 }
@@ -115,9 +141,17 @@ impl Optimizer {
         self
     }
 
-    /// States that each variable needs, of its shape, f32.
+    /// With an exponential mean of every variable of this momentum.
+    pub fn ema(mut self, momentum: f64) -> Self {
+        self.ema = Some(Ema { momentum, ..Ema::default() });
+        self
+    }
+
+    /// States that each variable needs, of its shape, f32; the mean is the last.
     pub fn slots(&self) -> Vec<SlotSpec> {
-        each!(&self.rule, r => r.slots())
+        let mut slots = each!(&self.rule, r => r.slots());
+        slots.extend(self.ema.map(|_| SlotSpec::zeros(AVERAGE)));
+        slots
     }
 
     /// Scalar f32 states that the optimizer needs once.
@@ -136,8 +170,14 @@ impl Optimizer {
         let mut updated = Vec::with_capacity(step.vars.len());
         for (var, grad) in step.vars.iter().zip(grads) {
             let value = self.decayed(g, var, step.learning_rate);
-            let var = Var { value, grad, slots: var.slots.clone(), decay: var.decay };
-            updated.push(each!(&self.rule, r => r.update(g, &var, &now)));
+            let own = self.ema.map_or(0, |_| 1);
+            let (slots, mean) = var.slots.split_at(var.slots.len() - own);
+            let var = Var { value, grad, slots: slots.to_vec(), decay: var.decay };
+            let mut next = each!(&self.rule, r => r.update(g, &var, &now));
+            if let (Some(ema), [mean]) = (self.ema, mean) {
+                ema.follow(g, &mut next, *mean, t);
+            }
+            updated.push(next);
         }
         Updates { vars: updated, scalars }
     }
@@ -178,7 +218,16 @@ impl Optimizer {
                 "only one of clipnorm, clipvalue and global_clipnorm may be set; got {a} and {b}"
             ));
         }
-        given.iter().try_for_each(|(name, value)| positive(name, *value))
+        given.iter().try_for_each(|(name, value)| positive(name, *value))?;
+        match self.ema {
+            Some(Ema { momentum, .. }) if !(0.0..=1.0).contains(&momentum) => {
+                Err(format!("ema_momentum must be in [0, 1]; got {momentum}"))
+            }
+            Some(Ema { overwrite_frequency: Some(0), .. }) => {
+                Err("ema_overwrite_frequency must be at least 1, or left out; got 0".into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The arguments that the optimizer `name` takes.
@@ -206,6 +255,10 @@ impl Optimizer {
         optimizer.clipnorm = common.clipnorm;
         optimizer.clipvalue = common.clipvalue;
         optimizer.global_clipnorm = common.global_clipnorm;
+        optimizer.ema = common.use_ema.then(|| Ema {
+            momentum: common.ema_momentum.unwrap_or(Ema::default().momentum),
+            overwrite_frequency: common.ema_overwrite_frequency,
+        });
         optimizer.validate()?;
         Ok(optimizer)
     }
@@ -224,12 +277,38 @@ impl Optimizer {
             clipnorm: self.clipnorm,
             clipvalue: self.clipvalue,
             global_clipnorm: self.global_clipnorm,
+            use_ema: self.ema.is_some(),
+            ema_momentum: Some(self.ema.unwrap_or_default().momentum),
+            ema_overwrite_frequency: self.ema.and_then(|e| e.overwrite_frequency),
         };
         let mut all = serde_json::to_value(common).unwrap_or_default();
         if let (Value::Object(all), Value::Object(own)) = (&mut all, self.rule.config()) {
             all.extend(own);
         }
         all
+    }
+}
+
+impl Ema {
+    /// The mean after a step whose new value is in `next`; `t` counts steps from 1.
+    fn follow(self, g: &mut Graph, next: &mut Updated, mean: NodeId, t: NodeId) {
+        let one = g.constant(1.0);
+        let later = g.lt(one, t);
+        let (kept, zero) = (g.constant(self.momentum), g.constant(0.0));
+        let momentum = g.select(later, kept, zero);
+        let new = g.sub(one, momentum);
+        let (old, new) = (g.mul(momentum, mean), g.mul(new, next.value));
+        let mean = g.add(old, new);
+        if let Some(every) = self.overwrite_frequency {
+            // Steps are whole and below 2^24, so that their remainder is exact.
+            let turns = g.scale(t, 1.0 / f64::from(every));
+            let half = g.offset(turns, 0.5 / f64::from(every));
+            let whole = g.floor(half);
+            let whole = g.scale(whole, f64::from(every));
+            let due = g.eq(whole, t);
+            next.value = g.select(due, mean, next.value);
+        }
+        next.slots.push(mean);
     }
 }
 
