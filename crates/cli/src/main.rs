@@ -4,6 +4,7 @@
 //! per line; errors as one line on standard error and an exit code (see [`error::Failure`]). Invariant: the
 //! environment is read here, once, and nowhere below.
 
+mod annotated;
 mod args;
 mod commands;
 mod environment;

@@ -4,6 +4,7 @@
 //! asked for is always told, never silently.
 
 use crate::error::{Failure, Result};
+use crate::annotated;
 use crate::recipe::DataRecipe;
 use crate::show::{Bar, Console};
 use serde_json::json;
@@ -18,6 +19,8 @@ pub type Data = Arc<dyn Dataset>;
 pub struct Splits {
     /// To learn from.
     pub train: Data,
+    /// To judge epochs by, where that is not the test split.
+    pub validation: Option<Data>,
     /// To judge by.
     pub test: Option<Data>,
     /// What was opened, where it is not what was asked for: "cifar10-sample".
@@ -25,8 +28,9 @@ pub struct Splits {
 }
 
 /// Opens both splits of what a recipe names.
-pub fn open(recipe: &DataRecipe, root: &Path, console: &Console) -> Result<Splits> {
+pub fn open(recipe: &DataRecipe, root: &Path, seed: u64, console: &Console) -> Result<Splits> {
     match recipe {
+        DataRecipe::Detection(recipe) => annotated::open(recipe, root, seed, console),
         DataRecipe::Named(name) => named(name, root, console),
         DataRecipe::Folder { train, test, size, channels } => {
             let options = |class_names| folder::FolderOptions {
@@ -39,16 +43,22 @@ pub fn open(recipe: &DataRecipe, root: &Path, console: &Console) -> Result<Split
             let train = folder::open(train, options(None))?;
             let names = train.class_names().to_vec();
             let test = test.as_ref().map(|t| folder::open(t, options(Some(names)))).transpose()?;
-            Ok(Splits { train: Arc::new(train), test: test.map(|t| Arc::new(t) as Data), instead: None })
+            Ok(Splits {
+                train: Arc::new(train),
+                validation: None,
+                test: test.map(|t| Arc::new(t) as Data),
+                instead: None,
+            })
         }
     }
 }
 
 /// The first `limit` examples, where there is a limit.
 pub fn limited(data: Data, limit: Option<usize>) -> Result<Data> {
-    Ok(match limit {
-        Some(limit) => Arc::new(Subset::first(data, limit)?),
-        None => data,
+    Ok(match (limit, data.detection()) {
+        (Some(limit), Some(set)) => Arc::new(set.first(limit)?),
+        (Some(limit), None) => Arc::new(Subset::first(data, limit)?),
+        (None, _) => data,
     })
 }
 
@@ -56,7 +66,8 @@ fn named(name: &str, root: &Path, console: &Console) -> Result<Splits> {
     let root = &root_of(name, root);
     let both = |name: &str, instead| -> Result<Splits, DataError> {
         let test = open_named(name, root, Split::Test)?;
-        Ok(Splits { train: open_named(name, root, Split::Train)?, test: Some(test), instead })
+        let train = open_named(name, root, Split::Train)?;
+        Ok(Splits { train, validation: None, test: Some(test), instead })
     };
     let missing = match both(name, None) {
         Err(DataError::Missing { .. }) => fetch(name, root, console),

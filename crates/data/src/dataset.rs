@@ -4,6 +4,7 @@
 //! `shape x dtype` bytes. Invariant: `read` is pure (same index, same bytes) and may be called from several
 //! threads at once; fields and length never change.
 
+use crate::detection::DetectionSet;
 use crate::error::{DataError, Result};
 use std::fmt;
 use std::str::FromStr;
@@ -132,6 +133,11 @@ pub trait Dataset: Send + Sync {
 
     /// The class label of an example when it is known without decoding the example; `None` otherwise.
     fn label(&self, _index: usize) -> Option<i64> {
+        None
+    }
+
+    /// The annotated pictures that these examples are, where they are such and all of them.
+    fn detection(&self) -> Option<&DetectionSet> {
         None
     }
 

@@ -4,6 +4,7 @@
 //! Invariant: kept weights are on the host, so that checkpoints hold them too.
 
 use crate::callbacks::Training;
+use crate::evaluate::BATCH_SIZE;
 use crate::events::{Event, Observer};
 use crate::model::Model;
 use crate::report::RunFolder;
@@ -11,6 +12,7 @@ use crate::step::{ITERATION, RATE_SCALE};
 use crate::{Result, Tensor, TrainError};
 use std::collections::BTreeMap;
 use std::path::Path;
+use thalweg_data::detection::{Detection, DetectionSet};
 
 /// The model in training.
 pub(crate) struct Desk<'m> {
@@ -74,6 +76,10 @@ impl Training for Desk<'_> {
             Some(weights) => self.model.set_weights(weights).map(|()| true),
             None => Ok(false),
         }
+    }
+
+    fn detect(&mut self, data: &DetectionSet) -> Result<Vec<Vec<Detection>>> {
+        self.model.detect(data, BATCH_SIZE)
     }
 
     fn note(&mut self, line: String) {

@@ -19,9 +19,11 @@
 //! ```
 
 mod adapt;
+mod averages;
 pub mod callbacks;
 mod compile;
 mod desk;
+pub mod detection;
 mod diagnose;
 mod error;
 mod evaluate;

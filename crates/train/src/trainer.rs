@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
-use thalweg_data::{Dataset, Loader, Subset, epoch_order};
+use thalweg_data::{Dataset, Epoch, Loader, Subset, epoch_order};
 
 /// Examples by which a trained model's file proves itself.
 const GOLDEN: usize = 4;
@@ -65,6 +65,8 @@ struct Run<'m> {
     callbacks: Vec<Box<dyn Callback>>,
     fit: Fit,
     data: Arc<dyn Dataset>,
+    /// The data as they are in this epoch.
+    served: Arc<dyn Dataset>,
     validation: Option<Arc<dyn Dataset>>,
     feed: Feed,
     spec: ProgramSpec,
@@ -130,6 +132,7 @@ impl<'m> Run<'m> {
             desk,
             callbacks,
             fit,
+            served: Arc::clone(&data),
             data,
             validation,
             feed,
@@ -220,6 +223,12 @@ impl<'m> Run<'m> {
     fn check_monitors(&self) -> Result<()> {
         let names = self.epoch_log_names();
         for callback in &self.callbacks {
+            if callback.judges_averages() && !self.desk.model.has_averages() {
+                return Err(TrainError::argument(format!(
+                    "{} needs an optimizer that keeps means of the weights: set its use_ema to true",
+                    callback.name()
+                )));
+            }
             let Some(monitor) = callback.monitor() else { continue };
             if names.iter().any(|n| n == monitor) {
                 continue;
@@ -245,6 +254,7 @@ impl<'m> Run<'m> {
             names.extend(self.log_names.iter().map(|n| format!("val_{n}")));
         }
         names.push("learning_rate".into());
+        names.extend(self.callbacks.iter().flat_map(|c| c.log_names()));
         names
     }
 
@@ -305,6 +315,8 @@ impl<'m> Run<'m> {
         let mut order = epoch_order(self.data.len(), self.seed, at.epoch as u32, self.fit.shuffle);
         order.truncate(self.steps() * self.fit.batch_size);
         let order: Arc<[u32]> = order.into();
+        let epoch = Epoch { index: at.epoch as u32, of: self.fit.epochs as u32 };
+        self.served = self.data.in_epoch(epoch).unwrap_or_else(|| Arc::clone(&self.data));
         let mut loader = self.loader(&order, at.batch);
         // Which batch an iteration was: the device counts steps, not batches.
         let mut base = (self.iteration()?, at.batch);
@@ -365,7 +377,7 @@ impl<'m> Run<'m> {
     }
 
     fn loader(&self, order: &Arc<[u32]>, from: usize) -> Loader {
-        let (data, order) = (Arc::clone(&self.data), Arc::clone(order));
+        let (data, order) = (Arc::clone(&self.served), Arc::clone(order));
         Loader::new(data, order, self.fit.batch_size, self.fit.loader).starting_at(from)
     }
 
@@ -442,7 +454,19 @@ impl<'m> Run<'m> {
     }
 
     /// Validation, callbacks. Nothing where validation was interrupted: it is done again when training goes on.
-    fn end_epoch(&mut self, epoch: usize, mut logs: Logs, stop: &mut Option<String>) -> Result<Option<Logs>> {
+    fn end_epoch(&mut self, epoch: usize, logs: Logs, stop: &mut Option<String>) -> Result<Option<Logs>> {
+        let averaged = self.callbacks.iter().any(|c| c.judges_averages());
+        if averaged {
+            self.desk.model.swap_averages()?;
+        }
+        let judged = self.judge_epoch(epoch, logs, stop);
+        if averaged {
+            self.desk.model.swap_averages()?;
+        }
+        judged
+    }
+
+    fn judge_epoch(&mut self, epoch: usize, mut logs: Logs, stop: &mut Option<String>) -> Result<Option<Logs>> {
         if let Some(validation) = &self.validation {
             let batch = self.fit.validation_batch_size.unwrap_or(self.fit.batch_size);
             let sums = metric_sums(self.desk.model.session()?, &self.log_names)?;
@@ -510,6 +534,7 @@ impl<'m> Run<'m> {
         if let Some(reason) = &stop {
             self.desk.tell(&Event::Stopped { reason });
         }
+        self.desk.model.take_averages()?;
         let log_names = self.epoch_log_names();
         for callback in &mut self.callbacks {
             callback.on_train_end(&mut TrainContext {

@@ -72,7 +72,7 @@ fn open(model: &Model, args: &EvaluateArgs, environment: &Environment, console: 
             args.model.display()
         )));
     };
-    let splits = sets::open(&recipe.data, environment.data_root(args.data.as_deref()), console)?;
+    let splits = sets::open(&recipe.data, environment.data_root(args.data.as_deref()), 0, console)?;
     splits.test.ok_or_else(|| {
         Failure::Usage(
             "the model's recipe names no test data; give --data DIR with one folder of images per class"

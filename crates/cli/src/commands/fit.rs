@@ -57,7 +57,7 @@ fn open_data(
     console: &Console,
 ) -> Result<Splits> {
     let root = environment.data_root(args.data.as_deref());
-    let mut splits = sets::open(&recipe.data, root, console)?;
+    let mut splits = sets::open(&recipe.data, root, recipe.fit.seed, console)?;
     splits.train = sets::limited(splits.train, args.limit)?;
     console.say(format!("learning from  {}", splits.train.describe()));
     if let Some(test) = &splits.test {
@@ -86,6 +86,10 @@ fn plan(recipe: &Recipe, splits: &Splits) -> Result<Fit> {
     Ok(match (f.validation, &splits.test) {
         (Validation::Share(share), _) => plan.validation_split(share),
         (Validation::Test, Some(test)) => plan.validation_data(Arc::clone(test)),
+        (Validation::Held, _) => match &splits.validation {
+            Some(held) => plan.validation_data(Arc::clone(held)),
+            None => plan,
+        },
         _ => plan,
     })
 }

@@ -2,9 +2,10 @@
 
 use crate::args::{DeviceArgs, What};
 use crate::error::{Failure, Result};
-use crate::recipe::Recipe;
+use crate::recipe::{DataRecipe, Recipe};
 use crate::show::Console;
 use std::path::Path;
+use thalweg::data::detection::NO_CLASS;
 use thalweg::data::{Arrays, Dataset};
 use thalweg::device::auto;
 use thalweg::train::{Compile, Kind, Model, ProgramSpec};
@@ -58,11 +59,14 @@ pub fn kind(what: What) -> Kind {
 pub fn blank(recipe: &Recipe) -> Result<Arrays> {
     let shape = recipe.data.shape();
     let pixels = vec![0u8; shape.iter().product()];
-    Ok(Arrays::new()
-        .name("no data")
-        .input("image", &shape, pixels)
-        .target("label", &[], vec![0i32])
-        .build()?)
+    let blank = Arrays::new().name("no data").input("image", &shape, pixels);
+    Ok(match &recipe.data {
+        DataRecipe::Detection(d) => blank
+            .target("boxes", &[d.boxes, 4], vec![0f32; 4 * d.boxes])
+            .target("classes", &[d.boxes], vec![NO_CLASS; d.boxes]),
+        DataRecipe::Named(_) | DataRecipe::Folder { .. } => blank.target("label", &[], vec![0i32]),
+    }
+    .build()?)
 }
 
 /// The program of a kind for so many examples.

@@ -7,7 +7,8 @@ use super::section::Section;
 use super::source::{Item, Node, Source};
 use crate::error::Failure;
 use std::path::{Path, PathBuf};
-use thalweg::data::NAMES;
+use thalweg::data::{DataError, NAMES};
+use thalweg::data::detection::{Augment, BadAnnotations};
 use thalweg::nn::suggest;
 
 /// What to learn from.
@@ -26,13 +27,54 @@ pub enum DataRecipe {
         /// 1, 3 or 4.
         channels: usize,
     },
+    /// Annotated pictures.
+    Detection(DetectionRecipe),
+}
+
+/// Annotated pictures.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DetectionRecipe {
+    /// The folder or file as the recipe names it: beside the recipe, or in the folder of data sets.
+    pub path: PathBuf,
+    /// The recipe's folder.
+    pub base: PathBuf,
+    /// The split to learn from, where there are several.
+    pub train: Option<String>,
+    /// The split to judge epochs by.
+    pub validation: Option<String>,
+    /// The split to judge the trained model by.
+    pub test: Option<String>,
+    /// Names of the classes, in their order.
+    pub classes: Vec<String>,
+    /// Rows and columns of the images.
+    pub size: (usize, usize),
+    /// Boxes of an image.
+    pub boxes: usize,
+    /// What becomes of bad annotations.
+    pub bad: BadAnnotations,
+    /// How training pictures are changed.
+    pub augment: Augment,
 }
 
 impl DataRecipe {
     /// Reads `data`; folders are relative to `base`, the folder of the recipe.
-    pub fn read(source: &Source, node: &Node, base: &Path) -> Result<DataRecipe, Failure> {
+    pub fn read(
+        source: &Source,
+        node: &Node,
+        augmentation: Option<&Node>,
+        base: &Path,
+    ) -> Result<DataRecipe, Failure> {
         if let Item::Text(name) = &node.value {
             return named(source, node.at, name);
+        }
+        if let Item::Table(entries) = &node.value
+            && entries.iter().any(|(key, _)| key.name == "detection")
+        {
+            return Ok(DataRecipe::Detection(DetectionRecipe::read(source, node, augmentation, base)?));
+        }
+        if let Some(node) = augmentation {
+            let what = "[augmentation] is for detection; images with one label each have layers for it";
+            return Err(source.wrong(node.at, what));
         }
         let known = ["name", "train", "test", "image_size", "color_mode"];
         let section = Section::new(source, "[data]", node, &known)?;
@@ -73,6 +115,7 @@ impl DataRecipe {
             DataRecipe::Named(name) if name == "mnist" => vec![28, 28, 1],
             DataRecipe::Named(_) => vec![32, 32, 3],
             DataRecipe::Folder { size: (h, w), channels, .. } => vec![*h, *w, *channels],
+            DataRecipe::Detection(d) => vec![d.size.0, d.size.1, 3],
         }
     }
 
@@ -85,6 +128,7 @@ impl DataRecipe {
                 _ => 10,
             }),
             DataRecipe::Folder { .. } => None,
+            DataRecipe::Detection(d) => Some(d.classes.len()),
         }
     }
 
@@ -93,7 +137,69 @@ impl DataRecipe {
         match self {
             DataRecipe::Named(name) => name.clone(),
             DataRecipe::Folder { train, .. } => train.display().to_string(),
+            DataRecipe::Detection(d) => d.path.display().to_string(),
         }
+    }
+}
+
+impl DetectionRecipe {
+    fn read(
+        source: &Source,
+        node: &Node,
+        augmentation: Option<&Node>,
+        base: &Path,
+    ) -> Result<DetectionRecipe, Failure> {
+        let known = [
+            "detection",
+            "train",
+            "validation",
+            "test",
+            "classes",
+            "image_size",
+            "max_boxes",
+            "bad_annotations",
+        ];
+        let section = Section::new(source, "[data]", node, &known)?;
+        let path = PathBuf::from(section.text("detection")?.unwrap_or_default());
+        let Some(size) = section.extent("image_size")? else {
+            return Err(section.wrong("[data] of detection needs image_size = [rows, columns]"));
+        };
+        let Some(classes) = section.list("classes")? else {
+            return Err(section.wrong("[data] of detection needs classes = [\"name\", ..], in their order"));
+        };
+        let name = |n: &Node| match &n.value {
+            Item::Text(name) => Ok(name.clone()),
+            _ => Err(source.wrong(n.at, format!("a class is a text in quotes, not {}", n.describe()))),
+        };
+        let classes = classes.iter().map(name).collect::<Result<Vec<_>, _>>()?;
+        if classes.is_empty() {
+            return Err(section.wrong("classes of [data] is empty; name what is to be detected"));
+        }
+        let bad = match section.text("bad_annotations")? {
+            None => BadAnnotations::default(),
+            Some(word) => word.parse().map_err(|e: DataError| {
+                source.wrong(section.get("bad_annotations").map_or(section.at, |n| n.at), e.to_string())
+            })?,
+        };
+        let augment = match augmentation {
+            None => Augment::default(),
+            Some(node) => {
+                Augment::from_value(node.to_json()).map_err(|e| source.wrong(node.blame(&e), e))?
+            }
+        };
+        let split = |key: &str| section.text(key).map(|s| s.map(str::to_owned));
+        Ok(DetectionRecipe {
+            path,
+            base: base.to_path_buf(),
+            train: split("train")?,
+            validation: split("validation")?,
+            test: split("test")?,
+            classes,
+            size,
+            boxes: section.count("max_boxes")?.unwrap_or(100),
+            bad,
+            augment,
+        })
     }
 }
 

@@ -30,6 +30,14 @@ impl Fits<'_> {
     }
 
     /// An error at a key of `[compile]`. The checks speak of a batch of one; a user knows it as N.
+    /// Shape and type of the target of a batch of one.
+    fn target(&self) -> (Vec<usize>, DType) {
+        match self.data {
+            DataRecipe::Detection(d) => (vec![1, d.boxes, 5], DType::F32),
+            _ => (vec![1], DType::I32),
+        }
+    }
+
     fn wrong(&self, key: &str, what: &str) -> Failure {
         let Item::Table(entries) = &self.compile.value else {
             return self.source.wrong(self.compile.at, what);
@@ -40,12 +48,20 @@ impl Fits<'_> {
 
     /// The loss.
     pub fn loss(&self, loss: &Loss) -> Result<(), Failure> {
-        loss.check(&self.predictions(), &[1], DType::I32).map_err(|e| self.wrong("loss", &e))
+        let (shape, dtype) = self.target();
+        loss.check(&self.predictions(), &shape, dtype).map_err(|e| self.wrong("loss", &e))
     }
 
     /// The metrics.
     pub fn metrics(&self, metrics: &[Metric]) -> Result<(), Failure> {
-        let check = |m: &Metric| m.check(&self.predictions(), &[1], DType::I32);
+        let (shape, dtype) = self.target();
+        let check = |m: &Metric| match self.data {
+            DataRecipe::Detection(_) => Err(format!(
+                "the metric {} does not judge detections; leave it out: average precision is always told",
+                m.name()
+            )),
+            _ => m.check(&self.predictions(), &shape, dtype),
+        };
         metrics.iter().try_for_each(check).map_err(|e| self.wrong("metrics", &e))
     }
 

@@ -13,7 +13,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub use data::DataRecipe;
+pub use data::{DataRecipe, DetectionRecipe};
 
 use crate::error::Failure;
 use fits::Fits;
@@ -71,12 +71,14 @@ pub enum Validation {
     None,
     /// The test split.
     Test,
+    /// The validation split.
+    Held,
     /// The last part of the training split.
     Share(f64),
 }
 
-const SECTIONS: [&str; 8] =
-    ["name", "data", "preprocessing", "layers", "model", "compile", "fit", "callbacks"];
+const SECTIONS: [&str; 9] =
+    ["name", "data", "augmentation", "preprocessing", "layers", "model", "compile", "fit", "callbacks"];
 
 impl Recipe {
     /// Reads a file.
@@ -101,7 +103,7 @@ impl Recipe {
         let Some(data) = top.get("data") else {
             return Err(missing("data", "add data = \"cifar10\", or [data] with a folder of images"));
         };
-        let data = DataRecipe::read(source, data, base)?;
+        let data = DataRecipe::read(source, data, top.get("augmentation"), base)?;
         let preprocessing = top.get("preprocessing");
         let network = match (top.get("layers"), top.get("model")) {
             (Some(layers), None) => {
@@ -127,9 +129,22 @@ impl Recipe {
             fits.classes(top.get("layers").or(top.get("model")))?;
         }
         let fit = read_fit(source, top.get("fit"))?;
-        if fit.validation == Validation::Test && matches!(&data, DataRecipe::Folder { test: None, .. }) {
-            let what = "validation_data = \"test\" needs a test folder: add test = \"folder\" to [data]";
-            return Err(source.wrong(top.get("fit").map_or(0, |n| n.at), what));
+        let lacks = match (fit.validation, &data) {
+            (Validation::Test, DataRecipe::Folder { test: None, .. }) => {
+                "validation_data = \"test\" needs a test folder: add test = \"folder\" to [data]"
+            }
+            (Validation::Test, DataRecipe::Detection(DetectionRecipe { test: None, .. })) => {
+                "validation_data = \"test\" needs a test split: add test = \"its name\" to [data]"
+            }
+            (Validation::Held, DataRecipe::Detection(DetectionRecipe { validation: Some(_), .. })) => "",
+            (Validation::Held, _) => {
+                "validation_data = \"validation\" needs a detection set with such a split: add validation = \"its \
+                 name\" to [data]"
+            }
+            _ => "",
+        };
+        if !lacks.is_empty() {
+            return Err(source.wrong(top.get("fit").map_or(0, |n| n.at), lacks));
         }
         let callbacks = match top.list("callbacks")? {
             None => Vec::new(),
@@ -173,10 +188,11 @@ fn read_fit(source: &Source, node: Option<&Node>) -> Result<FitRecipe, Failure> 
         (None, None) => Validation::None,
         (None, Some(share)) => Validation::Share(share),
         (Some("test"), None) => Validation::Test,
+        (Some("validation"), None) => Validation::Held,
         (Some(other), None) => {
             let at = s.get("validation_data").map_or(s.at, |n| n.at);
             return Err(source
-                .wrong(at, format!("validation_data must be \"test\", the test split, not \"{other}\"")));
+                .wrong(at, format!("validation_data must be \"test\" or \"validation\", a split, not \"{other}\"")));
         }
     };
     Ok(FitRecipe {

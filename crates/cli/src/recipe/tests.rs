@@ -150,7 +150,7 @@ fn unknown_names() {
     );
     check("\"cifar10\"", "\"cifar11\"", "1:8", &["data set 'cifar11' is not known; did you mean 'cifar10'?"]);
     check("activation = \"relu\"", "activation = \"rely\"", "4:59", &["'rely'", "did you mean 'relu'?"]);
-    check("\"test\"", "\"tset\"", "19:19", &["validation_data must be \"test\""]);
+    check("\"test\"", "\"tset\"", "19:19", &["validation_data must be \"test\" or"]);
     check(
         "[fit]",
         "[[callbacks]]\nname = \"EarlyStoping\"\n[fit]",

@@ -78,6 +78,20 @@ impl DetectionSet {
         Ok(DetectionSet { changes: Some(Augmented { augment, seed, epoch }), ..self })
     }
 
+    /// The first `count` pictures, or all where there are fewer.
+    pub fn first(&self, count: usize) -> Result<DetectionSet> {
+        let all = self.annotations();
+        let images: Vec<_> = all.images.iter().take(count).cloned().collect();
+        let origin = format!("the first {} of {}", images.len(), all.origin);
+        let set = DetectionSet::new(Annotations { images, origin, ..all.clone() }, self.shape)?;
+        Ok(DetectionSet { changes: self.changes, ..set })
+    }
+
+    /// The same pictures as they are.
+    pub fn plain(&self) -> DetectionSet {
+        DetectionSet { changes: None, ..self.clone() }
+    }
+
     /// What is served.
     pub fn annotations(&self) -> &Annotations {
         &self.cache.annotations
@@ -164,6 +178,10 @@ impl Dataset for DetectionSet {
         };
         self.write(labels, out);
         Ok(())
+    }
+
+    fn detection(&self) -> Option<&DetectionSet> {
+        Some(self)
     }
 
     fn in_epoch(&self, epoch: Epoch) -> Option<Arc<dyn Dataset>> {

@@ -6,6 +6,7 @@
 use crate::{Logs, Result};
 use serde_json::Value;
 use std::path::Path;
+use thalweg_data::detection::{Detection, DetectionSet};
 
 /// What a callback may ask of the training.
 pub trait Training {
@@ -23,6 +24,8 @@ pub trait Training {
     fn restore_weights(&mut self, slot: &str) -> Result<bool>;
     /// A line for the log.
     fn note(&mut self, line: String);
+    /// What the model detects in every picture of a set, in the pixels of the pictures.
+    fn detect(&mut self, data: &DetectionSet) -> Result<Vec<Vec<Detection>>>;
 }
 
 /// The beginning or the end of training.
@@ -71,6 +74,16 @@ pub trait Callback: Send {
     /// The log that it watches; training refuses to start without it.
     fn monitor(&self) -> Option<&str> {
         None
+    }
+
+    /// The logs that it adds to those of an epoch.
+    fn log_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Whether at the end of an epoch, validation and all callbacks see the optimizer's means of the weights.
+    fn judges_averages(&self) -> bool {
+        false
     }
 
     /// Whether training ends quietly, and not with an error, when the loss is not finite.

@@ -5,6 +5,7 @@
 use super::callback::{Callback, EpochContext, TrainContext, Training};
 use crate::{Logs, Result};
 use std::path::{Path, PathBuf};
+use thalweg_data::detection::{Detection, DetectionSet};
 
 /// A play of values.
 pub struct Rehearsal {
@@ -51,6 +52,9 @@ impl Training for Stage {
     fn save_weights(&mut self, path: &Path) -> Result<()> {
         self.saved.push(path.with_extension("weights"));
         Ok(())
+    }
+    fn detect(&mut self, _data: &DetectionSet) -> Result<Vec<Vec<Detection>>> {
+        Ok(Vec::new())
     }
     fn keep_weights(&mut self, _slot: &str) -> Result<()> {
         self.kept = Some(self.weights);

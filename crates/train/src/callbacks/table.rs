@@ -4,7 +4,9 @@
 //! be right. Invariant: a callback is in this table exactly once; its arguments are the fields it writes.
 
 use super::callback::Callback;
-use super::{CSVLogger, EarlyStopping, ModelCheckpoint, ReduceLROnPlateau, TensorBoard, TerminateOnNaN};
+use super::{
+    CSVLogger, EarlyStopping, ModelCheckpoint, ReduceLROnPlateau, SwapEMAWeights, TensorBoard, TerminateOnNaN,
+};
 use crate::{Result, TrainError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -37,11 +39,12 @@ where
     }
 }
 
-fn rows() -> [Row; 6] {
+fn rows() -> [Row; 7] {
     [
         row::<ModelCheckpoint>("ModelCheckpoint"),
         row::<EarlyStopping>("EarlyStopping"),
         row::<ReduceLROnPlateau>("ReduceLROnPlateau"),
+        row::<SwapEMAWeights>("SwapEMAWeights"),
         row::<CSVLogger>("CSVLogger"),
         row::<TensorBoard>("TensorBoard"),
         row::<TerminateOnNaN>("TerminateOnNaN"),
