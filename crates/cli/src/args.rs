@@ -130,13 +130,17 @@ pub struct FitArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   thalweg evaluate runs/cifar10/model.safetensors
-  thalweg evaluate model.safetensors --data photos    photos/CLASS/*.jpg, brought to the model's size")]
+  thalweg evaluate model.safetensors --data photos    photos/CLASS/*.jpg, brought to the model's size
+  thalweg evaluate detector.safetensors --data data --output judged    the recipe's test split, below data")]
 pub struct EvaluateArgs {
     /// The model, a .safetensors file
     pub model: PathBuf,
     /// Folder of data sets, the data set's own folder, or a folder with one folder of images per class
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Detectors: write the worst pictures, curves and detections there
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
     /// Examples per step
     #[arg(long, value_name = "N", value_parser = positive, default_value_t = 128)]
     pub batch_size: usize,
@@ -155,13 +159,20 @@ pub struct EvaluateArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   thalweg predict model.safetensors cat.jpg dog.png
-  thalweg predict model.safetensors photos/ --top 5 --json")]
+  thalweg predict model.safetensors photos/ --top 5 --json
+  thalweg predict detector.safetensors frames/ --confidence 0.4 --output found    pictures with boxes, COCO JSON")]
 pub struct PredictArgs {
     /// The model, a .safetensors file
     pub model: PathBuf,
     /// Images (JPEG, PNG, WebP), or folders of them
     #[arg(required = true, value_name = "INPUT")]
     pub inputs: Vec<PathBuf>,
+    /// Detectors: the least score of a box
+    #[arg(long, value_name = "SCORE", value_parser = share, default_value_t = 0.25)]
+    pub confidence: f64,
+    /// Detectors: where pictures with boxes and detections.json (COCO) go
+    #[arg(long, value_name = "DIR", default_value = "runs/detections")]
+    pub output: PathBuf,
     /// How many classes to show
     #[arg(long, value_name = "N", value_parser = positive, default_value_t = 3)]
     pub top: usize,
@@ -290,10 +301,27 @@ pub enum DataAction {
         /// Its name, or a folder with one folder of images per class
         name: String,
     },
-    /// Examples per class
+    /// Examples per class; of annotated pictures (Pascal VOC, COCO, YOLO) their objects, and what is wrong with them
     Stats {
-        /// Its name, or a folder with one folder of images per class
+        /// Its name, a folder with one folder of images per class, or annotated pictures
         name: String,
+    },
+    /// A sheet of annotated pictures with their boxes
+    Sheet {
+        /// The folder or file of annotated pictures
+        path: PathBuf,
+        /// The PNG file to write
+        #[arg(long, value_name = "FILE", default_value = "sheet.png")]
+        output: PathBuf,
+        /// Which split, where there are several
+        #[arg(long, value_name = "NAME")]
+        split: Option<String>,
+        /// How many pictures, spread over the set
+        #[arg(long, value_name = "N", value_parser = positive, default_value_t = 16)]
+        count: usize,
+        /// As training sees them: augmented by this recipe, in its size
+        #[arg(long, value_name = "RECIPE")]
+        recipe: Option<PathBuf>,
     },
 }
 
@@ -348,6 +376,11 @@ pub struct CompletionsArgs {
 fn positive(text: &str) -> Result<usize, String> {
     let fits = |n: &usize| (1..=1_000_000_000).contains(n);
     text.parse().ok().filter(fits).ok_or_else(|| "give a whole number, from 1 to 1,000,000,000".into())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let number: Option<f64> = text.parse().ok();
+    number.filter(|s| (0.0..=1.0).contains(s)).ok_or_else(|| "give a number from 0 to 1".into())
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -9,7 +9,7 @@ use super::prepare;
 use crate::args::{BenchArgs, Measured, What};
 use crate::environment::Environment;
 use crate::error::Result;
-use crate::recipe::{DataRecipe, Recipe};
+use crate::recipe::{DataRecipe, DetectionRecipe, Recipe};
 use crate::sets::Data;
 use crate::show::{Bar, Console, Table, grouped, megabytes, rounded, short_flops};
 use serde_json::{Value, json};
@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use thalweg::data::detection::NO_CLASS;
 use thalweg::data::{Arrays, Batch, Loader, LoaderOptions, Split, epoch_order, open_named};
 use thalweg::device::cpu::contract::peak_flops;
 use thalweg::device::cpu_target;
@@ -29,6 +30,8 @@ const WINDOW: Duration = Duration::from_millis(333);
 const WARM_UP: Duration = Duration::from_millis(500);
 /// Runs that are profiled.
 const PROFILED: usize = 20;
+/// Objects of a picture of noise.
+const OBJECTS: usize = 12;
 /// Kernels that are shown.
 const SHOWN: usize = 12;
 
@@ -117,11 +120,33 @@ fn data(recipe: &Recipe, environment: &Environment, batch: usize, console: &Cons
     let mut random = Sequence::new(recipe.fit.seed, 0, 0);
     let pixels: Vec<u8> =
         (0..count * shape.iter().product::<usize>()).map(|_| random.next_word() as u8).collect();
+    let noise = Arrays::new().name("noise").input("image", &shape, pixels);
+    if let DataRecipe::Detection(d) = &recipe.data {
+        let (boxes, classes) = objects(d, count, &mut random);
+        let noise = noise.target("boxes", &[d.boxes, 4], boxes).target("classes", &[d.boxes], classes);
+        return Ok(Arc::new(noise.build()?));
+    }
     let classes = recipe.network.outputs().first().and_then(|o| o.shape.last().copied()).unwrap_or(1);
     let labels: Vec<i32> = (0..count).map(|_| random.below(classes as u32) as i32).collect();
-    Ok(Arc::new(
-        Arrays::new().name("noise").input("image", &shape, pixels).target("label", &[], labels).build()?,
-    ))
+    Ok(Arc::new(noise.target("label", &[], labels).build()?))
+}
+
+/// Boxes and classes of so many pictures, as many and as large as in everyday data.
+fn objects(recipe: &DetectionRecipe, count: usize, random: &mut Sequence) -> (Vec<f32>, Vec<i32>) {
+    let (mut boxes, mut classes) = (vec![0.0; count * recipe.boxes * 4], vec![NO_CLASS; count * recipe.boxes]);
+    let (height, width) = (recipe.size.0 as f32, recipe.size.1 as f32);
+    let rows = boxes.chunks_exact_mut(4).zip(&mut classes).enumerate();
+    for (_, (corners, class)) in rows.filter(|(i, _)| i % recipe.boxes < OBJECTS) {
+        let mut side = |extent: f32| {
+            let size = extent * (0.05 + 0.25 * random.next_unit());
+            let from = (extent - size) * random.next_unit();
+            (from, from + size)
+        };
+        let ((x0, x1), (y0, y1)) = (side(width), side(height));
+        corners.copy_from_slice(&[x0, y0, x1, y1]);
+        *class = random.below(recipe.classes.len() as u32) as i32;
+    }
+    (boxes, classes)
 }
 
 /// An endless run of whole batches.

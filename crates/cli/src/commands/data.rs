@@ -1,5 +1,6 @@
-//! `thalweg data get|list|info|stats`.
+//! `thalweg data get|list|info|stats|sheet`.
 
+use super::annotated;
 use super::devices::is_there;
 use crate::args::{DataAction, DataArgs};
 use crate::environment::Environment;
@@ -9,6 +10,7 @@ use crate::show::{Console, Table, grouped};
 use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
+use thalweg::data::detection;
 use thalweg::data::{DataError, NAMES, Split, class_counts, decode, dir_of, folder, open_named};
 use thalweg::nn::suggest;
 
@@ -19,7 +21,14 @@ pub fn data(args: &DataArgs, environment: &Environment, console: &Console) -> Re
         DataAction::Get { name } => get(name, root, console),
         DataAction::List => list(root, console),
         DataAction::Info { name } => info(name, root, console),
+        DataAction::Stats { name } if detection::Format::of(Path::new(name)).is_some() => {
+            annotated::stats(Path::new(name), console)
+        }
         DataAction::Stats { name } => stats(name, root, console),
+        DataAction::Sheet { path, output, split, count, recipe } => {
+            let wanted = annotated::Wanted { split: split.as_deref(), count: *count, recipe: recipe.as_deref() };
+            annotated::draw(path, output, &wanted, console)
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! `thalweg evaluate`: loss, metrics and the confusion matrix of a model on test data.
 
-use super::prepare;
+use super::{detections, prepare};
 use crate::args::EvaluateArgs;
 use crate::environment::Environment;
 use crate::error::{Failure, Result};
@@ -13,12 +13,19 @@ use std::time::Instant;
 use thalweg::data::LoaderOptions;
 use thalweg::train::{Event, Model, Observer};
 
+/// Pictures that a detector looks at together, at most: their predictions are large.
+const DETECTED: usize = 16;
+
 /// Runs it.
 pub fn evaluate(args: &EvaluateArgs, environment: &Environment, console: &Console) -> Result<()> {
     let mut model = prepare::model_from(&args.model)?;
     prepare::place(&mut model, &args.device, console)?;
     let data = sets::limited(open(&model, args, environment, console)?, args.limit)?;
     console.say(format!("judging by     {}", data.describe()));
+    if let Some(set) = data.detection() {
+        let batch = args.batch_size.min(DETECTED);
+        return detections::judge(&mut model, set, batch, "evaluate", args.output.as_deref(), console);
+    }
     let began = Instant::now();
     let bar = Bar::new(console, data.len().div_ceil(args.batch_size) as u64);
     let observer = move |event: &Event<'_>| {

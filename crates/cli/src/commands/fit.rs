@@ -1,6 +1,6 @@
 //! `thalweg fit`: trains a model by a recipe, then judges it and shows what it makes of a few test images.
 
-use super::{prepare, run_folder};
+use super::{detections, prepare, run_folder};
 use crate::args::FitArgs;
 use crate::environment::Environment;
 use crate::error::{Failure, Result};
@@ -12,8 +12,11 @@ use serde_json::{Map, Value, json};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use thalweg::data::Subset;
+use thalweg::train::callbacks::{Callback, DetectionMetrics};
 use thalweg::train::{End, Fit, Fitted, Model, step};
 
+/// A detector's precision on the validation data is found after every so many epochs, and the last.
+const JUDGED: usize = 5;
 /// Test images that are shown at the end.
 const SHOWN: usize = 5;
 
@@ -43,8 +46,16 @@ pub fn fit(args: &FitArgs, environment: &Environment, console: &Console) -> Resu
         return Err(interrupted(args, name, checkpoint.as_deref(), console));
     }
     if let Some(test) = &splits.test {
-        judge(&mut model, test, &recipe, console)?;
-        show_predictions(&mut model, test, console)?;
+        match test.detection() {
+            Some(set) => {
+                let batch = recipe.fit.batch_size;
+                detections::judge(&mut model, set, batch, "test", Some(&chosen.folder), console)?;
+            }
+            None => {
+                judge(&mut model, test, &recipe, console)?;
+                show_predictions(&mut model, test, console)?;
+            }
+        }
     }
     let speed = tally.lock().unwrap_or_else(PoisonError::into_inner).images_per_second();
     done(&mut model, &fitted, speed, &chosen.folder, console)
@@ -73,7 +84,19 @@ fn open_data(
 /// The recipe's `[fit]` and callbacks.
 fn plan(recipe: &Recipe, splits: &Splits) -> Result<Fit> {
     let f = &recipe.fit;
-    let callbacks = recipe.callbacks.iter().map(|c| c.build()).collect::<Result<_, _>>()?;
+    let mut callbacks: Vec<Box<dyn Callback>> = Vec::new();
+    let held = match f.validation {
+        Validation::Held => &splits.validation,
+        Validation::Test => &splits.test,
+        Validation::None | Validation::Share(_) => &None,
+    };
+    if let Some(set) = held.as_ref().and_then(|d| d.detection()) {
+        // Before the recipe's own, which may watch what it logs.
+        callbacks.push(Box::new(DetectionMetrics::new(Arc::new(set.clone())).every(JUDGED)));
+    }
+    for callback in &recipe.callbacks {
+        callbacks.push(callback.build()?);
+    }
     let mut plan = Fit::epochs(f.epochs)
         .batch_size(f.batch_size)
         .shuffle(f.shuffle)

@@ -1,9 +1,12 @@
 //! One file per command.
 
+mod annotated;
 mod bench;
 mod bench_devices;
 mod completions;
 mod data;
+mod detect;
+mod detections;
 mod devices;
 mod evaluate;
 mod explain;

@@ -1,5 +1,6 @@
-//! `thalweg predict`: classes and probabilities of image files.
+//! `thalweg predict`: classes and probabilities of image files, or boxes on them.
 
+use super::detect::detect;
 use super::prepare;
 use crate::args::PredictArgs;
 use crate::error::{Failure, Result};
@@ -19,6 +20,9 @@ pub fn predict(args: &PredictArgs, console: &Console) -> Result<()> {
     let mut model = prepare::model_from(&args.model)?;
     let (name, shape) = image_input(&model)?;
     prepare::place_quietly(&mut model, &args.device)?;
+    if model.detector_input().is_some() {
+        return detect(&mut model, &files, args, console);
+    }
     for files in files.chunks(TOGETHER) {
         let mut pixels = Vec::with_capacity(files.len() * shape.iter().product::<usize>());
         for file in files {

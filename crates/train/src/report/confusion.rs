@@ -20,6 +20,15 @@ impl Confusion {
         Confusion { classes, names, counts: vec![0; classes * classes] }
     }
 
+    /// That of counts, label by label.
+    ///
+    /// # Panics
+    /// If there are not as many counts as pairs of classes.
+    pub fn of(names: Vec<String>, counts: Vec<u64>) -> Confusion {
+        assert_eq!(counts.len(), names.len() * names.len(), "a count for every pair of classes");
+        Confusion { classes: names.len(), names, counts }
+    }
+
     /// Counts a batch: one label and one row of scores per example.
     pub fn count(&mut self, labels: &[i64], scores: &[f32]) {
         for (&label, row) in labels.iter().zip(scores.chunks_exact(self.classes)) {

@@ -3,11 +3,13 @@
 mod axis;
 mod confusion;
 mod curves;
+mod precision_recall;
 mod run_folder;
 mod svg;
 
 pub use confusion::Confusion;
 pub use curves::curves;
+pub use precision_recall::precision_recall;
 pub use run_folder::RunFolder;
 
 use std::time::{SystemTime, UNIX_EPOCH};
