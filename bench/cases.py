@@ -63,6 +63,7 @@ class Case:
 
 RESNET = {"model": "resnet18", "image_size": 224, "classes": 1000, "recipe": "resnet18_224.toml"}
 MOBILENET = {"model": "mobilenet_v2", "image_size": 224, "classes": 1000, "recipe": "mobilenet_v2_224.toml"}
+DETECTOR = {"image_size": 256, "classes": 3, "recipe": "../../examples/bccd.toml"}
 CASES = {
     "seed-train-b32": Case("seed CNN, training, batch 32", "seed", "train", 32, "5"),
     "seed-train-b128": Case("seed CNN, training, batch 128", "seed", "train", 128, "5"),
@@ -77,6 +78,8 @@ CASES = {
     "mobilenet-predict-b1": Case("MobileNetV2, 224 x 224, prediction, batch 1", mode="predict", batch_size=1, target="1", **MOBILENET),
     "mobilenet-predict-b16": Case("MobileNetV2, 224 x 224, prediction, batch 16", mode="predict", batch_size=16, target="1", **MOBILENET),
     "seed-train-avx2": Case("seed CNN, training, batch 32, AVX2 only", "seed", "train", 32, "2", avx2=True),
+    "detector-train-b8": Case("detector_nano, 256 x 256, training, batch 8", "detector_nano", "train", 8, "1.3", **DETECTOR),
+    "detector-predict-b1": Case("detector_nano, 256 x 256, prediction with NMS, batch 1", "detector_nano", "predict", 1, "1", **DETECTOR),
     "cold-start": Case("seed CNN, process start to first prediction", "seed", "cold", 1, "under 30 ms"),
 }
 
@@ -106,7 +109,7 @@ class Peer:
         if case.mode == "cold":
             return [*run, *options, "--seconds", str(seconds)]
         sizes = {"model": case.model, "mode": case.does, "batch-size": case.batch_size, "image-size": case.image_size}
-        sizes |= {"classes": case.classes, "threads": threads, "seconds": seconds, **({"data": data} if data else {})}
+        sizes |= {"classes": case.classes, "threads": threads, "seconds": seconds, **({"data": data} if data and case.image_size == 32 else {})}
         return [*run, *options, *(word for key, value in sizes.items() for word in (f"--{key}", str(value)))]
 
     def environment(self, case, threads):
@@ -119,6 +122,10 @@ class Peer:
 
 def pytorch(variant, *options, modes=("train", "predict")):
     return Peer("PyTorch", variant, ("pytorch.py", *options), modes, held=True)
+
+
+def detector(variant, *options, modes=("train", "predict")):
+    return Peer("PyTorch", variant, ("pytorch_detector.py", "step", *options), modes, models=("detector_nano",))
 
 
 def keras(framework, backend, variant, *options, modes=("train", "predict")):
@@ -135,6 +142,13 @@ PEERS = [
     pytorch("compiled, channels_last", "--compile", "--channels-last", modes=("predict",)),
     pytorch("compiled and frozen", "--freeze", modes=("predict",)),
     pytorch("compiled and frozen, channels_last", "--freeze", "--channels-last", modes=("predict",)),
+    detector("detector, eager", modes=("predict",)),
+    detector("detector, channels_last", "--channels-last", modes=("predict",)),
+    detector("detector, compiled, channels_last", "--compile", "--channels-last", modes=("predict",)),
+    detector("detector, fused AdamW", "--fused", modes=("train",)),
+    detector("detector, channels_last and fused AdamW", "--channels-last", "--fused", modes=("train",)),
+    detector("detector, compiled, fused AdamW", "--compile", "--fused", modes=("train",)),
+    detector("detector, compiled, channels_last and fused AdamW", "--compile", "--channels-last", "--fused", modes=("train",)),
     Peer("ONNX Runtime", "", ("onnx_runtime.py",), ("predict",)),
     keras("Keras on TensorFlow", "tensorflow", "", modes=("train",)),
     keras("Keras on TensorFlow", "tensorflow", "16 steps per execution", "--steps-per-execution", "16", modes=("train",)),

@@ -1,0 +1,59 @@
+"""The blood-cell detector, trained with several seeds and judged on the test pictures, beside a PyTorch training of the same
+network (bench/peers/pytorch_detector.py) with the same recipe, pictures and number of epochs.
+
+    python bench/detection.py --thalweg target/release/thalweg --data data --python VENV/bin/python --out FILE.json
+
+Output: a JSON file with every run and a line each; medians at the end. The judge is the same for both: COCO's evaluation.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+RECIPE = HERE.parent / "examples" / "bccd.toml"
+
+
+def ours(args, seed):
+    run = f"bench-bccd-{seed}"
+    command = [args.thalweg, "fit", RECIPE, "--data", args.data, "--seed", seed, "--run", run, "--json"]
+    began = time.time()
+    out = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=True).stdout
+    seconds = time.time() - began
+    test = next(e for e in map(json.loads, out.splitlines()) if e.get("event") == "test")
+    return {"AP50": test["AP50"], "AP": test["AP"], "seconds": round(seconds)}
+
+
+def peer(args, seed):
+    script = HERE / "peers" / "pytorch_detector.py"
+    command = [args.python, script, "train", "--data", Path(args.data) / "bccd", "--recipe", RECIPE, "--seed", seed]
+    out = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=True).stdout
+    found = json.loads(out.splitlines()[-1])
+    return {"AP50": found["AP50"], "AP": found["AP"], "seconds": round(found["seconds"])}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--thalweg", default="target/release/thalweg")
+    parser.add_argument("--data", default="data")
+    parser.add_argument("--python", default="", help="of an environment with PyTorch; without it, no peer")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--out", default="detection.json")
+    args = parser.parse_args()
+    sides = {"thalweg": ours} | ({"pytorch": peer} if args.python else {})
+    runs = {side: [] for side in sides}
+    # Alternating, so that a machine that changes changes for both.
+    for seed in args.seeds:
+        for side, run in sides.items():
+            runs[side].append({"seed": seed} | run(args, seed))
+            print(side, json.dumps(runs[side][-1]), flush=True)
+            medians = {s: {k: statistics.median(r[k] for r in all) for k in all[0] if k != "seed"} for s, all in runs.items() if all}
+            Path(args.out).write_text(json.dumps({"runs": runs, "medians": medians}, indent=1) + "\n")
+    print(json.dumps(medians))
+
+
+if __name__ == "__main__":
+    main()
