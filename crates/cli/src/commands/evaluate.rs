@@ -66,6 +66,7 @@ fn open(model: &Model, args: &EvaluateArgs, environment: &Environment, console: 
         .map(|text| Recipe::read("the model's recipe", text, "model", Path::new("")))
         .transpose()?;
     if let Some(dir) = args.data.as_deref()
+        && model.detector_input().is_none()
         && has_class_folders(dir)
     {
         let inputs = model.network().inputs();

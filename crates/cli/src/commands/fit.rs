@@ -45,7 +45,7 @@ pub fn fit(args: &FitArgs, environment: &Environment, console: &Console) -> Resu
     if let End::Interrupted(checkpoint) = &fitted.end {
         return Err(interrupted(args, name, checkpoint.as_deref(), console));
     }
-    if let Some(test) = &splits.test {
+    if let Some(test) = splits.test.as_ref().or(splits.validation.as_ref()) {
         match test.detection() {
             Some(set) => {
                 let batch = recipe.fit.batch_size;

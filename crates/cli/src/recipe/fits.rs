@@ -49,7 +49,18 @@ impl Fits<'_> {
     /// The loss.
     pub fn loss(&self, loss: &Loss) -> Result<(), Failure> {
         let (shape, dtype) = self.target();
-        loss.check(&self.predictions(), &shape, dtype).map_err(|e| self.wrong("loss", &e))
+        loss.check(&self.predictions(), &shape, dtype).map_err(|e| self.wrong("loss", &e))?;
+        match (self.data, loss.class_range(&self.predictions())) {
+            (DataRecipe::Detection(d), Some((seen, _))) if seen != d.classes.len() => {
+                let what = format!(
+                    "the model predicts {seen} classes where the loss looks for them, but the data have {}: give the model \
+                     as many classes and the loss the model's bins (detector_small: bins = 16)",
+                    d.classes.len()
+                );
+                Err(self.wrong("loss", &what))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The metrics.

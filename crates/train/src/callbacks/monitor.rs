@@ -20,8 +20,10 @@ pub enum Mode {
 }
 
 /// Ends of names of which more is better; all else that is known is a loss or an error.
-const MORE: [&str; 11] = [
+const MORE: [&str; 13] = [
     "acc",
+    "_ap",
+    "ap50",
     "accuracy",
     "auc",
     "precision",
