@@ -26,7 +26,7 @@ pub fn plan(args: &PlanArgs, console: &Console) -> Result<()> {
         let spec = prepare::spec(&model, what, &blank, batch)?;
         let kind = prepare::kind(what);
         let graph = model.graph(kind, &spec)?;
-        let options = Options { name: kind.name().into(), regions: info.regions, ..Options::default() };
+        let options = Options { name: kind.name().into(), ..Options::of(&info) };
         let plan = Arc::new(compile(&graph, &options).plan);
         let needs = Needs::of(&plan, device.needs(&[Arc::clone(&plan)]));
         heads.push(kind.name());
