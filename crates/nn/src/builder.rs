@@ -3,10 +3,10 @@
 //! In: layers with typed arguments. Out: a [`ModelConfig`]. Invariant: both only write data down; what is wrong
 //! is found by [`crate::Network::new`], with the same words as for a file.
 
-use crate::{DTypePolicy, NnError};
 use crate::config::{LayerConfig, ModelConfig, TensorRef};
 use crate::layers::{AnyLayer, InputLayer};
 use crate::naming::Names;
+use crate::{DTypePolicy, NnError};
 
 /// A chain of layers (<https://keras.io/guides/sequential_model/>).
 ///

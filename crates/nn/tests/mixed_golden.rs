@@ -50,7 +50,8 @@ fn a_small_cnn_in_every_policy() {
         let forward = network.forward(&mut g, &args);
         let y = forward.outputs[0];
         assert_eq!(g.ty(y).dtype, DType::F32, "{policy}: outputs are f32");
-        let inner = forward.layer_outputs.iter().filter(|(name, _)| !["images", "o"].contains(&name.as_str()));
+        let inner =
+            forward.layer_outputs.iter().filter(|(name, _)| !["images", "o"].contains(&name.as_str()));
         for (name, node) in inner {
             assert_eq!(g.ty(*node).dtype, dtype, "{policy}: {name}");
         }

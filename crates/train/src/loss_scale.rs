@@ -33,8 +33,9 @@ pub struct LossScale {
 impl LossScale {
     /// Declares them.
     pub fn declare(g: &mut Graph) -> LossScale {
-        let [scale, steps, skipped] = [(LOSS_SCALE, DType::F32), (SCALE_STEPS, DType::I32), (SKIPPED, DType::I32)]
-            .map(|(name, dtype)| g.state(name, Type::new(dtype, &[])));
+        let [scale, steps, skipped] =
+            [(LOSS_SCALE, DType::F32), (SCALE_STEPS, DType::I32), (SKIPPED, DType::I32)]
+                .map(|(name, dtype)| g.state(name, Type::new(dtype, &[])));
         LossScale { scale, steps, skipped }
     }
 
@@ -74,11 +75,9 @@ impl LossScale {
         let next = g.add(self.steps, step);
         let (grown, restarted) = (g.select(grows, double, self.scale), g.select(grows, zero, next));
         let missed = g.add(self.skipped, step);
-        for (old, fine, bad) in [
-            (self.scale, grown, half),
-            (self.steps, restarted, zero),
-            (self.skipped, self.skipped, missed),
-        ] {
+        for (old, fine, bad) in
+            [(self.scale, grown, half), (self.steps, restarted, zero), (self.skipped, self.skipped, missed)]
+        {
             let new = g.select(finite, fine, bad);
             let kept = g.select(ok, new, old);
             g.update(old, kept);

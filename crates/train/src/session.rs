@@ -174,8 +174,7 @@ impl Session {
             return Ok(loaded.clone());
         }
         let graph = build()?;
-        let options =
-            Options { name: key.clone(), ..Options::of(&self.device.info()) };
+        let options = Options { name: key.clone(), ..Options::of(&self.device.info()) };
         let compiled = compile(&graph, &options);
         let loaded = self.load(Arc::new(compiled.plan))?;
         self.programs.insert(key, loaded.clone());

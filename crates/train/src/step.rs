@@ -7,8 +7,8 @@
 //! that was first so; it is -1 while all is well.
 
 use crate::Result;
-use crate::loss_scale::{self, LossScale};
 use crate::compile::Goal;
+use crate::loss_scale::{self, LossScale};
 use crate::model::ProgramSpec;
 use crate::wiring::{Wire, Wiring, target_name};
 use thalweg_base::DType;

@@ -52,7 +52,7 @@ impl Measurement {
 
 /// Runs it.
 pub fn bench(args: &BenchArgs, environment: &Environment, console: &Console) -> Result<()> {
-    let recipe = Recipe::open(&args.recipe)?;
+    let recipe = Recipe::open(&args.recipe)?.in_policy(args.dtype.dtype_policy);
     let batch = args.batch_size.unwrap_or(recipe.fit.batch_size);
     let data = data(&recipe, environment, batch, console)?;
     if let Some(devices) = &args.devices {

@@ -13,7 +13,7 @@ use thalweg::device::{MemoryUse, open};
 
 /// Runs it.
 pub fn plan(args: &PlanArgs, console: &Console) -> Result<()> {
-    let recipe = Recipe::open(&args.recipe)?;
+    let recipe = Recipe::open(&args.recipe)?.in_policy(args.dtype.dtype_policy);
     let batch = args.batch_size.unwrap_or(recipe.fit.batch_size);
     let model = prepare::model_of(&recipe, recipe.fit.seed)?;
     let blank = prepare::blank(&recipe)?;

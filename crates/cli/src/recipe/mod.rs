@@ -21,7 +21,7 @@ use model::ModelParts;
 use section::Section;
 use source::{Item, Node, Source};
 use std::path::Path;
-use thalweg::nn::{Network, losses::Loss, metrics::Metric, optimizers::Optimizer};
+use thalweg::nn::{DTypePolicy, Network, losses::Loss, metrics::Metric, optimizers::Optimizer};
 use thalweg::train::callbacks::CallbackConfig;
 
 /// Everything a run needs.
@@ -75,10 +75,18 @@ pub enum Validation {
     Share(f64),
 }
 
-const SECTIONS: [&str; 8] =
-    ["name", "data", "preprocessing", "layers", "model", "compile", "fit", "callbacks"];
+const SECTIONS: [&str; 9] =
+    ["name", "dtype_policy", "data", "preprocessing", "layers", "model", "compile", "fit", "callbacks"];
 
 impl Recipe {
+    /// The same in another dtype policy, if one is given.
+    pub fn in_policy(mut self, policy: Option<DTypePolicy>) -> Recipe {
+        if let Some(policy) = policy {
+            self.network.set_dtype_policy(policy);
+        }
+        self
+    }
+
     /// Reads a file.
     pub fn open(path: &Path) -> Result<Recipe, Failure> {
         let text = std::fs::read_to_string(path)
@@ -116,6 +124,11 @@ impl Recipe {
                 return Err(missing("layers and no model", hint));
             }
         };
+        let mut network = network;
+        if let Some(policy) = top.text("dtype_policy")? {
+            let at = top.get("dtype_policy").map_or(0, |n| n.at);
+            network.set_dtype_policy(DTypePolicy::from_name(policy).map_err(|e| source.wrong(at, e))?);
+        }
         let Some(compile) = top.get("compile") else {
             return Err(missing("[compile]", "add optimizer, loss and metrics, as in Keras' model.compile"));
         };

@@ -140,7 +140,11 @@ impl Checker<'_> {
                         return Err(format!("e{}: {} of {types:?} is not {dtype}", id.0, op.name()));
                     }
                     if op.rounds() && dtype.is_half() {
-                        return Err(format!("e{}: {} of 16 bits, which devices compute in f32", id.0, op.name()));
+                        return Err(format!(
+                            "e{}: {} of 16 bits, which devices compute in f32",
+                            id.0,
+                            op.name()
+                        ));
                     }
                 }
                 Expr::Acc if !accumulated || dtype != DType::F32 => {

@@ -61,7 +61,8 @@ impl Network {
             let (precision, output) = (layer.precision(), self.outputs.contains(&index));
             let dtype = if precision == Precision::Policy { policy } else { DType::F32 };
             let inputs: Vec<NodeId> = inputs.into_iter().map(|x| in_float(graph, x, dtype)).collect();
-            let own = weights[named.weights.clone()].iter().map(|&w| graph.cast(w, dtype)).collect::<Vec<_>>();
+            let own =
+                weights[named.weights.clone()].iter().map(|&w| graph.cast(w, dtype)).collect::<Vec<_>>();
             let mut cx = Call {
                 graph: &mut *graph,
                 weights: &own,

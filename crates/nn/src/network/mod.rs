@@ -117,6 +117,11 @@ impl Network {
         self.config.dtype_policy
     }
 
+    /// Sets what its layers compute in.
+    pub fn set_dtype_policy(&mut self, policy: DTypePolicy) {
+        self.config.dtype_policy = policy;
+    }
+
     /// Inputs in the order in which [`ForwardArgs::inputs`] takes them.
     pub fn inputs(&self) -> Vec<InputInfo> {
         self.inputs

@@ -269,8 +269,7 @@ impl Compiler<'_> {
                 let (outer, row, col) = self.split(&a.strides, 0);
                 let narrow = dtype.size() < 4;
                 let class = Class::of(row != 0, col != 0, self.one_row());
-                let load =
-                    Load { buffer: a.buffer, offset: a.offset, outer, row, col, dtype, copied: false };
+                let load = Load { buffer: a.buffer, offset: a.offset, outer, row, col, dtype, copied: false };
                 self.out.loads.push(load);
                 let code = Code::Load((self.out.loads.len() - 1) as u16);
                 Operand { direct: !narrow, ..self.leaf(code, class, row == 0) }
@@ -295,7 +294,11 @@ impl Compiler<'_> {
                 };
                 // Of a value that is only stored, the store rounds.
                 let stored = self.uses[id.0 as usize] == 2 && self.values.contains(&id);
-                if dtype.is_half() && from != dtype && !stored { self.joined(Code::Round(dtype), &[arg]) } else { arg }
+                if dtype.is_half() && from != dtype && !stored {
+                    self.joined(Code::Round(dtype), &[arg])
+                } else {
+                    arg
+                }
             }
             Expr::Op(op, args) => self.op(id, expr, *op, args),
         }

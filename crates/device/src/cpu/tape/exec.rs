@@ -379,25 +379,13 @@ unsafe fn store_avx512(
 /// As [`store_half`].
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn store_avx2(
-    lanes: *const u32,
-    out: *mut u16,
-    strides: [isize; 2],
-    shape: [usize; 2],
-    dtype: DType,
-) {
+unsafe fn store_avx2(lanes: *const u32, out: *mut u16, strides: [isize; 2], shape: [usize; 2], dtype: DType) {
     // SAFETY: passed on.
     unsafe { store_body(lanes, out, strides, shape, dtype) }
 }
 
 #[inline(always)]
-unsafe fn store_body(
-    lanes: *const u32,
-    out: *mut u16,
-    strides: [isize; 2],
-    shape: [usize; 2],
-    dtype: DType,
-) {
+unsafe fn store_body(lanes: *const u32, out: *mut u16, strides: [isize; 2], shape: [usize; 2], dtype: DType) {
     // SAFETY: passed on.
     unsafe {
         match dtype {

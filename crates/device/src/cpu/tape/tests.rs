@@ -124,7 +124,9 @@ fn every_operation_on_every_type() {
                     types[0] = DType::Bool;
                 }
                 // Bodies round in a cast of its own.
-                let Some(result) = op.infer(&types).filter(|d| !(d.is_half() && op.rounds())) else { continue };
+                let Some(result) = op.infer(&types).filter(|d| !(d.is_half() && op.rounds())) else {
+                    continue;
+                };
                 check_operation(isa, op, &types, result);
             }
         }

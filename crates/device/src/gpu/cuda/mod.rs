@@ -286,7 +286,9 @@ fn int(op: IntOp, dtype: DType, a: &str, b: &str) -> String {
     };
     let _ = match dtype {
         DType::I32 => write!(text, "(int)((unsigned){a} {symbol} (unsigned){b})"),
-        DType::Bool | DType::U8 | DType::U32 | DType::F16 | DType::BF16 | DType::F32 => write!(text, "{a} {symbol} {b}"),
+        DType::Bool | DType::U8 | DType::U32 | DType::F16 | DType::BF16 | DType::F32 => {
+            write!(text, "{a} {symbol} {b}")
+        }
     };
     text
 }
