@@ -6,6 +6,7 @@
 
 mod dtype;
 mod geometry;
+pub mod half;
 pub mod philox;
 mod scalar;
 

@@ -119,7 +119,7 @@ impl ScalarOp {
     }
 
     /// Result type for these argument types, or `None` where the operation is not defined on them.
-    /// Arguments have one type (a condition is `Bool`); arithmetic is on f32, and on i32 and u32 for
+    /// Arguments have one type (a condition is `Bool`); arithmetic is on floats, and on i32 and u32 for
     /// add, sub, mul, max, min (wrapping).
     pub fn infer(self, args: &[DType]) -> Option<DType> {
         let same = |args: &[DType]| args.iter().all(|&d| d == args[0]).then(|| args[0]);
@@ -127,7 +127,7 @@ impl ScalarOp {
             return None;
         }
         match self {
-            ScalarOp::Neg | ScalarOp::Abs => Some(args[0]).filter(|d| matches!(d, DType::F32 | DType::I32)),
+            ScalarOp::Neg | ScalarOp::Abs => Some(args[0]).filter(|d| d.is_float() || *d == DType::I32),
             ScalarOp::Exp
             | ScalarOp::Log
             | ScalarOp::Sqrt
@@ -139,7 +139,7 @@ impl ScalarOp {
             | ScalarOp::Div
             | ScalarOp::Pow => same(args).filter(|d| d.is_float()),
             ScalarOp::Add | ScalarOp::Sub | ScalarOp::Mul | ScalarOp::Max | ScalarOp::Min => {
-                same(args).filter(|d| matches!(d, DType::F32 | DType::I32 | DType::U32))
+                same(args).filter(|d| d.is_float() || matches!(d, DType::I32 | DType::U32))
             }
             ScalarOp::Lt => same(args).filter(|&d| d != DType::Bool).map(|_| DType::Bool),
             ScalarOp::Eq => same(args).map(|_| DType::Bool),
@@ -148,11 +148,39 @@ impl ScalarOp {
         }
     }
 
-    /// The meaning where the result is of that type: a float as [`ScalarOp::eval`] gives it, integer arithmetic
-    /// wrapping as devices do (a cast would saturate).
+    /// Whether a result may not be one of the argument's type before it is rounded: not where it is one of the arguments
+    /// but for its sign or fraction, or a truth.
+    pub const fn rounds(self) -> bool {
+        match self {
+            ScalarOp::Neg
+            | ScalarOp::Abs
+            | ScalarOp::Floor
+            | ScalarOp::Max
+            | ScalarOp::Min
+            | ScalarOp::Lt
+            | ScalarOp::Eq
+            | ScalarOp::And
+            | ScalarOp::Select => false,
+            ScalarOp::Exp
+            | ScalarOp::Log
+            | ScalarOp::Sqrt
+            | ScalarOp::Cos
+            | ScalarOp::Tanh
+            | ScalarOp::Sigmoid
+            | ScalarOp::Erf
+            | ScalarOp::Add
+            | ScalarOp::Sub
+            | ScalarOp::Mul
+            | ScalarOp::Div
+            | ScalarOp::Pow => true,
+        }
+    }
+
+    /// The meaning where the result is of that type: a float rounded to it, integer arithmetic wrapping as devices do (a
+    /// cast would saturate).
     pub fn eval_in(self, dtype: DType, a: &[f64]) -> f64 {
         if dtype.is_float() {
-            return self.eval(a);
+            return dtype.round(self.eval(a));
         }
         let i = |k: usize| a[k] as i64;
         let exact = match self {
@@ -166,7 +194,7 @@ impl ScalarOp {
         match dtype {
             DType::I32 => f64::from(exact as i32),
             DType::U32 => f64::from(exact as u32),
-            DType::Bool | DType::U8 | DType::F32 => dtype.round(exact as f64),
+            DType::Bool | DType::U8 | DType::F16 | DType::BF16 | DType::F32 => dtype.round(exact as f64),
         }
     }
 

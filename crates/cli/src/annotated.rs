@@ -43,7 +43,8 @@ fn find(recipe: &DetectionRecipe, root: &Path) -> Result<PathBuf, DataError> {
     let beside = recipe.base.join(&recipe.path);
     let within = root.join(&recipe.path);
     let itself = detection::Format::of(root).map(|_| root.to_path_buf());
-    let found = [Some(beside.clone()), Some(within.clone()), itself].into_iter().flatten().find(|p| p.exists());
+    let found =
+        [Some(beside.clone()), Some(within.clone()), itself].into_iter().flatten().find(|p| p.exists());
     found.ok_or_else(|| DataError::Missing {
         fix: format!("it was looked for there and at {}; put it there, or give --data DIR", within.display()),
         path: beside,

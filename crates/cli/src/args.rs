@@ -4,6 +4,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use thalweg::nn::DTypePolicy;
 
 /// Train, judge and use vision models.
 ///
@@ -82,6 +83,14 @@ pub struct DeviceArgs {
     pub threads: usize,
 }
 
+/// What layers compute in.
+#[derive(Args, Debug, Clone)]
+pub struct DTypeArgs {
+    /// Keras' dtype policy: float32, mixed_bfloat16 or mixed_float16, instead of the recipe's
+    #[arg(long, value_name = "POLICY", value_parser = DTypePolicy::from_name)]
+    pub dtype_policy: Option<DTypePolicy>,
+}
+
 /// `fit`.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
@@ -106,6 +115,9 @@ pub struct FitArgs {
     /// Which device computes, and with how many threads
     #[command(flatten)]
     pub device: DeviceArgs,
+    /// What layers compute in
+    #[command(flatten)]
+    pub dtype: DTypeArgs,
     /// Seed of weights, order and dropout, instead of the recipe's
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -224,6 +236,9 @@ pub struct ExplainArgs {
     /// Examples per step, instead of the recipe's
     #[arg(long, value_name = "N", value_parser = positive)]
     pub batch_size: Option<usize>,
+    /// What layers compute in
+    #[command(flatten)]
+    pub dtype: DTypeArgs,
     /// Print JSON lines
     #[arg(long)]
     pub json: bool,
@@ -239,6 +254,9 @@ pub struct PlanArgs {
     /// Examples per step, instead of the recipe's
     #[arg(long, value_name = "N", value_parser = positive)]
     pub batch_size: Option<usize>,
+    /// What layers compute in
+    #[command(flatten)]
+    pub dtype: DTypeArgs,
     /// The device it is for
     #[arg(long, value_name = "D", default_value = "auto")]
     pub device: String,
@@ -353,6 +371,9 @@ pub struct BenchArgs {
     /// Which device computes, and with how many threads
     #[command(flatten)]
     pub device: DeviceArgs,
+    /// What layers compute in
+    #[command(flatten)]
+    pub dtype: DTypeArgs,
     /// Measure these one after another and compare them with the CPU: `all`, or names with commas between
     #[arg(long, value_name = "LIST", conflicts_with = "device")]
     pub devices: Option<String>,

@@ -3,8 +3,8 @@
 //! In: a [`DataRecipe`] and the data root. Out: an opened split. Invariant: what was opened instead of what was
 //! asked for is always told, never silently.
 
-use crate::error::{Failure, Result};
 use crate::annotated;
+use crate::error::{Failure, Result};
 use crate::recipe::DataRecipe;
 use crate::show::{Bar, Console};
 use serde_json::json;

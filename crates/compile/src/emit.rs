@@ -4,7 +4,7 @@ use crate::index::{self, Map};
 use crate::partition::base;
 use std::collections::HashMap;
 use thalweg_device::plan::{Access, Body, BufferId, Expr, ExprId};
-use thalweg_graph::{DType, Graph, NodeId, Op};
+use thalweg_graph::{DType, Graph, NodeId, Op, ScalarOp};
 
 /// Where the values of stored nodes are.
 pub type Homes = HashMap<NodeId, BufferId>;
@@ -71,7 +71,9 @@ impl<'a> Emitter<'a> {
     fn value(&mut self, node: NodeId, map: &Map) -> Result<ExprId, Obstacle> {
         if self.accumulated == Some(node) {
             return if *map == self.own_map(node) {
-                Ok(self.body.push(Expr::Acc, DType::F32))
+                let sum = self.body.push(Expr::Acc, DType::F32);
+                let dtype = self.graph.ty(node).dtype;
+                Ok(if dtype.is_half() { self.body.push(Expr::Cast(sum), dtype) } else { sum })
             } else {
                 Err(Obstacle::Conflict)
             };
@@ -92,6 +94,16 @@ impl<'a> Emitter<'a> {
         let at = index::linear(map, &ty.shape, self.space.len());
         let access = Access { buffer, offset: at.offset, strides: at.strides };
         self.body.push(Expr::Load(access), ty.dtype)
+    }
+
+    /// An operation; of 16-bit floats it is computed in f32 and rounded, where there is something to round.
+    fn scalar(&mut self, op: ScalarOp, args: Vec<ExprId>, dtype: DType) -> ExprId {
+        if !(dtype.is_half() && op.rounds()) {
+            return self.body.push(Expr::Op(op, args), dtype);
+        }
+        let wide = args.into_iter().map(|a| self.body.push(Expr::Cast(a), DType::F32)).collect();
+        let exact = self.body.push(Expr::Op(op, wide), DType::F32);
+        self.body.push(Expr::Cast(exact), dtype)
     }
 
     /// A reshape that is no index map: its operand is read as the dense buffer it is, or must become one.
@@ -129,8 +141,8 @@ impl<'a> Emitter<'a> {
                 self.body.push(Expr::Random { seed: *seed, stream: *stream, element, step }, dtype)
             }
             Op::Scalar(op) => {
-                let args = n.inputs.iter().map(|&i| self.value(i, map)).collect::<Result<_, _>>()?;
-                self.body.push(Expr::Op(*op, args), dtype)
+                let args = n.inputs.iter().map(|&i| self.value(i, map)).collect::<Result<Vec<_>, _>>()?;
+                self.scalar(*op, args, dtype)
             }
             Op::Cast(_) => {
                 let x = self.value(n.inputs[0], map)?;

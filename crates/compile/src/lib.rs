@@ -18,8 +18,9 @@ mod recompute;
 mod region;
 mod schedule;
 mod simplify;
+mod widen;
 
-use thalweg_device::Plan;
+use thalweg_device::{DeviceInfo, Plan};
 use thalweg_graph::{Graph, verify::verify};
 
 /// What the compiler is asked for.
@@ -32,11 +33,21 @@ pub struct Options {
     /// Whether the device runs regions depth first ([`thalweg_device::DeviceInfo::regions`]); without, every kernel runs
     /// over the whole batch.
     pub regions: bool,
+    /// Whether the device multiplies and pools floats of 16 bits ([`thalweg_device::DeviceInfo::halves`]); without, it is
+    /// done in f32.
+    pub halves: bool,
+}
+
+impl Options {
+    /// For a device.
+    pub fn of(info: &DeviceInfo) -> Options {
+        Options { regions: info.regions, halves: info.halves, ..Options::default() }
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { name: String::new(), explain: false, regions: true }
+        Options { name: String::new(), explain: false, regions: true, halves: false }
     }
 }
 
@@ -51,7 +62,8 @@ pub struct Compiled {
 
 /// Compiles a graph.
 ///
-/// The passes, in order: *simplify* on the graph, first because every rule after it sees fewer shapes; *lower*
+/// The passes, in order: *simplify* on the graph, first because every rule after it sees fewer shapes; *widen*, behind
+/// it, as its casts would hide what the rules look for; *lower*
 /// (partition, fuse, emit), which ends the graph; *inplace*, before stages exist, as it adds order between
 /// kernels; *regions*, which need that order; *schedule*, in which a region is one stage; *memory*, last, because
 /// lives are counted in stages. Regions are explained with the schedule that they are stages of.
@@ -67,6 +79,16 @@ pub fn compile(graph: &Graph, options: &Options) -> Compiled {
     let simple = simplify::simplify(graph);
     verify(&simple, "simplify");
     note("simplify", &|| simple.to_string());
+    let simple = match widen::widen(&simple, options.halves) {
+        Some(wide) => {
+            verify(&wide, "widen");
+            let again = simplify::simplify(&wide);
+            verify(&again, "widen");
+            note("widen", &|| again.to_string());
+            again
+        }
+        None => simple,
+    };
     let mut program = lower::lower(&simple, &options.name);
     note("lower", &|| program.preview().to_string());
     inplace::inplace(&mut program);

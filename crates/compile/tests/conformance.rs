@@ -15,7 +15,7 @@ use thalweg_testkit::{
 };
 
 fn run(device: &mut dyn Device, graph: &Graph, feeds: &Feeds) -> Results {
-    let options = Options { regions: device.info().regions, ..Options::default() };
+    let options = Options::of(&device.info());
     let plan = Arc::new(compile(graph, &options).plan);
     run_plan(device, &plan, graph, feeds).expect("it runs")
 }
@@ -111,7 +111,7 @@ fn repeated_runs_are_equal(device: &mut dyn Device) {
 /// What was allocated and loaded is counted, and gone when given back.
 fn memory_is_given_back(device: &mut dyn Device) {
     let (graph, _) = thalweg_testkit::random_graph(7);
-    let options = Options { regions: device.info().regions, ..Options::default() };
+    let options = Options::of(&device.info());
     let plan = Arc::new(compile(&graph, &options).plan);
     let before = device.memory().allocated;
     let storage: Vec<_> = plan.bindings.iter().map(|b| device.allocate(b.bytes()).expect("memory")).collect();

@@ -35,12 +35,15 @@ impl Graph {
         if self.shape(x) == shape { x } else { self.op(Op::Broadcast(shape.to_vec()), &[x]) }
     }
 
-    /// An element-wise operation with NumPy broadcasting of its operands.
+    /// An element-wise operation with NumPy broadcasting of its operands. An f32 constant beside a 16-bit operand is one
+    /// of that type, as a Python number is in Keras.
     #[track_caller]
     pub fn scalar(&mut self, op: ScalarOp, args: &[NodeId]) -> NodeId {
+        let half = args.iter().map(|&a| self.ty(a).dtype).find(|d| d.is_half());
+        let args: Vec<NodeId> = args.iter().map(|&a| half.map_or(a, |half| self.weak(a, half))).collect();
         let rank = args.iter().map(|&a| self.shape(a).len()).max().unwrap_or(0);
         let mut shape = vec![1; rank];
-        for &a in args {
+        for &a in &args {
             let s = self.shape(a);
             for (d, &n) in shape[rank - s.len()..].iter_mut().zip(s) {
                 assert!(*d == 1 || n == 1 || *d == n, "{}: shapes do not broadcast: {s:?}", op.name());
@@ -49,6 +52,14 @@ impl Graph {
         }
         let args: Vec<NodeId> = args.iter().map(|&a| self.broadcast_to(a, &shape)).collect();
         self.op(Op::Scalar(op), &args)
+    }
+
+    /// An f32 constant in that type; anything else as it is.
+    fn weak(&mut self, x: NodeId, half: DType) -> NodeId {
+        match self.node(x).op {
+            Op::Const(c) if c.dtype() == DType::F32 => self.constant_of(half, c.value()),
+            _ => x,
+        }
     }
 
     /// Conversion; nothing where the type is already right.
@@ -113,8 +124,14 @@ impl Graph {
         self.reduce(ReduceKind::Sum, x, &axes)
     }
 
-    /// Mean over axes, which stay with extent 1.
+    /// Mean over axes, which stay with extent 1. Of 16-bit floats it is rounded once.
     pub fn mean_keep(&mut self, x: NodeId, axes: &[usize]) -> NodeId {
+        let dtype = self.ty(x).dtype;
+        if dtype.is_half() {
+            let wide = self.cast(x, DType::F32);
+            let mean = self.mean_keep(wide, axes);
+            return self.cast(mean, dtype);
+        }
         let count: usize = axes.iter().map(|&a| self.shape(x)[a]).product();
         let sum = self.reduce_keep(ReduceKind::Sum, x, axes);
         self.scale(sum, 1.0 / count as f64)

@@ -1,7 +1,7 @@
 //! Test cases of primitives, kept in each operation's own file: what the sweep tests build, differentiate and
 //! run on every device. An operation without cases fails the sweep.
 
-use crate::{Graph, NodeId, Op, Type};
+use crate::{DType, Graph, NodeId, Op, Scalar, Type};
 
 /// One operation on operands of given types, with values in `low..high`.
 #[derive(Clone, Debug)]
@@ -41,6 +41,20 @@ impl Case {
     pub fn discrete(mut self) -> Self {
         self.differentiable = false;
         self
+    }
+
+    /// The same on a 16-bit type instead of f32, if it works on floats. Not to be differentiated numerically: steps small
+    /// enough would be rounded away.
+    pub fn in_half(&self, half: DType) -> Option<Case> {
+        let mut case = Case { differentiable: false, ..self.clone() };
+        let mut any = false;
+        for ty in case.inputs.iter_mut().filter(|ty| ty.dtype == DType::F32) {
+            (ty.dtype, any) = (half, true);
+        }
+        if let Op::Pad { value, .. } = &mut case.op {
+            *value = Scalar::new(half, value.value());
+        }
+        any.then_some(case)
     }
 
     /// A graph with one input per operand and the operation as its output. Returns the inputs and the result.

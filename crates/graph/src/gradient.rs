@@ -38,7 +38,7 @@ pub fn gradients(graph: &mut Graph, y: NodeId, wrt: &[NodeId]) -> Result<Vec<Nod
         let contributions = ops::gradient(graph, id, dy, &needed)?;
         for ((&x, &need), dx) in inputs.iter().zip(&needed).zip(contributions) {
             let (true, Some(dx)) = (need, dx) else { continue };
-            debug_assert_eq!(graph.shape(x), graph.shape(dx), "gradient shape of an operand of %{i}");
+            debug_assert_eq!(graph.ty(x), graph.ty(dx), "gradient type of an operand of %{i}");
             grads[x.index()] = Some(match grads[x.index()] {
                 None => dx,
                 Some(sum) => graph.add(sum, dx),

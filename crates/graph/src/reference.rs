@@ -109,7 +109,7 @@ pub fn step(graph: &Graph, feeds: &Feeds) -> (Vec<Tensor>, Vec<Tensor>) {
     (graph.outputs.iter().map(|o| values[&o.node].clone()).collect(), states)
 }
 
-/// Rounds integers as storing them would.
+/// Rounds as storing would: integers, floats of 16 bits.
 pub fn round_all(dtype: DType, mut t: Tensor) -> Tensor {
     for v in &mut t.data {
         *v = dtype.round(*v);

@@ -71,6 +71,7 @@ pub enum Logits {
 impl Activation {
     /// Applies it; same shape. Softmax is along the last axis.
     pub fn apply(self, cx: &mut Call, x: NodeId) -> NodeId {
+        let x = cx.activated(x);
         let g = &mut *cx.graph;
         let last = g.shape(x).len() - 1;
         match self {

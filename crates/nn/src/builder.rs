@@ -3,10 +3,10 @@
 //! In: layers with typed arguments. Out: a [`ModelConfig`]. Invariant: both only write data down; what is wrong
 //! is found by [`crate::Network::new`], with the same words as for a file.
 
-use crate::NnError;
 use crate::config::{LayerConfig, ModelConfig, TensorRef};
 use crate::layers::{AnyLayer, InputLayer};
 use crate::naming::Names;
+use crate::{DTypePolicy, NnError};
 
 /// A chain of layers (<https://keras.io/guides/sequential_model/>).
 ///
@@ -25,6 +25,7 @@ use crate::naming::Names;
 pub struct Sequential {
     name: Option<String>,
     layers: Vec<AnyLayer>,
+    dtype_policy: Option<String>,
 }
 
 impl Sequential {
@@ -36,6 +37,12 @@ impl Sequential {
     /// Names the model; default `sequential`.
     pub fn name(mut self, name: &str) -> Self {
         self.name = Some(name.to_string());
+        self
+    }
+
+    /// What layers compute in: `float32` (default), `mixed_bfloat16` or `mixed_float16`.
+    pub fn dtype_policy(mut self, name: &str) -> Self {
+        self.dtype_policy = Some(name.to_string());
         self
     }
 
@@ -54,6 +61,9 @@ impl Sequential {
     /// The configuration; fails without an input, or on a name used twice.
     pub fn build(self) -> Result<ModelConfig, NnError> {
         let mut b = Functional::new().name(self.name.as_deref().unwrap_or("sequential"));
+        if let Some(policy) = &self.dtype_policy {
+            b = b.dtype_policy(policy);
+        }
         let mut layers = self.layers.into_iter();
         let Some(first @ AnyLayer::InputLayer(_)) = layers.next() else {
             let problem = "the first layer must be an input; call .input(&[rows, columns, channels]) first";
@@ -99,11 +109,18 @@ pub struct Functional {
     layers: Vec<LayerConfig>,
     names: Names,
     twice: Option<String>,
+    dtype_policy: Option<String>,
 }
 
 impl Default for Functional {
     fn default() -> Self {
-        Functional { name: "functional".into(), layers: Vec::new(), names: Names::default(), twice: None }
+        Functional {
+            name: "functional".into(),
+            layers: Vec::new(),
+            names: Names::default(),
+            twice: None,
+            dtype_policy: None,
+        }
     }
 }
 
@@ -116,6 +133,12 @@ impl Functional {
     /// Names the model; default `functional`.
     pub fn name(mut self, name: &str) -> Self {
         self.name = name.to_string();
+        self
+    }
+
+    /// As [`Sequential::dtype_policy`].
+    pub fn dtype_policy(mut self, name: &str) -> Self {
+        self.dtype_policy = Some(name.to_string());
         self
     }
 
@@ -166,7 +189,9 @@ impl Functional {
         }
         let inputs = inputs.iter().map(|&t| self.reference(t).layer).collect();
         let outputs = outputs.iter().map(|&t| self.reference(t)).collect();
-        Ok(ModelConfig { name: self.name, layers: self.layers, inputs, outputs })
+        let policy = self.dtype_policy.as_deref().map_or(Ok(DTypePolicy::Float32), DTypePolicy::from_name);
+        let dtype_policy = policy.map_err(|e| self.wrong(&e))?;
+        Ok(ModelConfig { name: self.name, layers: self.layers, inputs, outputs, dtype_policy })
     }
 
     fn reference(&self, tensor: Tensor) -> TensorRef {

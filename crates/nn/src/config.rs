@@ -1,6 +1,7 @@
 //! The configuration of a model: pure data, the same from every builder and file.
 //!
-//! As JSON: `{"name", "layers": [{"class_name", "name", "config", "inbound"}], "inputs", "outputs"}`. `inbound`
+//! As JSON: `{"name", "layers": [{"class_name", "name", "config", "inbound"}], "inputs", "outputs"}` and, unless
+//! it is `float32`, `"dtype_policy"`. `inbound`
 //! lists the layers whose outputs a layer takes; a shared layer has a list of such lists, one per call, and
 //! `"name:1"` is the output of its second call. Where no layer says `inbound`, each takes the one before it, and
 //! `inputs` and `outputs` are the first and the last; names may be left out too. Invariant: reading checks the
@@ -8,7 +9,7 @@
 
 use crate::arguments::Map;
 use crate::naming::Names;
-use crate::{NnError, suggest};
+use crate::{DTypePolicy, NnError, suggest};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt;
@@ -25,6 +26,9 @@ pub struct ModelConfig {
     pub inputs: Vec<String>,
     /// The outputs, in order.
     pub outputs: Vec<TensorRef>,
+    /// What its layers compute in; `float32` where it is not said.
+    #[serde(skip_serializing_if = "DTypePolicy::is_float32")]
+    pub dtype_policy: DTypePolicy,
 }
 
 /// One layer of a configuration.
@@ -111,7 +115,7 @@ impl TryFrom<Value> for ModelConfig {
     type Error = NnError;
 
     fn try_from(value: Value) -> Result<Self, NnError> {
-        let map = object(&value, "a model", &["name", "layers", "inputs", "outputs"])?;
+        let map = object(&value, "a model", &["name", "layers", "inputs", "outputs", "dtype_policy"])?;
         let name = text(map, "name", "a model")?.unwrap_or("model").to_string();
         let Some(layers) = map.get("layers").and_then(Value::as_array) else {
             return Err(wrong("a model needs 'layers', a list"));
@@ -144,7 +148,10 @@ impl TryFrom<Value> for ModelConfig {
             Some(refs) => refs,
             None => read.last().map(|l| TensorRef::first(&l.name)).into_iter().collect(),
         };
-        Ok(ModelConfig { name, layers: read, inputs, outputs })
+        let policy = text(map, "dtype_policy", "a model")?;
+        let dtype_policy = policy.map_or(Ok(DTypePolicy::Float32), DTypePolicy::from_name);
+        let dtype_policy = dtype_policy.map_err(|e| wrong(&e))?;
+        Ok(ModelConfig { name, layers: read, inputs, outputs, dtype_policy })
     }
 }
 

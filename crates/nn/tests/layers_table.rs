@@ -130,6 +130,7 @@ fn check_graph(case: &str, layer: &AnyLayer, inputs: &[Shape], shape: &[usize], 
         step,
         stream: 7,
         seed: 3,
+        output: false,
         updates: Vec::new(),
         logits: None,
     };

@@ -1,5 +1,6 @@
 //! Comparing tensors, with a message that says how far apart and where.
 
+use thalweg_base::DType;
 use thalweg_graph::reference::Tensor;
 
 /// How far a value may be from the expected one: `abs + rel * |expected| + scale * largest |expected|`.
@@ -21,6 +22,16 @@ impl Tolerance {
     pub const F32: Tolerance = Tolerance { abs: 1e-6, rel: 1e-5, scale: 5e-6 };
     /// A whole small graph in f32.
     pub const GRAPH: Tolerance = Tolerance { abs: 1e-4, rel: 1e-4, scale: 1e-4 };
+
+    /// A neighbour in a type of 16 bits: what a sum that was rounded differently before it may become.
+    pub fn half(dtype: DType) -> Option<Tolerance> {
+        let step = match dtype {
+            DType::F16 => 2f64.powi(-10),
+            DType::BF16 => 2f64.powi(-7),
+            DType::Bool | DType::U8 | DType::U32 | DType::I32 | DType::F32 => return None,
+        };
+        Some(Tolerance { abs: 1e-6, rel: step, scale: 0.0 })
+    }
 
     /// Only an absolute part.
     pub const fn abs(abs: f64) -> Self {

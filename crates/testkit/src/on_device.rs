@@ -2,7 +2,7 @@
 
 use crate::Results;
 use std::sync::Arc;
-use thalweg_base::DType;
+use thalweg_base::{DType, half};
 use thalweg_device::plan::{Binding, Role};
 use thalweg_device::{Allocation, Device, DeviceError, Plan};
 use thalweg_graph::Graph;
@@ -70,16 +70,22 @@ fn encode(dtype: DType, data: &[f64]) -> Vec<u8> {
         DType::Bool | DType::U8 => data.iter().map(|&v| v as u8).collect(),
         DType::U32 => data.iter().flat_map(|&v| (v as u32).to_le_bytes()).collect(),
         DType::I32 => data.iter().flat_map(|&v| (v as i32).to_le_bytes()).collect(),
+        DType::F16 => data.iter().flat_map(|&v| half::to_f16(v as f32).to_le_bytes()).collect(),
+        DType::BF16 => data.iter().flat_map(|&v| half::to_bf16(v as f32).to_le_bytes()).collect(),
         DType::F32 => data.iter().flat_map(|&v| (v as f32).to_le_bytes()).collect(),
     }
 }
 
 fn decode(dtype: DType, bytes: &[u8]) -> Vec<f64> {
     let (words, _) = bytes.as_chunks::<4>();
+    let (halves, _) = bytes.as_chunks::<2>();
+    let wide = |f: fn(u16) -> f32| halves.iter().map(|&h| f64::from(f(u16::from_le_bytes(h)))).collect();
     match dtype {
         DType::Bool | DType::U8 => bytes.iter().map(|&b| f64::from(b)).collect(),
         DType::U32 => words.iter().map(|&w| f64::from(u32::from_le_bytes(w))).collect(),
         DType::I32 => words.iter().map(|&w| f64::from(i32::from_le_bytes(w))).collect(),
+        DType::F16 => wide(half::from_f16),
+        DType::BF16 => wide(half::from_bf16),
         DType::F32 => words.iter().map(|&w| f64::from(f32::from_le_bytes(w))).collect(),
     }
 }

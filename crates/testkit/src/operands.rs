@@ -7,7 +7,7 @@ use thalweg_graph::reference::{Feeds, Tensor};
 /// Philox stream of case operands.
 const STREAM: u32 = 0x0ca5;
 
-/// Values for a case's graph, in the case's range. Floats are exact in f32, all different (over all operands,
+/// Values for a case's graph, in the case's range. Floats are exact in their type; those of f32 are all different (over all operands,
 /// by at least half of range / count) and not near zero, so that no maximum, comparison or absolute value is
 /// at its kink. Integers are whole, booleans 0 or 1.
 pub fn operands(case: &Case, seed: u64) -> Feeds {
@@ -20,10 +20,10 @@ pub fn operands(case: &Case, seed: u64) -> Feeds {
     let mut value = |dtype: DType| {
         let unit = f64::from(random.next_unit());
         match dtype {
-            DType::F32 => {
+            DType::F16 | DType::BF16 | DType::F32 => {
                 let cell = cells.next().unwrap_or(0) as f64 + 0.25 + 0.5 * unit;
                 let v = f64::from((case.low + range * cell / count as f64) as f32);
-                if v.abs() < 1e-3 { f64::from(1e-3_f32).copysign(v) } else { v }
+                dtype.round(if v.abs() < 1e-3 { f64::from(1e-3_f32).copysign(v) } else { v })
             }
             DType::Bool => f64::from(u8::from(unit < 0.5)),
             DType::U8 | DType::U32 | DType::I32 => dtype.round((case.low + range * unit).floor()),

@@ -96,7 +96,8 @@ fn same(a: &[Vec<Detection>], b: &[Vec<Detection>], least: f64) {
     for (a, b) in a.iter().zip(b) {
         for one in a.iter().filter(|d| d.score >= least) {
             let close = |other: &&Detection| {
-                let corners = one.rect.corners().iter().zip(other.rect.corners()).all(|(x, y)| (x - y).abs() < 0.1);
+                let corners =
+                    one.rect.corners().iter().zip(other.rect.corners()).all(|(x, y)| (x - y).abs() < 0.1);
                 corners && one.class == other.class && (one.score - other.score).abs() < 1e-3
             };
             assert!(b.iter().any(|other| close(&other)), "{one:?} is not among {b:?}");
@@ -141,11 +142,15 @@ fn shapes_are_learnt_and_found() {
     let each: Vec<Vec<Detection>> =
         opened.iter().map(|p| second.detect_pictures(&[p]).unwrap().remove(0)).collect();
     same(&found, &each, 0.2);
-    match second.set_device("wgpu", None).and_then(|()| second.detect_pictures(&opened.iter().collect::<Vec<_>>())) {
+    match second
+        .set_device("wgpu", None)
+        .and_then(|()| second.detect_pictures(&opened.iter().collect::<Vec<_>>()))
+    {
         Ok(elsewhere) => same(&found, &elsewhere, 0.2),
         Err(error) => eprintln!("SKIPPED on wgpu: {error}"),
     }
-    let error = Model::from_config(thalweg::vision::lenet5([28, 28, 1], 10).unwrap(), 0).unwrap().detect(&test, 8);
+    let error =
+        Model::from_config(thalweg::vision::lenet5([28, 28, 1], 10).unwrap(), 0).unwrap().detect(&test, 8);
     assert!(error.unwrap_err().to_string().contains("no detector"));
 }
 
@@ -156,7 +161,9 @@ fn a_broken_off_training_ends_the_same() {
     let train: Arc<dyn Dataset> = Arc::new(set.augmented(Augment::default(), 5).unwrap());
     let whole = {
         let mut model = model();
-        model.fit(Arc::clone(&train), Fit::epochs(4).batch_size(8).callback(SwapEMAWeights::default())).unwrap();
+        model
+            .fit(Arc::clone(&train), Fit::epochs(4).batch_size(8).callback(SwapEMAWeights::default()))
+            .unwrap();
         model.weights_sha256().unwrap()
     };
     let interrupt = Arc::new(std::sync::atomic::AtomicBool::new(true));

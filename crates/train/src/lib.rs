@@ -32,6 +32,7 @@ mod feed;
 pub mod files;
 mod fit;
 mod logs;
+mod loss_scale;
 mod model;
 pub mod report;
 mod resume;

@@ -174,8 +174,7 @@ impl Session {
             return Ok(loaded.clone());
         }
         let graph = build()?;
-        let options =
-            Options { name: key.clone(), regions: self.device.info().regions, ..Options::default() };
+        let options = Options { name: key.clone(), ..Options::of(&self.device.info()) };
         let compiled = compile(&graph, &options);
         let loaded = self.load(Arc::new(compiled.plan))?;
         self.programs.insert(key, loaded.clone());
@@ -189,7 +188,7 @@ impl Session {
 
     /// Whether a graph's program would have room, as far as the device knows.
     pub fn would_fit(&self, graph: &Graph) -> bool {
-        let options = Options { regions: self.device.info().regions, ..Options::default() };
+        let options = Options::of(&self.device.info());
         let needs = self.device.needs(&[Arc::new(compile(graph, &options).plan)]);
         self.room().is_none_or(|room| needs.arena + needs.workspace <= room)
     }

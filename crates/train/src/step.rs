@@ -2,12 +2,13 @@
 //!
 //! Input: a network, its goals, the wiring of a data set, a batch size. Output: one graph each. States go by
 //! name and are shared between all graphs: weights under their paths, `optimizer/<path>/<slot>`,
-//! `optimizer/<slot>`, `iteration`, `learning_rate_scale`, `metric/<log>/total` and `/count`, `bad_step`.
+//! `optimizer/<slot>`, `iteration`, `learning_rate_scale`, `metric/<log>/total` and `/count`, `bad_step`, `loss_scale/..`.
 //! Invariant: once a loss is not finite, no state changes but `bad_step`, which keeps the iteration at which
 //! that was first so; it is -1 while all is well.
 
 use crate::Result;
 use crate::compile::Goal;
+use crate::loss_scale::{self, LossScale};
 use crate::model::ProgramSpec;
 use crate::wiring::{Wire, Wiring, target_name};
 use thalweg_base::DType;
@@ -22,6 +23,12 @@ pub const ITERATION: &str = "iteration";
 pub const RATE_SCALE: &str = "learning_rate_scale";
 /// The iteration at which the loss was not finite, or -1: i32.
 pub const BAD_STEP: &str = "bad_step";
+/// What the loss is multiplied by before it is differentiated in half precision: f32. Keras' `LossScaleOptimizer`.
+pub const LOSS_SCALE: &str = "loss_scale/dynamic_scale";
+/// Steps since the scale changed: i32.
+pub const SCALE_STEPS: &str = "loss_scale/step_counter";
+/// Steps that changed no weight, as a gradient was not finite: i32. Keras' optimizer does not count them.
+pub const SKIPPED: &str = "loss_scale/skipped";
 /// The input of example weights.
 pub const SAMPLE_WEIGHT: &str = "sample_weight";
 
@@ -88,6 +95,9 @@ pub fn training_states(network: &Network, optimizer: &Optimizer, goals: &[Goal])
         scalar(RATE_SCALE.into(), DType::F32, 1.0),
         scalar(BAD_STEP.into(), DType::I32, -1.0),
     ];
+    if network.dtype_policy().scales_loss() {
+        all.extend(loss_scale::states());
+    }
     for weight in network.weights().iter().filter(|w| w.trainable) {
         for slot in optimizer.slots() {
             all.push(state(slot_name(&weight.path, slot.name), Type::f32(&weight.shape), slot.initial));
@@ -116,9 +126,15 @@ pub fn training(plans: Plans<'_>, optimizer: &Optimizer) -> Result<Graph> {
     let network = b.plans.network;
     let trainable: Vec<usize> = (0..b.weights.len()).filter(|&i| network.weights()[i].trainable).collect();
     let wrt: Vec<NodeId> = trainable.iter().map(|&i| b.weights[i]).collect();
-    let grads = gradients(&mut b.g, loss, &wrt)?;
+    let scaling = network.dtype_policy().scales_loss().then(|| LossScale::declare(&mut b.g));
+    let scaled = scaling.as_ref().map_or(loss, |s| s.scaled(&mut b.g, loss));
+    let mut grads = gradients(&mut b.g, scaled, &wrt)?;
     b.g.set_scope("optimizer");
-    let rate = optimizer.learning_rate.value(&mut b.g, b.iteration);
+    if let Some(s) = &scaling {
+        grads = s.unscaled(&mut b.g, &grads);
+    }
+    let counted = scaling.as_ref().map_or(b.iteration, |s| s.counted(&mut b.g, b.iteration));
+    let rate = optimizer.learning_rate.value(&mut b.g, counted);
     let learning_rate = b.g.mul(rate, scale);
     let mut vars = Vec::with_capacity(trainable.len());
     for (&i, &grad) in trainable.iter().zip(&grads) {
@@ -136,7 +152,7 @@ pub fn training(plans: Plans<'_>, optimizer: &Optimizer) -> Result<Graph> {
         .iter()
         .map(|s| b.g.state(&format!("optimizer/{}", s.name), Type::f32(&[])))
         .collect();
-    let step = Apply { vars: &vars, scalars: &scalars, iteration: b.iteration, learning_rate };
+    let step = Apply { vars: &vars, scalars: &scalars, iteration: counted, learning_rate };
     let updated = optimizer.apply(&mut b.g, step);
 
     // A latched bad step freezes everything, so that the host may look as seldom as it likes.
@@ -147,14 +163,18 @@ pub fn training(plans: Plans<'_>, optimizer: &Optimizer) -> Result<Graph> {
     let latched = b.g.select(well, newly_bad, bad);
     b.g.update(bad, latched);
     let ok = b.g.and(well, finite);
+    let applies = match &scaling {
+        Some(s) => s.step(&mut b.g, &grads, ok),
+        None => ok,
+    };
     for (var, new) in vars.iter().zip(&updated.vars) {
-        b.guarded(ok, var.value, new.value);
+        b.guarded(applies, var.value, new.value);
         for (&old, &slot) in var.slots.iter().zip(&new.slots) {
-            b.guarded(ok, old, slot);
+            b.guarded(applies, old, slot);
         }
     }
     for (&old, &new) in scalars.iter().zip(&updated.scalars) {
-        b.guarded(ok, old, new);
+        b.guarded(applies, old, new);
     }
     for &(i, node) in &forward.updates {
         b.guarded(ok, b.weights[i], node);
@@ -192,7 +212,8 @@ pub(crate) fn tap(plans: Plans<'_>, tensor: &str) -> Graph {
     let inputs = b.inputs();
     let forward = b.forward(&inputs, false);
     if let Some((_, node)) = forward.layer_outputs.iter().find(|(name, _)| name == tensor) {
-        b.g.output("value", *node);
+        let value = b.g.cast(*node, DType::F32);
+        b.g.output("value", value);
     }
     b.g
 }
@@ -218,7 +239,7 @@ pub fn diagnosis(plans: Plans<'_>) -> Graph {
 
 /// `|x| < f32::MAX`: false for NaN too. Not `x - x == 0`, which a simplifier may fold; not infinity, for which
 /// some device languages have no literal.
-fn is_finite(g: &mut Graph, x: NodeId) -> NodeId {
+pub(crate) fn is_finite(g: &mut Graph, x: NodeId) -> NodeId {
     let size = g.abs(x);
     let most = g.constant(f64::from(f32::MAX));
     g.lt(size, most)

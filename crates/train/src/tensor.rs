@@ -2,7 +2,7 @@
 //!
 //! Input: element type, shape, raw little-endian bytes. Invariant: there are exactly `shape x dtype` bytes.
 
-use thalweg_base::DType;
+use thalweg_base::{DType, half};
 
 /// A tensor in host memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +63,10 @@ impl Tensor {
     /// The elements of an f32 tensor; of any other type, converted.
     pub fn to_f32(&self) -> Vec<f32> {
         let quads = || self.bytes.chunks_exact(4).map(|c| [c[0], c[1], c[2], c[3]]);
+        let pairs = || self.bytes.chunks_exact(2).map(|c| u16::from_le_bytes([c[0], c[1]]));
         match self.dtype {
+            DType::F16 => pairs().map(half::from_f16).collect(),
+            DType::BF16 => pairs().map(half::from_bf16).collect(),
             DType::Bool | DType::U8 => self.bytes.iter().map(|&b| f32::from(b)).collect(),
             DType::U32 => quads().map(|q| u32::from_le_bytes(q) as f32).collect(),
             DType::I32 => quads().map(|q| i32::from_le_bytes(q) as f32).collect(),
@@ -71,14 +74,14 @@ impl Tensor {
         }
     }
 
-    /// The elements of a tensor of integers; of f32, truncated.
+    /// The elements of a tensor of integers; of floats, truncated.
     pub fn to_i64(&self) -> Vec<i64> {
         let quads = || self.bytes.chunks_exact(4).map(|c| [c[0], c[1], c[2], c[3]]);
         match self.dtype {
             DType::Bool | DType::U8 => self.bytes.iter().map(|&b| i64::from(b)).collect(),
             DType::U32 => quads().map(|q| i64::from(u32::from_le_bytes(q))).collect(),
             DType::I32 => quads().map(|q| i64::from(i32::from_le_bytes(q))).collect(),
-            DType::F32 => quads().map(|q| f32::from_le_bytes(q) as i64).collect(),
+            DType::F16 | DType::BF16 | DType::F32 => self.to_f32().into_iter().map(|x| x as i64).collect(),
         }
     }
 
@@ -90,7 +93,8 @@ impl Tensor {
                 .bytes
                 .chunks_exact(4)
                 .position(|c| u32::from_le_bytes([c[0], c[1], c[2], c[3]]) & 0x7f80_0000 == 0x7f80_0000),
-            _ => None,
+            DType::F16 | DType::BF16 => self.to_f32().iter().position(|x| !x.is_finite()),
+            DType::Bool | DType::U8 | DType::U32 | DType::I32 => None,
         }
     }
 }

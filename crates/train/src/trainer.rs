@@ -466,7 +466,12 @@ impl<'m> Run<'m> {
         judged
     }
 
-    fn judge_epoch(&mut self, epoch: usize, mut logs: Logs, stop: &mut Option<String>) -> Result<Option<Logs>> {
+    fn judge_epoch(
+        &mut self,
+        epoch: usize,
+        mut logs: Logs,
+        stop: &mut Option<String>,
+    ) -> Result<Option<Logs>> {
         if let Some(validation) = &self.validation {
             let batch = self.fit.validation_batch_size.unwrap_or(self.fit.batch_size);
             let sums = metric_sums(self.desk.model.session()?, &self.log_names)?;

@@ -62,7 +62,7 @@ impl Step {
     fn new(golden: &Golden, network: &Network, rate: f64, (mode, threads): (Mode, usize)) -> Step {
         let graph = step_graph(network, rate);
         let mut device = open(mode.device(), Some(threads)).unwrap();
-        let options = Options { name: "parity".into(), regions: device.info().regions, ..Options::default() };
+        let options = Options { name: "parity".into(), ..Options::of(&device.info()) };
         let plan = Arc::new(compile(&graph, &options).plan);
         let storage: Vec<Allocation> =
             plan.bindings.iter().map(|b| device.allocate(b.bytes()).unwrap()).collect();

@@ -36,14 +36,17 @@ fn open_all(path: &Path) -> Result<Vec<(String, Annotations)>> {
 /// Pictures, objects, sizes, problems.
 pub fn stats(path: &Path, console: &Console) -> Result<()> {
     let splits = open_all(path)?;
-    let mut table =
-        Table::new(2, &["split", "class", "objects", "pictures", "small", "medium", "large", "width", "height"]);
+    let mut table = Table::new(
+        2,
+        &["split", "class", "objects", "pictures", "small", "medium", "large", "width", "height"],
+    );
     for (split, all) in &splits {
         let mut names: Vec<(Option<usize>, &str)> = vec![(None, "all")];
         names.extend(all.class_names.iter().enumerate().map(|(i, n)| (Some(i), n.as_str())));
         let rows: Vec<_> = names.iter().map(|(class, name)| (*name, Counts::of(all, *class))).collect();
         for (name, counts) in &rows {
-            let mut row = vec![split.clone(), (*name).to_owned(), grouped(counts.objects), grouped(counts.pictures)];
+            let mut row =
+                vec![split.clone(), (*name).to_owned(), grouped(counts.objects), grouped(counts.pictures)];
             row.extend(counts.by_area.map(grouped));
             row.extend(counts.median.map(|v| format!("{v:.0}")));
             table.row(row);
@@ -60,7 +63,9 @@ pub fn stats(path: &Path, console: &Console) -> Result<()> {
         }));
     }
     table.lines().iter().for_each(|line| console.say(line));
-    console.say("small, medium and large are COCO's: up to 32 x 32 and 96 x 96 pixels; width and height are medians");
+    console.say(
+        "small, medium and large are COCO's: up to 32 x 32 and 96 x 96 pixels; width and height are medians",
+    );
     for (split, all) in &splits {
         if all.segmentations > 0 {
             console.say(format!("{split}: {} outlines are not used", grouped(all.segmentations as u64)));
@@ -147,14 +152,17 @@ fn as_trained(
     };
     let shape = Shape { boxes: data.boxes, ..Shape::new(data.size.0, data.size.1) };
     let set = DetectionSet::new(all, shape)?.augmented(data.augment, recipe.fit.seed)?;
-    let Some(set) = set.in_epoch(Epoch { index: 0, of: recipe.fit.epochs as u32 }) else { return Ok(Vec::new()) };
+    let Some(set) = set.in_epoch(Epoch { index: 0, of: recipe.fit.epochs as u32 }) else {
+        return Ok(Vec::new());
+    };
     let mut fields: Vec<Vec<u8>> = set.fields().iter().map(|f| vec![0; f.bytes()]).collect();
     let mut tiles = Vec::new();
     for index in chosen {
         let mut views: Vec<&mut [u8]> = fields.iter_mut().map(Vec::as_mut_slice).collect();
         set.read(index, &mut views)?;
         let [pixels, boxes, classes] = fields.as_slice() else { break };
-        let floats: Vec<f64> = boxes.chunks_exact(4).map(|b| f64::from(f32::from_le_bytes([b[0], b[1], b[2], b[3]]))).collect();
+        let floats: Vec<f64> =
+            boxes.chunks_exact(4).map(|b| f64::from(f32::from_le_bytes([b[0], b[1], b[2], b[3]]))).collect();
         let labels = classes.chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]));
         let objects = floats.chunks_exact(4).zip(labels).filter_map(|(corners, class)| {
             let rect = Rect::from_corners([corners[0], corners[1], corners[2], corners[3]]);

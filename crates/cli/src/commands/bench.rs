@@ -55,7 +55,7 @@ impl Measurement {
 
 /// Runs it.
 pub fn bench(args: &BenchArgs, environment: &Environment, console: &Console) -> Result<()> {
-    let recipe = Recipe::open(&args.recipe)?;
+    let recipe = Recipe::open(&args.recipe)?.in_policy(args.dtype.dtype_policy);
     let batch = args.batch_size.unwrap_or(recipe.fit.batch_size);
     let data = data(&recipe, environment, batch, console)?;
     if let Some(devices) = &args.devices {
@@ -133,7 +133,8 @@ fn data(recipe: &Recipe, environment: &Environment, batch: usize, console: &Cons
 
 /// Boxes and classes of so many pictures, as many and as large as in everyday data.
 fn objects(recipe: &DetectionRecipe, count: usize, random: &mut Sequence) -> (Vec<f32>, Vec<i32>) {
-    let (mut boxes, mut classes) = (vec![0.0; count * recipe.boxes * 4], vec![NO_CLASS; count * recipe.boxes]);
+    let (mut boxes, mut classes) =
+        (vec![0.0; count * recipe.boxes * 4], vec![NO_CLASS; count * recipe.boxes]);
     let (height, width) = (recipe.size.0 as f32, recipe.size.1 as f32);
     let rows = boxes.chunks_exact_mut(4).zip(&mut classes).enumerate();
     for (_, (corners, class)) in rows.filter(|(i, _)| i % recipe.boxes < OBJECTS) {

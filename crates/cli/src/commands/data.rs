@@ -26,7 +26,8 @@ pub fn data(args: &DataArgs, environment: &Environment, console: &Console) -> Re
         }
         DataAction::Stats { name } => stats(name, root, console),
         DataAction::Sheet { path, output, split, count, recipe } => {
-            let wanted = annotated::Wanted { split: split.as_deref(), count: *count, recipe: recipe.as_deref() };
+            let wanted =
+                annotated::Wanted { split: split.as_deref(), count: *count, recipe: recipe.as_deref() };
             annotated::draw(path, output, &wanted, console)
         }
     }

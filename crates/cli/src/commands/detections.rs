@@ -61,7 +61,10 @@ fn tell(report: &Report, names: &[String], speed: f64, console: &Console) {
         coco.images
     )));
     let sizes = ["AP_small", "AP_medium", "AP_large"];
-    let mut table = Table::new(1, &["class", "objects", "AP", "AP50", "AP75", "VOC AP50", "small", "medium", "large", "recall"]);
+    let mut table = Table::new(
+        1,
+        &["class", "objects", "AP", "AP50", "AP75", "VOC AP50", "small", "medium", "large", "recall"],
+    );
     let mut all = vec!["all".to_owned(), coco.classes.iter().map(|c| c.truths).sum::<u64>().to_string()];
     all.extend(["AP", "AP50", "AP75"].map(|n| percent(get(n))));
     all.push(percent(report.voc.map50));
@@ -97,7 +100,10 @@ fn numbers(report: &Report, names: &[String], confusion: &Confusion, event: &str
     };
     all.insert("classes".into(), report.coco.classes.iter().enumerate().map(class).collect());
     let n = confusion.names().len();
-    all.insert("confusion".into(), (0..n).map(|l| (0..n).map(|p| confusion.get(l, p)).collect::<Value>()).collect());
+    all.insert(
+        "confusion".into(),
+        (0..n).map(|l| (0..n).map(|p| confusion.get(l, p)).collect::<Value>()).collect(),
+    );
     Value::Object(all)
 }
 

@@ -16,7 +16,7 @@ const MEMORY_MAP: &str = "memory-map";
 
 /// Runs it.
 pub fn explain(args: &ExplainArgs, console: &Console) -> Result<()> {
-    let recipe = Recipe::open(&args.recipe)?;
+    let recipe = Recipe::open(&args.recipe)?.in_policy(args.dtype.dtype_policy);
     let batch = args.batch_size.unwrap_or(recipe.fit.batch_size);
     let model = prepare::model_of(&recipe, recipe.fit.seed)?;
     let spec = prepare::spec(&model, args.what, &prepare::blank(&recipe)?, batch)?;

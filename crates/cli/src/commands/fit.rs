@@ -22,7 +22,7 @@ const SHOWN: usize = 5;
 
 /// Runs it.
 pub fn fit(args: &FitArgs, environment: &Environment, console: &Console) -> Result<()> {
-    let mut recipe = Recipe::open(&args.recipe)?;
+    let mut recipe = Recipe::open(&args.recipe)?.in_policy(args.dtype.dtype_policy);
     recipe.fit.epochs = args.epochs.unwrap_or(recipe.fit.epochs);
     recipe.fit.batch_size = args.batch_size.unwrap_or(recipe.fit.batch_size);
     recipe.fit.seed = args.seed.unwrap_or(recipe.fit.seed);
@@ -128,6 +128,7 @@ fn interrupted(args: &FitArgs, name: &str, checkpoint: Option<&Path>, console: &
     // What decides the numbers must be the same again.
     add("--epochs", args.epochs.map(|n| n.to_string()));
     add("--batch-size", args.batch_size.map(|n| n.to_string()));
+    add("--dtype-policy", args.dtype.dtype_policy.map(|p| p.name().to_owned()));
     add("--seed", args.seed.map(|n| n.to_string()));
     add("--limit", args.limit.map(|n| n.to_string()));
     add("--data", args.data.as_ref().map(|d| d.display().to_string()));

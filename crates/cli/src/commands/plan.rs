@@ -13,7 +13,7 @@ use thalweg::device::{MemoryUse, open};
 
 /// Runs it.
 pub fn plan(args: &PlanArgs, console: &Console) -> Result<()> {
-    let recipe = Recipe::open(&args.recipe)?;
+    let recipe = Recipe::open(&args.recipe)?.in_policy(args.dtype.dtype_policy);
     let batch = args.batch_size.unwrap_or(recipe.fit.batch_size);
     let model = prepare::model_of(&recipe, recipe.fit.seed)?;
     let blank = prepare::blank(&recipe)?;
@@ -26,7 +26,7 @@ pub fn plan(args: &PlanArgs, console: &Console) -> Result<()> {
         let spec = prepare::spec(&model, what, &blank, batch)?;
         let kind = prepare::kind(what);
         let graph = model.graph(kind, &spec)?;
-        let options = Options { name: kind.name().into(), regions: info.regions, ..Options::default() };
+        let options = Options { name: kind.name().into(), ..Options::of(&info) };
         let plan = Arc::new(compile(&graph, &options).plan);
         let needs = Needs::of(&plan, device.needs(&[Arc::clone(&plan)]));
         heads.push(kind.name());

@@ -61,9 +61,11 @@ pub fn blank(recipe: &Recipe) -> Result<Arrays> {
     let pixels = vec![0u8; shape.iter().product()];
     let blank = Arrays::new().name("no data").input("image", &shape, pixels);
     Ok(match &recipe.data {
-        DataRecipe::Detection(d) => blank
-            .target("boxes", &[d.boxes, 4], vec![0f32; 4 * d.boxes])
-            .target("classes", &[d.boxes], vec![NO_CLASS; d.boxes]),
+        DataRecipe::Detection(d) => blank.target("boxes", &[d.boxes, 4], vec![0f32; 4 * d.boxes]).target(
+            "classes",
+            &[d.boxes],
+            vec![NO_CLASS; d.boxes],
+        ),
         DataRecipe::Named(_) | DataRecipe::Folder { .. } => blank.target("label", &[], vec![0i32]),
     }
     .build()?)

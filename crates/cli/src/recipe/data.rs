@@ -7,8 +7,8 @@ use super::section::Section;
 use super::source::{Item, Node, Source};
 use crate::error::Failure;
 use std::path::{Path, PathBuf};
-use thalweg::data::{DataError, NAMES};
 use thalweg::data::detection::{Augment, BadAnnotations};
+use thalweg::data::{DataError, NAMES};
 use thalweg::nn::suggest;
 
 /// What to learn from.
@@ -183,9 +183,7 @@ impl DetectionRecipe {
         };
         let augment = match augmentation {
             None => Augment::default(),
-            Some(node) => {
-                Augment::from_value(node.to_json()).map_err(|e| source.wrong(node.blame(&e), e))?
-            }
+            Some(node) => Augment::from_value(node.to_json()).map_err(|e| source.wrong(node.blame(&e), e))?,
         };
         let split = |key: &str| section.text(key).map(|s| s.map(str::to_owned));
         Ok(DetectionRecipe {

@@ -21,7 +21,7 @@ use model::ModelParts;
 use section::Section;
 use source::{Item, Node, Source};
 use std::path::Path;
-use thalweg::nn::{Network, losses::Loss, metrics::Metric, optimizers::Optimizer};
+use thalweg::nn::{DTypePolicy, Network, losses::Loss, metrics::Metric, optimizers::Optimizer};
 use thalweg::train::callbacks::CallbackConfig;
 
 /// Everything a run needs.
@@ -77,10 +77,28 @@ pub enum Validation {
     Share(f64),
 }
 
-const SECTIONS: [&str; 9] =
-    ["name", "data", "augmentation", "preprocessing", "layers", "model", "compile", "fit", "callbacks"];
+const SECTIONS: [&str; 10] = [
+    "name",
+    "dtype_policy",
+    "data",
+    "augmentation",
+    "preprocessing",
+    "layers",
+    "model",
+    "compile",
+    "fit",
+    "callbacks",
+];
 
 impl Recipe {
+    /// The same in another dtype policy, if one is given.
+    pub fn in_policy(mut self, policy: Option<DTypePolicy>) -> Recipe {
+        if let Some(policy) = policy {
+            self.network.set_dtype_policy(policy);
+        }
+        self
+    }
+
     /// Reads a file.
     pub fn open(path: &Path) -> Result<Recipe, Failure> {
         let text = std::fs::read_to_string(path)
@@ -118,6 +136,11 @@ impl Recipe {
                 return Err(missing("layers and no model", hint));
             }
         };
+        let mut network = network;
+        if let Some(policy) = top.text("dtype_policy")? {
+            let at = top.get("dtype_policy").map_or(0, |n| n.at);
+            network.set_dtype_policy(DTypePolicy::from_name(policy).map_err(|e| source.wrong(at, e))?);
+        }
         let Some(compile) = top.get("compile") else {
             return Err(missing("[compile]", "add optimizer, loss and metrics, as in Keras' model.compile"));
         };
@@ -191,8 +214,10 @@ fn read_fit(source: &Source, node: Option<&Node>) -> Result<FitRecipe, Failure> 
         (Some("validation"), None) => Validation::Held,
         (Some(other), None) => {
             let at = s.get("validation_data").map_or(s.at, |n| n.at);
-            return Err(source
-                .wrong(at, format!("validation_data must be \"test\" or \"validation\", a split, not \"{other}\"")));
+            return Err(source.wrong(
+                at,
+                format!("validation_data must be \"test\" or \"validation\", a split, not \"{other}\""),
+            ));
         }
     };
     Ok(FitRecipe {

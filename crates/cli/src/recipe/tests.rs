@@ -100,6 +100,18 @@ fn typo_keys_name_the_nearest() {
 }
 
 #[test]
+fn the_dtype_policy_is_the_models() {
+    let policy = |line: &str| read(&format!("{line}\n{SEED}")).map(|r| r.network.dtype_policy());
+    assert_eq!(read(SEED).unwrap().network.dtype_policy(), DTypePolicy::Float32);
+    let mixed = DTypePolicy::MixedBfloat16;
+    assert_eq!(policy("dtype_policy = \"mixed_bfloat16\"").unwrap(), mixed);
+    let line = policy("dtype_policy = \"mixed_bfloat\"").unwrap_err().to_string();
+    assert!(line.starts_with("r.toml:1:16: ") && line.contains("did you mean 'mixed_bfloat16'?"), "{line}");
+    let other = read(SEED).unwrap().in_policy(Some(DTypePolicy::MixedFloat16));
+    assert_eq!(other.network.dtype_policy(), DTypePolicy::MixedFloat16);
+}
+
+#[test]
 fn wrong_types_and_numbers() {
     check(
         "epochs = 10",

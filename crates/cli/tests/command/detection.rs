@@ -75,7 +75,8 @@ fn from_pictures_to_boxes() {
     let named = |name: &str| events.iter().find(|e| e["event"] == name).cloned().unwrap_or_default();
     assert_eq!((&named("dropped")["annotations"], &named("test")["images"]), (&1.into(), &4.into()));
     assert!(named("test")["AP50"].is_number() && named("done")["model"].is_string(), "{events:?}");
-    for file in ["worst.png", "precision_recall.svg", "confusion.svg", "detections.json", "model.safetensors"] {
+    for file in ["worst.png", "precision_recall.svg", "confusion.svg", "detections.json", "model.safetensors"]
+    {
         assert!(place.path("runs/shapes").join(file).is_file(), "{file}");
     }
     assert!(place.path("best.safetensors").is_file(), "val_ap50 can be watched");
@@ -137,5 +138,10 @@ fn mistakes_are_said_at_their_place() {
     check("loss = \"task_aligned\"", "loss = { name = \"task_aligned\", bins = 16 }", 2, "bins");
     check("\"task_aligned\"", "\"mean_squared_error\"", 2, "needs targets");
     check("detector_nano", "simple_cnn", 2, "needs the predictions");
-    check("loss = \"task_aligned\"", "loss = \"task_aligned\"\nmetrics = [\"accuracy\"]", 2, "does not judge detections");
+    check(
+        "loss = \"task_aligned\"",
+        "loss = \"task_aligned\"\nmetrics = [\"accuracy\"]",
+        2,
+        "does not judge detections",
+    );
 }

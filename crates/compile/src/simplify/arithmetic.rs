@@ -57,7 +57,9 @@ pub fn cast(g: &mut Graph, dtype: DType, x: NodeId) -> Option<NodeId> {
     let inner = g.node(x).inputs[0];
     let exact = matches!(
         (g.ty(inner).dtype, wide),
-        (DType::Bool | DType::U8, DType::I32 | DType::U32 | DType::F32) | (DType::Bool, DType::U8)
+        (DType::Bool | DType::U8, DType::I32 | DType::U32 | DType::F32)
+            | (DType::Bool, DType::U8)
+            | (DType::F16 | DType::BF16, DType::F32)
     );
     exact.then(|| g.cast(inner, dtype))
 }

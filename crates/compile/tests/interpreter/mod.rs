@@ -1,7 +1,7 @@
 //! A slow interpreter of plans over real bytes at the planned offsets: separates faults of the compiler from
 //! faults of a device. Every value is rounded to its type, as on a device: what is computed twice must be equal.
 
-use thalweg_base::{ConvDims, DType, philox};
+use thalweg_base::{ConvDims, DType, half, philox};
 use thalweg_device::Plan;
 use thalweg_device::plan::{
     Access, Body, BufferId, Contraction, Expr, Kernel, KernelId, Loop, Place, PoolKind, Product, Reduce,
@@ -361,6 +361,8 @@ pub fn get(bytes: &[u8], dtype: DType) -> f64 {
         DType::Bool | DType::U8 => f64::from(bytes[0]),
         DType::U32 => f64::from(u32::from_le_bytes(four(bytes))),
         DType::I32 => f64::from(i32::from_le_bytes(four(bytes))),
+        DType::F16 => f64::from(half::from_f16(u16::from_le_bytes([bytes[0], bytes[1]]))),
+        DType::BF16 => f64::from(half::from_bf16(u16::from_le_bytes([bytes[0], bytes[1]]))),
         DType::F32 => f64::from(f32::from_le_bytes(four(bytes))),
     }
 }
@@ -372,6 +374,8 @@ pub fn set(bytes: &mut [u8], dtype: DType, v: f64) {
         DType::U8 => bytes[0] = v as u8,
         DType::U32 => bytes[..4].copy_from_slice(&(v as u32).to_le_bytes()),
         DType::I32 => bytes[..4].copy_from_slice(&(v as i32).to_le_bytes()),
+        DType::F16 => bytes[..2].copy_from_slice(&half::to_f16(v as f32).to_le_bytes()),
+        DType::BF16 => bytes[..2].copy_from_slice(&half::to_bf16(v as f32).to_le_bytes()),
         DType::F32 => bytes[..4].copy_from_slice(&(v as f32).to_le_bytes()),
     }
 }

@@ -81,11 +81,14 @@ mod tests {
 
     #[test]
     fn back_undoes_there() {
-        for (from, to) in [((640, 480), (320, 320)), ((33, 7), (64, 96)), ((1, 1000), (32, 32)), ((5, 5), (5, 5))] {
+        for (from, to) in
+            [((640, 480), (320, 320)), ((33, 7), (64, 96)), ((1, 1000), (32, 32)), ((5, 5), (5, 5))]
+        {
             let geometry = Letterbox::new(from, to);
             let rect = Rect { x: 0.3, y: 1.7, width: 2.25, height: 3.5 };
             let again = geometry.back(&geometry.there(&rect));
-            let apart = again.corners().iter().zip(rect.corners()).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            let apart =
+                again.corners().iter().zip(rect.corners()).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
             assert!(apart < 1e-9, "{from:?} {to:?}: {again:?}");
             let whole = Rect { x: 0.0, y: 0.0, width: from.0 as f64, height: from.1 as f64 };
             let [x0, y0, x1, y1] = geometry.there(&whole).corners();

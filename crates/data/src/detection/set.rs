@@ -131,7 +131,9 @@ impl DetectionSet {
         let unused = Labelled { corners: [0.0; 4], class: 0 };
         let rows = labels.iter().map(|l| (l, l.class as i32)).chain(std::iter::repeat((&unused, NO_CLASS)));
         let [_, boxes, classes] = out else { return };
-        for ((row, class), (label, number)) in boxes.chunks_exact_mut(16).zip(classes.chunks_exact_mut(4)).zip(rows) {
+        for ((row, class), (label, number)) in
+            boxes.chunks_exact_mut(16).zip(classes.chunks_exact_mut(4)).zip(rows)
+        {
             for (bytes, corner) in row.chunks_exact_mut(4).zip(label.corners) {
                 bytes.copy_from_slice(&corner.to_le_bytes());
             }

@@ -4,7 +4,7 @@ use crate::support::{Place, bccd};
 use image::{Rgb, RgbImage};
 use std::sync::Arc;
 use thalweg_base::philox::Sequence;
-use thalweg_data::detection::{self, Augment, Annotations, DetectionSet, GRAY, NO_CLASS, Options, Shape};
+use thalweg_data::detection::{self, Annotations, Augment, DetectionSet, GRAY, NO_CLASS, Options, Shape};
 use thalweg_data::{Dataset, Epoch, Loader, LoaderOptions, Picture, Subset, epoch_order};
 
 /// The colour of the object of each picture, far from each other and from everything else.
@@ -25,9 +25,8 @@ fn scenes() -> Place {
     ];
     for (i, (size, at)) in objects.into_iter().enumerate() {
         place.voc(&format!("{i}"), size, &[(&format!("class {i}"), at)]);
-        let inside = |x: u32, y: u32| {
-            (at[0]..at[2]).contains(&(x as i32)) && (at[1]..at[3]).contains(&(y as i32))
-        };
+        let inside =
+            |x: u32, y: u32| (at[0]..at[2]).contains(&(x as i32)) && (at[1]..at[3]).contains(&(y as i32));
         let colour = |x, y| Rgb(if inside(x, y) { COLOURS[i] } else { GROUND });
         let picture = RgbImage::from_fn(size.0, size.1, colour);
         picture.save(place.path(&format!("JPEGImages/{i}.png"))).unwrap();
@@ -79,7 +78,8 @@ fn pixels(picture: &Picture, colour: [u8; 3]) -> Vec<(f32, f32)> {
 
 /// The box around pixels.
 fn around<'a>(pixels: impl Iterator<Item = &'a (f32, f32)>) -> Corners {
-    let grow = |b: Corners, p: &(f32, f32)| [b[0].min(p.0), b[1].min(p.1), b[2].max(p.0 + 1.0), b[3].max(p.1 + 1.0)];
+    let grow =
+        |b: Corners, p: &(f32, f32)| [b[0].min(p.0), b[1].min(p.1), b[2].max(p.0 + 1.0), b[3].max(p.1 + 1.0)];
     pixels.fold([f32::MAX, f32::MAX, 0.0, 0.0], grow)
 }
 
@@ -164,7 +164,8 @@ fn boxes_follow_crops() {
 #[test]
 fn boxes_follow_mosaics() {
     assert!(boxes_follow_pixels(Augment { mosaic: 1.0, ..Augment::none() }, 1.0) > 300);
-    let augment = Augment { mosaic: 1.0, scale: 0.5, translation: 0.1, horizontal_flip: 0.5, ..Augment::none() };
+    let augment =
+        Augment { mosaic: 1.0, scale: 0.5, translation: 0.1, horizontal_flip: 0.5, ..Augment::none() };
     assert!(boxes_follow_pixels(augment, 1.6) > 300);
 }
 
@@ -179,7 +180,8 @@ fn a_mosaic_covers_the_picture_with_four() {
     }
     assert_eq!(most, 4);
     let plain = DetectionSet::new(annotations(&place), Shape::new(80, 96)).unwrap();
-    let ends = plain.clone().augmented(Augment { mosaic: 1.0, mixup: 1.0, plain_epochs: 3, ..Augment::none() }, 7);
+    let ends =
+        plain.clone().augmented(Augment { mosaic: 1.0, mixup: 1.0, plain_epochs: 3, ..Augment::none() }, 7);
     let ends = ends.unwrap();
     let at = |index| ends.in_epoch(Epoch { index, of: 10 }).unwrap();
     assert!((0..6).any(|i| example(&*at(6), i) != example(&plain, i)));
@@ -249,8 +251,11 @@ fn what_is_hardly_visible_is_not_labelled() {
     for epoch in 0..40 {
         for index in 0..6 {
             let area = |b: &[f32; 4]| (b[2] - b[0]) * (b[3] - b[1]);
-            let whole = area(&example(&DetectionSet::new(annotations(&place), Shape::new(80, 96)).unwrap(), index).1[0].1);
-            let (loose, tight) = (example(&*in_epoch(&all, epoch), index), example(&*in_epoch(&strict, epoch), index));
+            let whole = area(
+                &example(&DetectionSet::new(annotations(&place), Shape::new(80, 96)).unwrap(), index).1[0].1,
+            );
+            let (loose, tight) =
+                (example(&*in_epoch(&all, epoch), index), example(&*in_epoch(&strict, epoch), index));
             assert_eq!(loose.0, tight.0);
             let visible = loose.1.first().map_or(0.0, |l| area(&l.1) / whole);
             assert_eq!(tight.1.is_empty(), visible < 0.5, "{visible}");
@@ -266,7 +271,9 @@ fn empty_pictures_crowds_and_too_many_boxes() {
     place.picture("none.png", 30, 20);
     place.picture("many.png", 30, 20);
     let object = |id: u32, side: u32, crowd: u32| {
-        format!("{{\"id\": {id}, \"image_id\": 2, \"category_id\": 1, \"iscrowd\": {crowd}, \"bbox\": [1, 1, {side}, {side}]}}")
+        format!(
+            "{{\"id\": {id}, \"image_id\": 2, \"category_id\": 1, \"iscrowd\": {crowd}, \"bbox\": [1, 1, {side}, {side}]}}"
+        )
     };
     place.write(
         "a.json",
@@ -283,12 +290,14 @@ fn empty_pictures_crowds_and_too_many_boxes() {
     let plain = DetectionSet::new(annotations(&place), shape).unwrap();
     assert_eq!(example(&plain, 0).1, []);
     assert_eq!(example(&plain, 1).1, [(0, [1.0, 1.0, 10.0, 10.0]), (0, [1.0, 1.0, 7.0, 7.0])]);
-    let mosaic = plain.augmented(Augment { crop: 1.0, mosaic: 0.5, mixup: 0.5, ..Augment::default() }, 1).unwrap();
+    let mosaic =
+        plain.augmented(Augment { crop: 1.0, mosaic: 0.5, mixup: 0.5, ..Augment::default() }, 1).unwrap();
     for epoch in 0..50 {
         let changed = in_epoch(&mosaic, epoch);
         assert!((0..2).all(|i| example(&*changed, i).1.len() <= 2));
     }
-    let error = DetectionSet::new(Annotations::default(), Shape { boxes: 0, ..shape }).unwrap_err().to_string();
+    let error =
+        DetectionSet::new(Annotations::default(), Shape { boxes: 0, ..shape }).unwrap_err().to_string();
     assert!(error.contains("at least 1 box"), "{error}");
     let nothing = DetectionSet::new(Annotations::default(), shape).unwrap();
     assert!(nothing.read(0, &mut []).unwrap_err().to_string().contains("example 0 was asked for"));
@@ -322,7 +331,9 @@ fn boxes_lie_in_the_picture_whatever_is_asked_for() {
         let changed = in_epoch(&set(annotations(&place), augment), round);
         for index in 0..6 {
             for (class, [x0, y0, x1, y1]) in example(&*changed, index).1 {
-                assert!(class < 6 && x0 >= 0.0 && y0 >= 0.0 && x1 <= 96.0 && y1 <= 80.0 && x1 > x0 && y1 > y0);
+                assert!(
+                    class < 6 && x0 >= 0.0 && y0 >= 0.0 && x1 <= 96.0 && y1 <= 80.0 && x1 > x0 && y1 > y0
+                );
             }
         }
     }
@@ -361,9 +372,22 @@ fn a_resumed_run_sees_the_same_pictures() {
 #[test]
 fn the_pictures_never_change() {
     let place = scenes();
-    let augment = Augment { mixup: 0.5, crop: 0.5, mosaic: 0.5, rotation: 10.0, perspective: 0.1, ..Augment::default() };
+    let augment = Augment {
+        mixup: 0.5,
+        crop: 0.5,
+        mosaic: 0.5,
+        rotation: 10.0,
+        perspective: 0.1,
+        ..Augment::default()
+    };
     let changed = in_epoch(&set(annotations(&place), augment), 2);
-    let sum = |i| example(&*changed, i).0.pixels().iter().fold(0u32, |s, b| s.wrapping_mul(31).wrapping_add(u32::from(*b)));
+    let sum = |i| {
+        example(&*changed, i)
+            .0
+            .pixels()
+            .iter()
+            .fold(0u32, |s, b| s.wrapping_mul(31).wrapping_add(u32::from(*b)))
+    };
     assert_eq!(
         [0, 1, 2, 3, 4, 5].map(sum),
         [1954679488, 4045947817, 452594797, 731640959, 1983298658, 1448648015]

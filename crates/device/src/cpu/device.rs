@@ -156,6 +156,7 @@ impl Device for CpuDevice {
             description: format!("{}, {}", Host::read().cpu, self.target),
             workers: self.workers.len(),
             regions: true,
+            halves: false,
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A kernel is run by groups of `threads` threads each; a group shares memory and meets at barriers. Statements are in
 //! single-assignment form over typed registers, but for [`Stmt::Set`]. Register types are [`DType`]s; a `U8` is
-//! held in a 32-bit register. All indices are i32 and count elements.
+//! held in a 32-bit register, a float of 16 bits as an f32, also in shared memory; parameters alone are narrower. All indices are i32 and count elements.
 //!
 //! Invariants (the [`Builder`](super::build::Builder) keeps the first two, the interpreter in the test kit holds kernels to
 //! the others): a register is defined before it is used, once; types agree with

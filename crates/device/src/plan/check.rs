@@ -139,6 +139,13 @@ impl Checker<'_> {
                     if op.infer(&types) != Some(dtype) {
                         return Err(format!("e{}: {} of {types:?} is not {dtype}", id.0, op.name()));
                     }
+                    if op.rounds() && dtype.is_half() {
+                        return Err(format!(
+                            "e{}: {} of 16 bits, which devices compute in f32",
+                            id.0,
+                            op.name()
+                        ));
+                    }
                 }
                 Expr::Acc if !accumulated || dtype != DType::F32 => {
                     return Err(format!("e{} is an accumulated value, where there is none", id.0));
@@ -243,6 +250,9 @@ impl Checker<'_> {
         for o in &l.outs {
             let beyond = if o.reduce.is_some() { (l.parts as isize - 1) * o.part_stride } else { 0 };
             self.access(&o.access, &l.space, l.body.dtype(o.value), beyond)?;
+            if o.reduce.is_some() && l.body.dtype(o.value).is_half() {
+                return Err(format!("b{} is combined in 16 bits", o.access.buffer.0));
+            }
             let combined = l.reduced.iter().zip(&o.access.strides).any(|(r, s)| *r && *s != 0);
             let repeats = l.space.iter().zip(&o.access.strides).any(|(n, s)| *n > 1 && *s == 0);
             if o.reduce.is_none() && repeats {

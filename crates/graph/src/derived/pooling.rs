@@ -23,6 +23,7 @@ impl Graph {
         let rows = self.reshape(rows, &[dims.oh, 1, 1]);
         let cols = self.reshape(cols, &[dims.ow, 1]);
         let counts = self.mul(rows, cols);
+        let counts = self.cast(counts, self.ty(sum).dtype);
         self.div(sum, counts)
     }
 

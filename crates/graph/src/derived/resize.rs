@@ -22,11 +22,13 @@ impl Graph {
         let x = self.transpose(x, &[1, 0, 2, 3]); // h n w c
         let x = self.reshape(x, &[h, n * w * c]);
         let m = self.interpolation(h, rows);
+        let m = self.cast(m, self.ty(x).dtype);
         let x = self.dot(m, x, false, false);
         let x = self.reshape(x, &[oh, n, w, c]);
         let x = self.transpose(x, &[2, 1, 0, 3]); // w n oh c
         let x = self.reshape(x, &[w, n * oh * c]);
         let m = self.interpolation(w, cols);
+        let m = self.cast(m, self.ty(x).dtype);
         let x = self.dot(m, x, false, false);
         let x = self.reshape(x, &[ow, n, oh, c]);
         self.transpose(x, &[1, 2, 0, 3])

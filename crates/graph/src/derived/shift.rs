@@ -22,6 +22,7 @@ impl Graph {
         let &[n, h, w, c] = self.shape(x) else { panic!("shift of {:?}, not an image", self.shape(x)) };
         // One matrix [h, h] per image: row `o` holds the weights of the pixels that make output row `o`.
         let weights = self.shift_weights(h, by, fill);
+        let weights = self.cast(weights, self.ty(x).dtype);
         let rows = self.reshape(x, &[n, h, w * c]);
         let moved = self.dot(weights, rows, false, false);
         self.reshape(moved, &[n, h, w, c])

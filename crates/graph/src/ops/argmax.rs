@@ -7,7 +7,7 @@ use crate::{DType, GraphError, Op, Type};
 pub fn infer(axis: usize, inputs: &[&Type]) -> Result<Type, GraphError> {
     let [x] = inputs else { return Err(GraphError::operands("argmax", inputs, "takes one operand")) };
     if axis >= x.rank() || x.shape[axis] == 0 || !x.dtype.is_float() {
-        return Err(GraphError::operands("argmax", inputs, "needs a non-empty axis of an f32 operand"));
+        return Err(GraphError::operands("argmax", inputs, "needs a non-empty axis of a float operand"));
     }
     let mut shape = x.shape.clone();
     shape.remove(axis);

@@ -31,10 +31,10 @@ pub fn infer(op: &Op, d: &ConvDims, inputs: &[&Type]) -> Result<Type, GraphError
         ));
     }
     let (want_a, want_b, out) = shapes(op, d);
-    if a.shape != want_a || b.shape != want_b || !a.dtype.is_float() || !b.dtype.is_float() {
-        return bad(format!("needs f32 {want_a:?} and f32 {want_b:?}"));
+    if a.shape != want_a || b.shape != want_b || !a.dtype.is_float() || a.dtype != b.dtype {
+        return bad(format!("needs floats of one type, {want_a:?} and {want_b:?}"));
     }
-    Ok(Type::f32(&out))
+    Ok(Type::new(a.dtype, &out))
 }
 
 pub fn gradient(g: &mut Graph, op: &Op, d: &ConvDims, x: &[NodeId], dy: NodeId, needed: &[bool]) -> Grads {

@@ -8,8 +8,8 @@ use crate::{Graph, GraphError, NodeId, Op, Type};
 pub fn infer(ta: bool, tb: bool, inputs: &[&Type]) -> Result<Type, GraphError> {
     let bad = |problem: &str| Err(GraphError::operands("dot", inputs, problem));
     let [a, b] = inputs else { return bad("takes two operands") };
-    if !a.dtype.is_float() || !b.dtype.is_float() {
-        return bad("operands must be f32");
+    if !a.dtype.is_float() || a.dtype != b.dtype {
+        return bad("operands must be floats of one type");
     }
     let r = a.rank();
     if r < 2 || b.rank() != r || a.shape[..r - 2] != b.shape[..r - 2] {
@@ -22,7 +22,7 @@ pub fn infer(ta: bool, tb: bool, inputs: &[&Type]) -> Result<Type, GraphError> {
     }
     let mut shape = a.shape[..r - 2].to_vec();
     shape.extend([m, n]);
-    Ok(Type::f32(&shape))
+    Ok(Type { dtype: a.dtype, shape })
 }
 
 pub fn gradient(g: &mut Graph, ta: bool, tb: bool, x: &[NodeId], dy: NodeId, needed: &[bool]) -> Grads {

@@ -31,7 +31,7 @@ pub fn gradient(g: &mut Graph, axis: usize, x: &[NodeId], dy: NodeId) -> Grads {
     let at = g.broadcast_to(at, &[outer, count, n]);
     let index = g.op(Op::Iota { axis: 2, shape: vec![outer, count, n] }, &[]);
     let hit = g.eq(at, index);
-    let hit = g.cast(hit, DType::F32);
+    let hit = g.cast(hit, g.ty(dy).dtype);
     let dy = g.reshape(dy, &[outer, count, inner]);
     let dx = g.dot(hit, dy, true, false);
     vec![Some(g.reshape(dx, &shape)), None]

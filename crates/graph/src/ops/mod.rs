@@ -3,7 +3,7 @@
 
 use crate::cases::Case;
 use crate::reference::Tensor;
-use crate::{Graph, GraphError, NodeId, Op, Type};
+use crate::{DType, Graph, GraphError, NodeId, Op, Type};
 
 mod argmax;
 mod concat;
@@ -91,7 +91,10 @@ pub fn gradient(g: &mut Graph, id: NodeId, dy: NodeId, needed: &[bool]) -> Resul
         }
         Op::Scalar(s) => scalar::gradient(g, *s, id, x, dy, needed),
         // A cast to the type it has is `stop_gradient`.
-        Op::Cast(to) => vec![(to.is_float() && g.ty(x[0]).dtype != *to).then_some(dy)],
+        Op::Cast(to) => {
+            let from = g.ty(x[0]).dtype;
+            vec![(to.is_float() && from.is_float() && from != *to).then(|| g.cast(dy, from))]
+        }
         Op::Reshape(_) | Op::Transpose(_) | Op::Broadcast(_) | Op::Flip(_) => {
             vec![Some(movement::gradient(g, &node.op, x[0], dy))]
         }
@@ -113,8 +116,13 @@ pub fn gradient(g: &mut Graph, id: NodeId, dy: NodeId, needed: &[bool]) -> Resul
     })
 }
 
-/// The value in f64.
+/// The value in f64; of a 16-bit type rounded once, after all that is added up.
 pub fn reference(op: &Op, ty: &Type, args: &[&Tensor]) -> Tensor {
+    let value = exact(op, ty, args);
+    if ty.dtype.is_half() { crate::reference::round_all(ty.dtype, value) } else { value }
+}
+
+fn exact(op: &Op, ty: &Type, args: &[&Tensor]) -> Tensor {
     match op {
         Op::Input(_) | Op::State(_) => unreachable!("inputs and states are fed"),
         Op::Const(_) | Op::Iota { .. } | Op::Random { .. } => leaf::reference(op, ty, args),
@@ -137,8 +145,16 @@ pub fn reference(op: &Op, ty: &Type, args: &[&Tensor]) -> Tensor {
     }
 }
 
-/// Every primitive's test cases.
+/// Every primitive's test cases, and each that works on f32 in one of the 16-bit types as well.
 pub fn cases() -> Vec<Case> {
+    let own = own_cases();
+    let halves: Vec<Case> = (own.iter().zip([DType::F16, DType::BF16].into_iter().cycle()))
+        .filter_map(|(case, half)| case.in_half(half))
+        .collect();
+    [own, halves].concat()
+}
+
+fn own_cases() -> Vec<Case> {
     [
         leaf::cases(),
         scalar::cases(),

@@ -19,8 +19,10 @@ pub fn infer(op: &Op, d: &PoolDims, inputs: &[&Type]) -> Result<Type, GraphError
     if d.rows.size * d.cols.size > 255 && !matches!(op, Op::Pool(..)) {
         return bad(format!("a window of {} x {} has more than 255 positions", d.rows.size, d.cols.size));
     }
-    let image = Type::f32(&d.image());
-    let output = Type::f32(&d.output());
+    // The last operand is what is pooled, or what was.
+    let float = inputs.last().map(|t| t.dtype).filter(|d| d.is_float()).unwrap_or(DType::F32);
+    let image = Type::new(float, &d.image());
+    let output = Type::new(float, &d.output());
     let position = Type::new(DType::U8, &d.output());
     let (want, out) = match op {
         Op::Pool(..) => (vec![&image], &output),
@@ -58,7 +60,7 @@ fn sum_gradient(g: &mut Graph, d: &PoolDims, dy: NodeId) -> NodeId {
     };
     let (r, c) = (axis(&d.rows, d.h, d.oh), axis(&d.cols, d.w, d.ow));
     let axes = vec![(0, 0, 0), r, c, (0, 0, 0)];
-    let padded = g.op(Op::Pad { axes, value: Scalar::f32(0.0) }, &[dy]);
+    let padded = g.op(Op::Pad { axes, value: Scalar::new(g.ty(dy).dtype, 0.0) }, &[dy]);
     let (h, w) = (g.shape(padded)[1], g.shape(padded)[2]);
     let window = |w: &Window| Window { size: w.size, stride: 1, dilation: w.dilation, lo: 0, hi: 0 };
     let (rows, cols) = (window(&d.rows), window(&d.cols));

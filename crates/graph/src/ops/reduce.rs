@@ -8,7 +8,7 @@ pub fn infer(op: &Op, axes: &[usize], inputs: &[&Type]) -> Result<Type, GraphErr
     let bad = |problem: &str| Err(GraphError::operands(ops::name(op), inputs, problem));
     let [x] = inputs else { return bad("takes one operand") };
     if !x.dtype.is_float() {
-        return bad("reduces f32 only; cast first");
+        return bad("reduces floats only; cast first");
     }
     if axes.is_empty() || axes.windows(2).any(|w| w[0] >= w[1]) || axes.iter().any(|&a| a >= x.rank()) {
         return bad("needs ascending axes of the operand");
@@ -34,7 +34,7 @@ pub fn gradient(g: &mut Graph, kind: ReduceKind, axes: &[usize], y: NodeId, x: N
             // Shared equally among the elements that attain the maximum, as TensorFlow does.
             let top = spread(g, y);
             let hit = g.eq(x, top);
-            let hit = g.cast(hit, crate::DType::F32);
+            let hit = g.cast(hit, g.ty(x).dtype);
             let count = g.reduce(ReduceKind::Sum, hit, axes);
             let count = spread(g, count);
             let share = g.div(hit, count);

@@ -26,7 +26,7 @@ pub fn gradient(g: &mut Graph, spans: &[Span], x: NodeId, dy: NodeId) -> NodeId 
             (s.start, n - 1 - last, s.step - 1)
         })
         .collect();
-    g.op(Op::Pad { axes, value: Scalar::f32(0.0) }, &[dy])
+    g.op(Op::Pad { axes, value: Scalar::new(g.ty(dy).dtype, 0.0) }, &[dy])
 }
 
 pub fn reference(spans: &[Span], ty: &Type, x: &Tensor) -> Tensor {

@@ -11,7 +11,7 @@ pub fn infer(k: usize, inputs: &[&Type]) -> Result<Type, GraphError> {
     let bad = |problem: &str| Err(GraphError::operands("top_k", inputs, problem));
     let [x] = inputs else { return bad("takes one operand") };
     let Some((n, kept)) = x.shape.split_last().filter(|_| x.dtype.is_float()) else {
-        return bad("needs an f32 operand with an axis to sort along");
+        return bad("needs a float operand with an axis to sort along");
     };
     if k == 0 || k > *n {
         return bad("needs k from 1 to the extent of the last axis");

@@ -10,19 +10,23 @@ const MOST_WINDOW: usize = 1 << 20;
 
 /// A constant without its type: shortest digits that read back exactly; not-a-number by its bits.
 pub fn literal(c: Scalar) -> String {
-    if c.dtype() == DType::F32 && c.value().is_nan() { format!("{:#010x}", c.bits()) } else { c.to_string() }
+    if c.dtype().is_float() && c.value().is_nan() { format!("{:#010x}", c.bits()) } else { c.to_string() }
 }
 
 /// The constant of a literal.
 pub fn scalar(dtype: DType, text: &str) -> Result<Scalar, String> {
     let bad = || format!("'{text}' is not a constant of type {dtype}");
-    if dtype == DType::F32 {
-        return match text.strip_prefix("0x") {
-            Some(bits) => u32::from_str_radix(bits, 16).map(f32::from_bits),
-            None => return text.parse().map(Scalar::f32).map_err(|_| bad()),
-        }
-        .map(Scalar::f32)
-        .map_err(|_| bad());
+    if dtype.is_float() {
+        let read = match text.strip_prefix("0x") {
+            Some(bits) => u32::from_str_radix(bits, 16).ok().map(f32::from_bits),
+            None => text.parse().ok(),
+        };
+        let c = match (dtype, read.ok_or_else(bad)?) {
+            (DType::F32, value) => return Ok(Scalar::f32(value)),
+            (_, value) => (Scalar::new(dtype, f64::from(value)), value),
+        };
+        let same = c.0.value() == f64::from(c.1) || c.1.is_nan();
+        return if same { Ok(c.0) } else { Err(bad()) };
     }
     let value = text.parse::<i64>().map_err(|_| bad())? as f64;
     let c = Scalar::new(dtype, value);

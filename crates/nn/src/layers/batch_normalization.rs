@@ -2,7 +2,7 @@
 
 use super::class::{Call, Layer, WeightSpec, layer};
 use crate::initializers::InitializerArg;
-use crate::{LayerError, Shape};
+use crate::{LayerError, Precision, Shape};
 use thalweg_graph::NodeId;
 use thalweg_graph::derived::{BatchNorm, Moments};
 
@@ -58,6 +58,10 @@ impl Layer for BatchNormalization {
         all.push(WeightSpec::statistic("moving_mean", c, self.moving_mean_initializer.get()));
         all.push(WeightSpec::statistic("moving_variance", c, self.moving_variance_initializer.get()));
         all
+    }
+
+    fn precision(&self) -> Precision {
+        Precision::Statistics
     }
 
     fn call(&self, cx: &mut Call, inputs: &[NodeId]) -> NodeId {

@@ -3,9 +3,9 @@
 use crate::activations::Logits;
 use crate::arguments::{ArgumentDoc, Map, Seed};
 use crate::initializers::Initializer;
-use crate::{LayerError, Shape};
+use crate::{LayerError, Precision, Shape};
 use std::fmt::Debug;
-use thalweg_graph::{Graph, NodeId, Op};
+use thalweg_graph::{DType, Graph, NodeId, Op};
 
 /// The part of a layer that its argument list determines; made by the `layer!` macro.
 pub trait Class: Debug {
@@ -39,6 +39,11 @@ pub trait Layer: Class {
 
     /// Builds the output from batched inputs of the accepted shapes.
     fn call(&self, cx: &mut Call, inputs: &[NodeId]) -> NodeId;
+
+    /// What it computes in under a mixed policy.
+    fn precision(&self) -> Precision {
+        Precision::Policy
+    }
 
     /// Whether its result is a decision through which nothing is learned: as a model's output it has no loss.
     fn decides(&self) -> bool {
@@ -121,6 +126,8 @@ pub struct Call<'a> {
     pub stream: u32,
     /// The model's seed.
     pub seed: u64,
+    /// Whether its result is one of the model's, which are f32 from the last activation on.
+    pub output: bool,
     /// New values of weights, by index into `weights`.
     pub updates: Vec<(usize, NodeId)>,
     /// What the last step was applied to, where that was a softmax or a sigmoid.
@@ -128,6 +135,11 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
+    /// What the last activation is applied to.
+    pub fn activated(&mut self, x: NodeId) -> NodeId {
+        if self.output { self.graph.cast(x, DType::F32) } else { x }
+    }
+
     /// Uniform numbers in 0..1 of this call and step, keyed by the layer's own seed if it has one.
     pub fn random(&mut self, seed: Seed, shape: &[usize]) -> NodeId {
         let op = Op::Random { seed: seed.0.unwrap_or(self.seed), stream: self.stream, shape: shape.to_vec() };

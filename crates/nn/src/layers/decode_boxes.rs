@@ -3,7 +3,7 @@
 use super::class::{Call, Layer, layer};
 use crate::arguments::Dims;
 use crate::detection::{Level, decode, width};
-use crate::{LayerError, Shape};
+use crate::{LayerError, Precision, Shape};
 use thalweg_graph::NodeId;
 
 layer! {
@@ -60,6 +60,10 @@ impl Layer for DecodeBoxes {
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, LayerError> {
         let (classes, bins, points) = self.layout(inputs).map_err(|fix| self.refuse(inputs, fix))?;
         Ok(vec![points, width(classes, bins)])
+    }
+
+    fn precision(&self) -> Precision {
+        Precision::Full
     }
 
     fn call(&self, cx: &mut Call, inputs: &[NodeId]) -> NodeId {

@@ -2,7 +2,7 @@
 
 use super::class::{Call, Layer, layer};
 use crate::arguments::{BatchShape, Choice, Words};
-use crate::{LayerError, Shape};
+use crate::{LayerError, Precision, Shape};
 use thalweg_graph::{DType, NodeId};
 
 layer! {
@@ -42,6 +42,10 @@ impl Layer for InputLayer {
         } else {
             Err(self.refuse(inputs, "an input has none before it"))
         }
+    }
+
+    fn precision(&self) -> Precision {
+        Precision::Full
     }
 
     /// The given node, as numbers that layers compute with.

@@ -3,7 +3,7 @@
 use super::class::{Call, Layer, layer};
 use crate::arguments::Count;
 use crate::detection::{Predictions, Select};
-use crate::{LayerError, Shape};
+use crate::{LayerError, Precision, Shape};
 use thalweg_graph::NodeId;
 
 /// Most scores (points times classes): their numbers are exact in f32, and so are those between them.
@@ -54,6 +54,10 @@ impl Layer for NonMaxSuppression {
             return Err(self.refuse(inputs, fix));
         }
         Ok(vec![self.max_detections.0, 6])
+    }
+
+    fn precision(&self) -> Precision {
+        Precision::Full
     }
 
     fn call(&self, cx: &mut Call, inputs: &[NodeId]) -> NodeId {

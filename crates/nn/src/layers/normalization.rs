@@ -3,7 +3,7 @@
 use super::class::{Call, Layer, WeightSpec, layer};
 use crate::arguments::{Axes, Values};
 use crate::initializers::Initializer;
-use crate::{LayerError, Shape};
+use crate::{LayerError, Precision, Shape};
 use thalweg_graph::{NodeId, Op};
 
 /// Keras' `epsilon()`: the least standard deviation that is divided by.
@@ -102,6 +102,10 @@ impl Layer for Normalization {
             WeightSpec::statistic("mean", &kept, Initializer::Constant(0.0)),
             WeightSpec::statistic("variance", &kept, Initializer::Constant(1.0)),
         ]
+    }
+
+    fn precision(&self) -> Precision {
+        Precision::Full
     }
 
     fn call(&self, cx: &mut Call, inputs: &[NodeId]) -> NodeId {

@@ -2,7 +2,7 @@
 
 use super::class::{Call, Layer, layer};
 use crate::arguments::{Choice, Seed, Words};
-use crate::{LayerError, Shape};
+use crate::{LayerError, Precision, Shape};
 use thalweg_graph::{NodeId, Op};
 
 /// Which directions are flipped.
@@ -37,6 +37,10 @@ layer! {
 impl Layer for RandomFlip {
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, LayerError> {
         self.image(inputs).map(|s| s.to_vec())
+    }
+
+    fn precision(&self) -> Precision {
+        Precision::Full
     }
 
     fn call(&self, cx: &mut Call, inputs: &[NodeId]) -> NodeId {

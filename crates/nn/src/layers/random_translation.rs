@@ -3,7 +3,7 @@
 use super::class::{Call, Layer, layer};
 use super::up_sampling::Interpolation;
 use crate::arguments::{Choice, Factor, Seed, Words};
-use crate::{LayerError, Shape};
+use crate::{LayerError, Precision, Shape};
 use thalweg_graph::NodeId;
 use thalweg_graph::derived::Fill;
 
@@ -48,6 +48,10 @@ impl Layer for RandomTranslation {
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, LayerError> {
         self.image(inputs).map(|s| s.to_vec())
+    }
+
+    fn precision(&self) -> Precision {
+        Precision::Full
     }
 
     fn call(&self, cx: &mut Call, inputs: &[NodeId]) -> NodeId {

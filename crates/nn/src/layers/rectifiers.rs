@@ -89,11 +89,12 @@ impl Layer for Softmax {
     }
 
     fn call(&self, cx: &mut Call, inputs: &[NodeId]) -> NodeId {
-        let last = cx.graph.shape(inputs[0]).len() - 1;
+        let x = cx.activated(inputs[0]);
+        let last = cx.graph.shape(x).len() - 1;
         let axis = super::axis_of(self.axis, last).map_or(last, |a| a + 1);
         if axis == last {
-            cx.logits = Some((Logits::Softmax, inputs[0]));
+            cx.logits = Some((Logits::Softmax, x));
         }
-        cx.graph.softmax(inputs[0], axis)
+        cx.graph.softmax(x, axis)
     }
 }

@@ -1,7 +1,7 @@
 //! `Rescaling`.
 
 use super::class::{Call, Layer, layer};
-use crate::{LayerError, Shape};
+use crate::{LayerError, Precision, Shape};
 use thalweg_graph::NodeId;
 
 layer! {
@@ -19,6 +19,10 @@ layer! {
 impl Layer for Rescaling {
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, LayerError> {
         self.single(inputs).cloned()
+    }
+
+    fn precision(&self) -> Precision {
+        Precision::Full
     }
 
     fn call(&self, cx: &mut Call, inputs: &[NodeId]) -> NodeId {

@@ -1,9 +1,10 @@
 //! Adds a network's computation to a graph.
 
 use super::Network;
+use crate::Precision;
 use crate::activations::Logits;
 use crate::layers::Call;
-use thalweg_graph::{Graph, NodeId};
+use thalweg_graph::{DType, Graph, NodeId};
 
 /// What a network is computed with.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +34,11 @@ pub struct Forward {
     pub layer_outputs: Vec<(String, NodeId)>,
 }
 
+/// A float as one of that type; whole numbers stay.
+fn in_float(graph: &mut Graph, x: NodeId, dtype: DType) -> NodeId {
+    if graph.ty(x).dtype.is_float() { graph.cast(x, dtype) } else { x }
+}
+
 impl Network {
     /// Builds the network's outputs. Panics where `args` are not what the network asks for: that is a bug of
     /// the caller. Nodes of a layer get its name as their scope.
@@ -41,6 +47,7 @@ impl Network {
         let mut nodes: Vec<NodeId> = Vec::with_capacity(self.calls.len());
         let mut logits: Vec<Option<(Logits, NodeId)>> = Vec::new();
         let mut updates: Vec<(usize, NodeId)> = Vec::new();
+        let policy = self.dtype_policy().compute_dtype();
         // Shared layers see their statistics as their earlier calls left them.
         let mut weights = args.weights.to_vec();
         for (index, site) in self.calls.iter().enumerate() {
@@ -50,18 +57,30 @@ impl Network {
                 Some(nth) => vec![args.inputs[nth]],
                 None => site.inputs.iter().map(|&i| nodes[i]).collect(),
             };
+            let layer = named.layer.get();
+            let (precision, output) = (layer.precision(), self.outputs.contains(&index));
+            let dtype = if precision == Precision::Policy { policy } else { DType::F32 };
+            let inputs: Vec<NodeId> = inputs.into_iter().map(|x| in_float(graph, x, dtype)).collect();
+            let own =
+                weights[named.weights.clone()].iter().map(|&w| graph.cast(w, dtype)).collect::<Vec<_>>();
             let mut cx = Call {
                 graph: &mut *graph,
-                weights: &weights[named.weights.clone()],
+                weights: &own,
                 training: args.training,
                 step: args.step,
                 stream: index as u32,
                 seed: args.seed,
+                output,
                 updates: Vec::new(),
                 logits: None,
             };
-            let y = named.layer.get().call(&mut cx, &inputs);
+            let y = layer.call(&mut cx, &inputs);
             let (found, new) = (cx.logits, cx.updates);
+            let y = match precision {
+                _ if output => in_float(graph, y, DType::F32),
+                Precision::Statistics => in_float(graph, y, policy),
+                Precision::Policy | Precision::Full => y,
+            };
             debug_assert_eq!(graph.shape(y)[1..], site.shape, "shape of layer '{}'", named.name);
             for (i, node) in new {
                 let weight = named.weights.start + i;

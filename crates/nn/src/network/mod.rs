@@ -12,7 +12,7 @@ pub use summary::{Summary, SummaryRow};
 
 use crate::initializers::Initializer;
 use crate::layers::AnyLayer;
-use crate::{ModelConfig, NnError, Shape};
+use crate::{DTypePolicy, ModelConfig, NnError, Shape};
 use std::ops::Range;
 use thalweg_graph::DType;
 use thalweg_graph::philox::Sequence;
@@ -110,6 +110,16 @@ impl Network {
     /// The configuration it was made from.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// What its layers compute in.
+    pub fn dtype_policy(&self) -> DTypePolicy {
+        self.config.dtype_policy
+    }
+
+    /// Sets what its layers compute in.
+    pub fn set_dtype_policy(&mut self, policy: DTypePolicy) {
+        self.config.dtype_policy = policy;
     }
 
     /// Inputs in the order in which [`ForwardArgs::inputs`] takes them.

@@ -27,6 +27,9 @@ struct __align__(16) int4 {
 struct __align__(16) uint4 {
     unsigned x, y, z, w;
 };
+struct __align__(8) ushort4 {
+    unsigned short x, y, z, w;
+};
 struct __align__(4) uchar4 {
     unsigned char x, y, z, w;
 };

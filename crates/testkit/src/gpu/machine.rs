@@ -6,7 +6,7 @@
 
 use super::memory::{Memory, Window};
 use super::tensor::Copies;
-use thalweg_base::{DType, philox};
+use thalweg_base::{DType, half, philox};
 use thalweg_device::gpu::ir::{IntOp, Kernel, Op, Param, Shared, Stmt, Value, Var};
 
 /// The time of everything so far: grows by one at every launch and every barrier.
@@ -264,9 +264,9 @@ impl Machine<'_> {
     /// Loads an element of a parameter.
     pub fn load(&mut self, p: Param, at: i32, t: usize) -> Result<u32, String> {
         let (memory, byte) = self.place(p, at)?;
-        let (size, thread, launch) =
-            (self.kernel.params[p.0 as usize].dtype.size(), self.thread(t), self.launch);
-        self.memories[memory].load(byte, size, launch, thread)
+        let (dtype, thread, launch) = (self.kernel.params[p.0 as usize].dtype, self.thread(t), self.launch);
+        let bits = self.memories[memory].load(byte, dtype.size(), launch, thread)?;
+        Ok(widened(dtype, bits))
     }
 
     fn store(&mut self, p: Param, at: i32, bits: u32, t: usize) -> Result<u32, String> {
@@ -274,9 +274,9 @@ impl Machine<'_> {
             return Err(format!("parameter {} is not to be written", p.0));
         }
         let (memory, byte) = self.place(p, at)?;
-        let (size, thread, launch) =
-            (self.kernel.params[p.0 as usize].dtype.size(), self.thread(t), self.launch);
-        self.memories[memory].store(byte, size, bits, launch, thread).map(|()| 0)
+        let (dtype, thread, launch) = (self.kernel.params[p.0 as usize].dtype, self.thread(t), self.launch);
+        let bits = narrowed(dtype, bits);
+        self.memories[memory].store(byte, dtype.size(), bits, launch, thread).map(|()| 0)
     }
 
     /// The index of four elements that are loaded or stored at once.
@@ -328,7 +328,8 @@ fn number(dtype: DType, bits: u32) -> f64 {
     match dtype {
         DType::Bool | DType::U8 | DType::U32 => f64::from(bits),
         DType::I32 => f64::from(bits as i32),
-        DType::F32 => f64::from(f32::from_bits(bits)),
+        // In a register a float of 16 bits is an f32.
+        DType::F16 | DType::BF16 | DType::F32 => f64::from(f32::from_bits(bits)),
     }
 }
 
@@ -339,7 +340,25 @@ fn bits(dtype: DType, value: f64) -> u32 {
         DType::U8 => u32::from(value as u8),
         DType::U32 => value as u32,
         DType::I32 => value as i32 as u32,
-        DType::F32 => (value as f32).to_bits(),
+        DType::F16 | DType::BF16 | DType::F32 => (dtype.round(value) as f32).to_bits(),
+    }
+}
+
+/// What a register holds of an element of memory.
+fn widened(dtype: DType, bits: u32) -> u32 {
+    match dtype {
+        DType::F16 => half::from_f16(bits as u16).to_bits(),
+        DType::BF16 => half::from_bf16(bits as u16).to_bits(),
+        DType::Bool | DType::U8 | DType::U32 | DType::I32 | DType::F32 => bits,
+    }
+}
+
+/// What memory holds of a register.
+fn narrowed(dtype: DType, bits: u32) -> u32 {
+    match dtype {
+        DType::F16 => u32::from(half::to_f16(f32::from_bits(bits))),
+        DType::BF16 => u32::from(half::to_bf16(f32::from_bits(bits))),
+        DType::Bool | DType::U8 | DType::U32 | DType::I32 | DType::F32 => bits,
     }
 }
 

@@ -55,7 +55,7 @@ fn window(b: &mut Builder, extent: usize) -> Window {
 }
 
 /// A geometry for an image of that shape.
-fn geometry(b: &mut Builder, shape: &[usize]) -> Option<ConvDims> {
+pub fn geometry(b: &mut Builder, shape: &[usize]) -> Option<ConvDims> {
     let (n, h, w, c) = (shape[0], shape[1], shape[2], shape[3]);
     let (rows, cols) = (window(b, h), window(b, w));
     let groups = match b.below(4) {

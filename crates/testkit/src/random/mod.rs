@@ -9,6 +9,7 @@ mod builder;
 mod choosing;
 mod contractions;
 mod elementwise;
+mod halves;
 mod movement;
 mod robust;
 mod training;
@@ -61,7 +62,7 @@ fn attempt_graph(random: Sequence) -> (Graph, Feeds) {
 
 /// One random step; nothing happens where it does not apply.
 fn step(b: &mut Builder) {
-    match b.below(35) {
+    match b.below(36) {
         0..=3 => elementwise::unary(b),
         4..=7 => elementwise::binary(b),
         8..=9 => elementwise::choose(b),
@@ -85,6 +86,7 @@ fn step(b: &mut Builder) {
         31 => choosing::best(b),
         32 => choosing::rows(b),
         33 => choosing::suppress(b),
+        34 => halves::chain(b),
         _ => windows::unpool(b),
     }
 }

@@ -2,10 +2,12 @@
 
 use thalweg_base::{DType, PoolDims, ScalarOp};
 use thalweg_graph::reference::{Feeds, Tensor, evaluate};
-use thalweg_graph::{Graph, NodeId, Op, PoolKind, ReduceKind};
+use thalweg_graph::{Graph, Node, NodeId, Op, PoolKind, ReduceKind, Type, ops};
 
 /// Relative distance that a decision's two sides must have: hundreds of f32 roundings.
 const GAP: f64 = 1e-4;
+/// Relative distance that a value rounded to 16 bits must have from where its rounding turns: a few f32 roundings.
+const TURN: f64 = 1e-6;
 
 /// Whether every decision is safe: its sides are equal (by construction: the same computation), or apart, or
 /// both exact in f32.
@@ -16,9 +18,38 @@ pub fn is_robust(graph: &Graph, feeds: &Feeds) -> bool {
     graph.ids().filter(|id| live[id.index()]).all(|id| {
         let node = graph.node(id);
         let args: Vec<&Tensor> = node.inputs.iter().map(|i| &values[i]).collect();
-        let float = node.inputs.first().is_some_and(|i| graph.ty(*i).dtype == DType::F32);
+        let float = node.inputs.first().is_some_and(|i| graph.ty(*i).dtype.is_float());
         values[&id].data.iter().all(|v| v.is_finite())
+            && rounds_safely(node, &args)
             && (!float || node.inputs.iter().all(|i| exact[i.index()]) || decides_safely(&node.op, &args))
+    })
+}
+
+/// Whether a value that is rounded to 16 bits is far from where the rounding turns, or so short that it is exact in f32
+/// whoever computes it.
+fn rounds_safely(node: &Node, args: &[&Tensor]) -> bool {
+    let dtype = node.ty.dtype;
+    let moves = match &node.op {
+        Op::Scalar(op) => !op.rounds(),
+        Op::Cast(_) | Op::Dot { .. } | Op::Conv(_) | Op::ConvInputGrad(_) | Op::ConvFilterGrad(_) => false,
+        Op::Reduce(kind, _) => *kind == ReduceKind::Max,
+        Op::Pool(kind, _) => *kind == PoolKind::Max,
+        Op::Unpool(_) => false,
+        _ => true,
+    };
+    if !dtype.is_half() || moves {
+        return true;
+    }
+    let exact = ops::reference(&node.op, &Type::f32(&node.ty.shape), args);
+    let exact = match node.op {
+        Op::Cast(_) => args[0],
+        _ => &exact,
+    };
+    exact.data.iter().all(|&v| {
+        let near = [1.0 - TURN, 1.0 + TURN].map(|f| dtype.round(v * f));
+        // Twenty bits: sums of a few such numbers have no rounding in f32.
+        let short = (v.to_bits() << 19) & ((1 << 52) - 1) == 0;
+        near[0] == near[1] || short
     })
 }
 
@@ -101,6 +132,8 @@ fn exact(graph: &Graph) -> Vec<bool> {
             }
             Op::Concat(_) | Op::Flip(_) | Op::Gather(_) => all(&exact),
             Op::Cast(DType::F32) => all(&exact),
+            // `rounds_safely` sees to it.
+            _ if node.ty.dtype.is_half() => true,
             Op::Reduce(ReduceKind::Max, _) | Op::Pool(PoolKind::Max, _) => all(&exact),
             Op::Scalar(
                 ScalarOp::Neg

@@ -12,7 +12,8 @@ fn window(b: &mut Builder, extent: usize) -> Window {
     }
 }
 
-fn geometry(b: &mut Builder, shape: &[usize]) -> Option<PoolDims> {
+/// A geometry for an image of that shape.
+pub fn geometry(b: &mut Builder, shape: &[usize]) -> Option<PoolDims> {
     let (n, h, w, c) = (shape[0], shape[1], shape[2], shape[3]);
     let (rows, cols) = (window(b, h), window(b, w));
     Some(PoolDims { n, h, w, c, oh: rows.outputs(h)?, ow: cols.outputs(w)?, rows, cols })

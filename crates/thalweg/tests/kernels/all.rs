@@ -9,6 +9,7 @@ use thalweg::device::gpu::launch::{Abilities, Launches};
 use thalweg::device::gpu::lower::lower;
 use thalweg::graph::DType;
 use thalweg::nn::layers::{RandomFlip, RandomTranslation, Rescaling};
+use thalweg::nn::{DTypePolicy, ModelConfig};
 use thalweg::prelude::*;
 use thalweg::train::Kind;
 use thalweg::vision::MODELS;
@@ -23,10 +24,14 @@ pub const TF32: Abilities = Abilities { tensor: true, tf32: true, ..LARGE };
 /// Per model and program, what it is lowered to.
 pub fn programs(abilities: &Abilities) -> Vec<(String, Launches)> {
     let mut all = Vec::new();
-    for m in MODELS {
+    let mixed = MODELS
+        .iter()
+        .filter(|m| ["simple_cnn", "resnet18"].contains(&m.name))
+        .flat_map(|m| [(m, DTypePolicy::MixedBfloat16), (m, DTypePolicy::MixedFloat16)]);
+    for (m, policy) in MODELS.iter().map(|m| (m, DTypePolicy::Float32)).chain(mixed) {
         let (side, batch) = if m.name == "mobilenet_v2" { (96, 32) } else { (32, 32) };
         let shape = [side, side, 3];
-        let config = (m.build)(shape, 10).unwrap();
+        let config = ModelConfig { dtype_policy: policy, ..(m.build)(shape, 10).unwrap() };
         let layers = vec![
             Rescaling::new(1.0 / 255.0).into(),
             RandomFlip::new().mode("horizontal").into(),
@@ -45,7 +50,10 @@ pub fn programs(abilities: &Abilities) -> Vec<(String, Launches)> {
             };
             let options = Options { regions: false, ..Options::default() };
             let plan = compile(&model.graph(kind, &spec).unwrap(), &options).plan;
-            all.push((format!("{} {}", m.name, kind.name()), lower(&plan, abilities).unwrap()));
+            all.push((
+                format!("{} {} {}", m.name, policy.name(), kind.name()),
+                lower(&plan, abilities).unwrap(),
+            ));
         }
     }
     all

@@ -4,8 +4,8 @@ use crate::model::Model;
 use crate::{Result, Tensor, TrainError};
 use std::sync::Arc;
 use thalweg_base::DType;
-use thalweg_data::{Dataset, Picture};
 use thalweg_data::detection::{Detection, DetectionSet, Letterbox, Rect, letterboxed};
+use thalweg_data::{Dataset, Picture};
 
 /// Numbers of a row of detections: corners, score, class.
 const ROW: usize = 6;
@@ -82,7 +82,9 @@ impl Model {
         let values = outputs.get(input.output).map(|(_, t)| t.to_f32()).unwrap_or_default();
         let rows = values.chunks_exact((values.len() / pictures.len()).max(ROW));
         let each = rows.zip(&places).zip(pictures);
-        Ok(each.map(|((rows, place), p)| in_picture(rows, place, (p.width() as f64, p.height() as f64))).collect())
+        Ok(each
+            .map(|((rows, place), p)| in_picture(rows, place, (p.width() as f64, p.height() as f64)))
+            .collect())
     }
 }
 

@@ -49,7 +49,8 @@ fn share_of_errors(
     let mut own = Confusion::new(classes, Judge::default());
     own.add(objects, found)?;
     let count = |is: usize, taken: usize| own.get(is, taken) as f64;
-    let all: f64 = (0..=classes).flat_map(|i| (0..=classes).map(move |j| (i, j))).map(|(i, j)| count(i, j)).sum();
+    let all: f64 =
+        (0..=classes).flat_map(|i| (0..=classes).map(move |j| (i, j))).map(|(i, j)| count(i, j)).sum();
     let right: f64 = (0..classes).map(|c| count(c, c)).sum();
     Ok(if all == 0.0 { 0.0 } else { (all - right) / all })
 }

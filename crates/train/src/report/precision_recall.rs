@@ -25,9 +25,19 @@ pub fn precision_recall(curves: &[Curve], names: &[String], title: &str) -> Stri
         svg.line(at(0.0, v), at(1.0, v), GRID);
         let (x, y) = at(v, 0.0);
         let number = format!("{v:.1}");
-        svg.text((x, y + 18.0), &number, Font { size: 11.0, fill: FAINT, anchor: Anchor::Middle, bold: false }, 0.0);
+        svg.text(
+            (x, y + 18.0),
+            &number,
+            Font { size: 11.0, fill: FAINT, anchor: Anchor::Middle, bold: false },
+            0.0,
+        );
         let (x, y) = at(0.0, v);
-        svg.text((x - 8.0, y + 4.0), &number, Font { size: 11.0, fill: FAINT, anchor: Anchor::End, bold: false }, 0.0);
+        svg.text(
+            (x - 8.0, y + 4.0),
+            &number,
+            Font { size: 11.0, fill: FAINT, anchor: Anchor::End, bold: false },
+            0.0,
+        );
     }
     let faint = Font { size: 12.0, fill: FAINT, anchor: Anchor::Middle, bold: false };
     svg.text((CORNER.0 + SIDE / 2.0, CORNER.1 + SIDE + 42.0), "recall", faint, 0.0);
@@ -62,9 +72,17 @@ mod tests {
 
     #[test]
     fn classes_have_their_curves() {
-        let curve = Curve { points: vec![(0.5, 1.0), (0.5, 0.5), (1.0, 0.67)], scores: vec![0.9, 0.8, 0.7], positives: 2 };
+        let curve = Curve {
+            points: vec![(0.5, 1.0), (0.5, 0.5), (1.0, 0.67)],
+            scores: vec![0.9, 0.8, 0.7],
+            positives: 2,
+        };
         let svg = precision_recall(&[curve, Curve::default()], &["cat".into(), "dog <".into()], "t");
         assert_eq!(svg.matches("<polyline").count(), 1);
-        assert!(svg.contains("best F1 0.80 from score 0.70") && svg.contains("nothing found") && svg.contains("dog &lt;"));
+        assert!(
+            svg.contains("best F1 0.80 from score 0.70")
+                && svg.contains("nothing found")
+                && svg.contains("dog &lt;")
+        );
     }
 }

@@ -6,6 +6,7 @@ mod adapting;
 mod bad_values;
 mod devices;
 mod interpreted;
+mod mixed;
 mod resume;
 mod support;
 mod training;

@@ -133,7 +133,9 @@ mod tests {
         let read = |value| Augment::from_value(value);
         assert_eq!(read(json!({})), Ok(Augment::default()));
         assert_eq!(read(json!({ "mosaic": 0 })).unwrap(), Augment { mosaic: 0.0, ..Augment::default() });
-        assert!(read(json!({ "mosiac": 0.5 })).unwrap_err().contains("unknown field `mosiac`, expected one of"));
+        assert!(
+            read(json!({ "mosiac": 0.5 })).unwrap_err().contains("unknown field `mosiac`, expected one of")
+        );
         assert_eq!(read(json!({ "mosaic": 1.5 })), Err("mosaic is 1.5; it can be 0 to 1".into()));
         assert!(read(json!({ "rotation": "far" })).unwrap_err().contains("invalid type"));
         assert!(Augment { hue: f64::NAN, ..Augment::none() }.check().is_err());

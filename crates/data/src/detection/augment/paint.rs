@@ -123,7 +123,9 @@ mod tests {
     fn what_cannot_be_painted_is_not() {
         let picture = noise(6, 6);
         let all = [0.0, 0.0, 6.0, 6.0];
-        for there in [Transform::scale(0.0, 1.0), Transform::shift(1e9, 0.0), Transform::perspective(-1.0, 0.0)] {
+        for there in
+            [Transform::scale(0.0, 1.0), Transform::shift(1e9, 0.0), Transform::perspective(-1.0, 0.0)]
+        {
             assert_eq!(painted(&picture, &there, all), Picture::new(6, 6, [0; 3]));
         }
     }

@@ -127,7 +127,13 @@ impl Scene<'_> {
     }
 
     /// One picture, or a part of it, in the middle.
-    fn one(&self, index: usize, canvas: &mut Canvas, labels: &mut Vec<Labelled>, draws: &mut Draws) -> Result<()> {
+    fn one(
+        &self,
+        index: usize,
+        canvas: &mut Canvas,
+        labels: &mut Vec<Labelled>,
+        draws: &mut Draws,
+    ) -> Result<()> {
         self.cache.with(index, |picture| {
             let whole = [0.0, 0.0, picture.width() as f64, picture.height() as f64];
             let part = match draws.happens(self.changes.augment.crop) {
@@ -171,7 +177,13 @@ impl Scene<'_> {
     }
 
     /// Four pictures around a point of a canvas of twice the size, of which about the middle is seen.
-    fn four(&self, index: usize, canvas: &mut Canvas, labels: &mut Vec<Labelled>, draws: &mut Draws) -> Result<()> {
+    fn four(
+        &self,
+        index: usize,
+        canvas: &mut Canvas,
+        labels: &mut Vec<Labelled>,
+        draws: &mut Draws,
+    ) -> Result<()> {
         let (width, height) = (self.size.0 as f64, self.size.1 as f64);
         let around = (draws.between(0.5, 1.5) * width, draws.between(0.5, 1.5) * height);
         let around = (around.0.round(), around.1.round());
@@ -201,7 +213,8 @@ impl Scene<'_> {
         let rotation = Transform::rotation(draws.either_way(augment.rotation));
         let scale = 1.0 + draws.either_way(augment.scale);
         let shear = Transform::shear(draws.either_way(augment.shear), draws.either_way(augment.shear));
-        let (dx, dy) = (draws.either_way(augment.translation) * width, draws.either_way(augment.translation) * height);
+        let (dx, dy) =
+            (draws.either_way(augment.translation) * width, draws.either_way(augment.translation) * height);
         let mut sign = |probability| if draws.happens(probability) { -1.0 } else { 1.0 };
         let flip = Transform::scale(sign(augment.horizontal_flip), sign(augment.vertical_flip));
         Transform::shift(-width / 2.0, -height / 2.0)

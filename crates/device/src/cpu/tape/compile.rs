@@ -55,8 +55,8 @@ pub struct Load {
     pub row: isize,
     /// Of the last axis; 0 where it has one step.
     pub col: isize,
-    /// Whether it is stored as bytes.
-    pub narrow: bool,
+    /// What is stored: lanes are wider than a byte or a float of 16 bits.
+    pub dtype: DType,
     /// Whether its lanes must be copied even where they could be used in place.
     pub copied: bool,
 }
@@ -70,7 +70,7 @@ pub struct Index {
     pub col: i32,
 }
 
-/// What a step does. `F`, `I`, `U`: on f32, i32, u32 lanes; bool and u8 are u32 lanes.
+/// What a step does. `F`, `I`, `U`: on f32, i32, u32 lanes; bool and u8 are u32 lanes, floats of 16 bits f32 ones.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Code {
     Load(u16),
@@ -113,6 +113,8 @@ pub enum Code {
     UToI,
     UToU8,
     ToBool,
+    /// An f32 rounded to a float of 16 bits; the lane stays an f32.
+    Round(DType),
 }
 
 /// One step over all lanes of its class.
@@ -172,6 +174,7 @@ struct Compiler<'a> {
     made: BTreeMap<u32, Operand>,
     dense: BTreeMap<u16, Operand>,
     uses: Vec<u32>,
+    values: &'a [ExprId],
 }
 
 /// Compiles what `values` need.
@@ -199,6 +202,7 @@ pub fn compile(body: &Body, values: &[ExprId], space: &[usize]) -> Compiled {
         made: BTreeMap::new(),
         dense: BTreeMap::new(),
         uses,
+        values,
     };
     for (id, expr, _) in body.iter().filter(|(id, ..)| needed[id.0 as usize]) {
         if let Expr::Const(s) = expr {
@@ -263,10 +267,9 @@ impl Compiler<'_> {
             Expr::Const(_) => unreachable!("constants are operands already"),
             Expr::Load(a) => {
                 let (outer, row, col) = self.split(&a.strides, 0);
-                let narrow = dtype.size() == 1;
+                let narrow = dtype.size() < 4;
                 let class = Class::of(row != 0, col != 0, self.one_row());
-                let load =
-                    Load { buffer: a.buffer, offset: a.offset, outer, row, col, narrow, copied: false };
+                let load = Load { buffer: a.buffer, offset: a.offset, outer, row, col, dtype, copied: false };
                 self.out.loads.push(load);
                 let code = Code::Load((self.out.loads.len() - 1) as u16);
                 Operand { direct: !narrow, ..self.leaf(code, class, row == 0) }
@@ -283,10 +286,18 @@ impl Compiler<'_> {
                 self.joined(Code::Random { seed: *seed, stream: *stream }, &args)
             }
             Expr::Cast(x) => {
-                let arg = self.made[&x.0];
-                match cast(self.body.dtype(*x), dtype) {
+                let (arg, from) = (self.made[&x.0], self.body.dtype(*x));
+                let lane = if dtype.is_half() { DType::F32 } else { dtype };
+                let arg = match cast(from, lane) {
                     Some(code) => self.joined(code, &[arg]),
                     None => arg,
+                };
+                // Of a value that is only stored, the store rounds.
+                let stored = self.uses[id.0 as usize] == 2 && self.values.contains(&id);
+                if dtype.is_half() && from != dtype && !stored {
+                    self.joined(Code::Round(dtype), &[arg])
+                } else {
+                    arg
                 }
             }
             Expr::Op(op, args) => self.op(id, expr, *op, args),
@@ -447,7 +458,7 @@ impl Compiler<'_> {
 fn code(op: ScalarOp, dtype: DType) -> Code {
     use ScalarOp as S;
     let by = |f: Code, i: Code, u: Code| match dtype {
-        DType::F32 => f,
+        DType::F16 | DType::BF16 | DType::F32 => f,
         DType::I32 => i,
         DType::U32 | DType::U8 | DType::Bool => u,
     };
@@ -468,10 +479,12 @@ fn code(op: ScalarOp, dtype: DType) -> Code {
     }
 }
 
-/// The step of a conversion; `None` where the lane stays as it is.
+/// The step of a conversion to another kind of lane; `None` where the lane stays as it is, as a float of 16 bits does.
 fn cast(from: DType, to: DType) -> Option<Code> {
-    use DType::{Bool, F32, I32, U8, U32};
+    use DType::{BF16, Bool, F16, F32, I32, U8, U32};
     match (from, to) {
+        (F16 | BF16, _) => cast(F32, to),
+        (_, F16 | BF16) => cast(from, F32),
         (F32, F32) | (I32, I32) | (U32 | U8 | Bool, U32) | (U8 | Bool, I32) => None,
         (U8 | Bool, U8) | (Bool, Bool) => None,
         (F32, I32) => Some(Code::FToI),

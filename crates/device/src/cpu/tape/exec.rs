@@ -7,7 +7,7 @@ use super::compile::{Class, Code, Compiled, MAX_DIRECT, NO_OUT, Step};
 use super::{math, moves, random};
 use crate::cpu::{Bases, Isa};
 use std::slice;
-use thalweg_base::ScalarOp;
+use thalweg_base::{DType, ScalarOp, half};
 
 /// One block being evaluated.
 pub struct Frame<'a> {
@@ -229,6 +229,8 @@ unsafe fn integer(frame: &Frame<'_>, s: &Step, n: usize) {
             Code::UToI => map1(frame, s, n, |a: u32| a.min(i32::MAX as u32)),
             Code::UToU8 => map1(frame, s, n, |a: u32| a.min(255)),
             Code::ToBool => map1(frame, s, n, |a: u32| truth(a != 0)),
+            Code::Round(DType::F16) => map1(frame, s, n, |a: f32| half::from_f16(half::to_f16(a))),
+            Code::Round(_) => map1(frame, s, n, |a: f32| half::from_bf16(half::to_bf16(a))),
             _ => unreachable!("the other steps are matched before"),
         }
     }
@@ -251,9 +253,10 @@ unsafe fn movement(code: &Compiled, frame: &Frame<'_>, s: &Step) {
                 element += row_origin as isize * load.row + col_origin as isize * load.col;
                 let base = frame.bases.get(load.buffer);
                 let (strides, shape) = ([load.row, load.col], [rows, cols]);
-                if load.narrow {
+                if load.dtype.size() < 4 {
                     let dst = frame.dst::<u32>(s, lanes).as_mut_ptr();
-                    moves::gather(dst, base.wrapping_offset(element).cast_const(), strides, shape, u32::from);
+                    let bytes = base.wrapping_offset(element * load.dtype.size() as isize).cast_const();
+                    widen(dst, bytes, strides, shape, load.dtype);
                     return;
                 }
                 let from = base.cast::<u32>().wrapping_offset(element).cast_const();
@@ -310,6 +313,86 @@ unsafe fn movement(code: &Compiled, frame: &Frame<'_>, s: &Step) {
                 }
             }
             _ => unreachable!("not a movement"),
+        }
+    }
+}
+
+/// Gathers elements narrower than a lane.
+#[inline(always)]
+unsafe fn widen(dst: *mut u32, bytes: *const u8, strides: [isize; 2], shape: [usize; 2], dtype: DType) {
+    // SAFETY: as in `movement`; elements of 16 bits lie at even addresses.
+    unsafe {
+        match dtype {
+            DType::F16 => {
+                moves::gather(dst, bytes.cast::<u16>(), strides, shape, |h| half::from_f16(h).to_bits());
+            }
+            DType::BF16 => {
+                moves::gather(dst, bytes.cast::<u16>(), strides, shape, |h| half::from_bf16(h).to_bits());
+            }
+            DType::Bool | DType::U8 => moves::gather(dst, bytes, strides, shape, u32::from),
+            DType::U32 | DType::I32 | DType::F32 => unreachable!("as wide as a lane"),
+        }
+    }
+}
+
+/// Stores dense f32 lanes rounded to a float of 16 bits.
+///
+/// # Safety
+/// `isa` is available; `lanes` has rows * cols lanes; the elements are valid to write.
+#[inline]
+pub unsafe fn store_half(
+    isa: Isa,
+    lanes: *const u32,
+    out: *mut u16,
+    strides: [isize; 2],
+    shape: [usize; 2],
+    dtype: DType,
+) {
+    // SAFETY: passed on.
+    unsafe {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => store_avx512(lanes, out, strides, shape, dtype),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => store_avx2(lanes, out, strides, shape, dtype),
+            _ => store_body(lanes, out, strides, shape, dtype),
+        }
+    }
+}
+
+/// # Safety
+/// As [`store_half`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+unsafe fn store_avx512(
+    lanes: *const u32,
+    out: *mut u16,
+    strides: [isize; 2],
+    shape: [usize; 2],
+    dtype: DType,
+) {
+    // SAFETY: passed on.
+    unsafe { store_body(lanes, out, strides, shape, dtype) }
+}
+
+/// # Safety
+/// As [`store_half`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn store_avx2(lanes: *const u32, out: *mut u16, strides: [isize; 2], shape: [usize; 2], dtype: DType) {
+    // SAFETY: passed on.
+    unsafe { store_body(lanes, out, strides, shape, dtype) }
+}
+
+#[inline(always)]
+unsafe fn store_body(lanes: *const u32, out: *mut u16, strides: [isize; 2], shape: [usize; 2], dtype: DType) {
+    // SAFETY: passed on.
+    unsafe {
+        match dtype {
+            DType::F16 => {
+                moves::store(lanes, out, strides, shape, |lane| half::to_f16(f32::from_bits(lane)));
+            }
+            _ => moves::store(lanes, out, strides, shape, |lane| half::to_bf16(f32::from_bits(lane))),
         }
     }
 }

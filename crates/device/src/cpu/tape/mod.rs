@@ -1,6 +1,6 @@
 //! A compiled [`Body`]: its expressions evaluated block by block.
 //!
-//! A block is rows x cols lanes of 32 bits (f32, i32, u32; bool and u8 as u32), at most [`MAX_LANES`]; each step
+//! A block is rows x cols lanes of 32 bits (f32, i32, u32; bool and u8 as u32, f16 and bf16 as f32), at most [`MAX_LANES`]; each step
 //! runs over the whole block, so that its cost is that of its vector loop and not that of choosing it. Values
 //! between steps stay in scratch, a few KiB that live in the first-level cache.
 //!
@@ -159,7 +159,7 @@ impl Tape {
     /// to see where it goes on.
     #[inline]
     pub fn prefetch(&self, bases: &Bases, origin: &[usize], [rows, cols]: [usize; 2]) {
-        for load in self.code.loads.iter().filter(|l| !l.narrow && l.row != 0 && l.col == 1) {
+        for load in self.code.loads.iter().filter(|l| l.dtype.size() == 4 && l.row != 0 && l.col == 1) {
             let mut element = load.offset;
             let strides = load.outer.iter().chain([&load.row, &load.col]);
             for (o, s) in origin.iter().rev().zip(strides.rev()) {
@@ -210,7 +210,12 @@ impl Tape {
             if lanes.cast_mut() == out_ptr.cast() && dtype.size() == 4 {
                 return; // It was made there, or never moved: dense (see `Sequence::outs`).
             }
-            store(lanes, out_ptr, [row_stride, col_stride], [rows, cols], dtype);
+            let (strides, shape) = ([row_stride, col_stride], [rows, cols]);
+            if dtype.is_half() {
+                exec::store_half(self.isa, lanes, out_ptr.cast(), strides, shape, dtype);
+            } else {
+                store(lanes, out_ptr, strides, shape, dtype);
+            }
         }
     }
 
@@ -233,17 +238,19 @@ impl Tape {
     }
 }
 
-/// Stores dense lanes with any strides, in elements of that type.
+/// Stores dense lanes with any strides, in elements of that type: one of 8 or 32 bits.
 ///
 /// # Safety
 /// `lanes` has rows * cols lanes; the elements are valid to write.
 pub unsafe fn store(lanes: *const u32, out: *mut u8, strides: [isize; 2], shape: [usize; 2], dtype: DType) {
     // SAFETY: as the caller vouches.
     unsafe {
-        if dtype.size() == 1 {
-            moves::store(lanes, out, strides, shape, |lane| lane as u8);
-        } else {
-            moves::store(lanes, out.cast::<u32>(), strides, shape, |lane| lane);
+        match dtype {
+            DType::Bool | DType::U8 => moves::store(lanes, out, strides, shape, |lane| lane as u8),
+            DType::U32 | DType::I32 | DType::F32 => {
+                moves::store(lanes, out.cast::<u32>(), strides, shape, |lane| lane);
+            }
+            DType::F16 | DType::BF16 => unreachable!("the compiler reduces in f32"),
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! In: a [`Kernel`], and whether what it stores lies apart from everything else it is given. Out: [`Source`]: one
 //! translation unit without an `#include`, with one entry point. Values are `v`*n*, parameters `p`*n*, shared arrays
-//! `s`*n*; a bool is `bool` in registers and a byte in memory, a `U8` is `unsigned`. Invariant: the same kernel gives the
+//! `s`*n*; a bool is `bool` in registers and a byte in memory, a `U8` is `unsigned`, a float of
+//! 16 bits is `float` and `unsigned short`. Invariant: the same kernel gives the
 //! same text, which is what compiled kernels are cached by.
 
 mod prelude;
@@ -10,7 +11,7 @@ mod scalar;
 mod tensor;
 
 use super::ir::{IntOp, Kernel, Op, Param, Shared, Stmt, Value, Var};
-use scalar::{bits, cast, constant, scalar};
+use scalar::{bits, cast, constant, narrowed, scalar, widened};
 use std::fmt::Write;
 use thalweg_base::DType;
 
@@ -67,7 +68,7 @@ fn in_register(dtype: DType) -> &'static str {
         DType::Bool => "bool",
         DType::U8 | DType::U32 => "unsigned",
         DType::I32 => "int",
-        DType::F32 => "float",
+        DType::F16 | DType::BF16 | DType::F32 => "float",
     }
 }
 
@@ -75,6 +76,7 @@ fn in_register(dtype: DType) -> &'static str {
 fn in_memory(dtype: DType) -> &'static str {
     match dtype {
         DType::Bool | DType::U8 => "unsigned char",
+        DType::F16 | DType::BF16 => "unsigned short",
         DType::U32 | DType::I32 | DType::F32 => in_register(dtype),
     }
 }
@@ -85,6 +87,7 @@ fn four_in_memory(dtype: DType) -> &'static str {
         DType::Bool | DType::U8 => "uchar4",
         DType::U32 => "uint4",
         DType::I32 => "int4",
+        DType::F16 | DType::BF16 => "ushort4",
         DType::F32 => "float4",
     }
 }
@@ -93,7 +96,7 @@ fn four_in_memory(dtype: DType) -> &'static str {
 fn in_shared(dtype: DType) -> &'static str {
     match dtype {
         DType::Bool | DType::U8 => "unsigned",
-        DType::U32 | DType::I32 | DType::F32 => in_register(dtype),
+        DType::U32 | DType::I32 | DType::F16 | DType::BF16 | DType::F32 => in_register(dtype),
     }
 }
 
@@ -101,8 +104,14 @@ fn in_shared(dtype: DType) -> &'static str {
 fn loaded(dtype: DType, element: &str) -> String {
     match dtype {
         DType::Bool => format!("{element} != 0"),
+        DType::F16 | DType::BF16 => widened(dtype, element),
         DType::U8 | DType::U32 | DType::I32 | DType::F32 => element.to_owned(),
     }
+}
+
+/// The same of shared memory, where floats of 16 bits are f32.
+fn from_shared(dtype: DType, element: String) -> String {
+    if dtype.is_half() { element } else { loaded(dtype, &element) }
 }
 
 struct Renderer<'k> {
@@ -230,7 +239,7 @@ impl Renderer<'_> {
             Op::Cast(a) => cast(self.kernel.dtype(*a), dtype, &name(*a)),
             Op::Bits(a) => bits(self.kernel.dtype(*a), dtype, &name(*a)),
             Op::Load(p, index) => loaded(dtype, &format!("p{}[{}]", p.0, name(*index))),
-            Op::LoadShared(s, index) => loaded(dtype, &format!("s{}[{}]", s.0, name(*index))),
+            Op::LoadShared(s, index) => from_shared(dtype, format!("s{}[{}]", s.0, name(*index))),
             Op::Random { seed, stream, element, step } => {
                 let (low, high) = (*seed as u32, (*seed >> 32) as u32);
                 let (element, step) = (name(*element), name(*step));
@@ -256,6 +265,8 @@ fn stored(ty: &str, dtype: DType, value: Value) -> String {
     let value = constant_or_name(value);
     match dtype {
         DType::Bool | DType::U8 => format!("({ty}){value}"),
+        DType::F16 | DType::BF16 if ty == "float" => value,
+        DType::F16 | DType::BF16 => narrowed(dtype, &value),
         DType::U32 | DType::I32 | DType::F32 => value,
     }
 }
@@ -275,7 +286,9 @@ fn int(op: IntOp, dtype: DType, a: &str, b: &str) -> String {
     };
     let _ = match dtype {
         DType::I32 => write!(text, "(int)((unsigned){a} {symbol} (unsigned){b})"),
-        DType::Bool | DType::U8 | DType::U32 | DType::F32 => write!(text, "{a} {symbol} {b}"),
+        DType::Bool | DType::U8 | DType::U32 | DType::F16 | DType::BF16 | DType::F32 => {
+            write!(text, "{a} {symbol} {b}")
+        }
     };
     text
 }

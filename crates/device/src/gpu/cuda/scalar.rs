@@ -16,7 +16,7 @@ pub fn constant(dtype: DType, bits: u32) -> String {
             i if i < 0 => format!("({i})"),
             i => i.to_string(),
         },
-        DType::F32 => float(f32::from_bits(bits)),
+        DType::F16 | DType::BF16 | DType::F32 => float(f32::from_bits(bits)),
     }
 }
 
@@ -34,10 +34,12 @@ fn float(x: f32) -> String {
 /// An operation on arguments whose first is of that type (whose second is, for `select`).
 pub fn scalar(op: ScalarOp, dtype: DType, args: &[String]) -> String {
     let [a, b, c] = [0, 1, 2].map(|i| args.get(i).map_or("", String::as_str));
-    let is_float = dtype == DType::F32;
+    let is_float = dtype.is_float();
     let wrapping = |symbol: &str| match dtype {
         DType::I32 => format!("(int)((unsigned){a} {symbol} (unsigned){b})"),
-        DType::Bool | DType::U8 | DType::U32 | DType::F32 => format!("{a} {symbol} {b}"),
+        DType::Bool | DType::U8 | DType::U32 | DType::F16 | DType::BF16 | DType::F32 => {
+            format!("{a} {symbol} {b}")
+        }
     };
     match op {
         ScalarOp::Neg if is_float => format!("-{a}"),
@@ -72,6 +74,10 @@ pub fn scalar(op: ScalarOp, dtype: DType, args: &[String]) -> String {
 /// would be undefined there.
 pub fn cast(from: DType, to: DType, x: &str) -> String {
     match (from, to) {
+        // In a register a float of 16 bits is an f32.
+        (DType::F16 | DType::BF16, _) if from == to => x.to_owned(),
+        (DType::F16 | DType::BF16, _) => cast(DType::F32, to, x),
+        (_, DType::F16 | DType::BF16) => round(to, &cast(from, DType::F32, x)),
         (DType::Bool, DType::Bool)
         | (DType::U8, DType::U8 | DType::U32)
         | (DType::U32, DType::U32)
@@ -96,13 +102,36 @@ pub fn cast(from: DType, to: DType, x: &str) -> String {
     }
 }
 
+/// An f32 rounded to a float of 16 bits, as an f32 again.
+fn round(to: DType, x: &str) -> String {
+    widened(to, &narrowed(to, x))
+}
+
+/// An f32 from what memory has of it.
+pub fn widened(dtype: DType, element: &str) -> String {
+    match dtype {
+        DType::F16 => format!("thalweg_from_f16({element})"),
+        _ => format!("__uint_as_float((unsigned)({element}) << 16)"),
+    }
+}
+
+/// What memory has of an f32.
+pub fn narrowed(dtype: DType, x: &str) -> String {
+    match dtype {
+        DType::F16 => format!("thalweg_to_f16({x})"),
+        _ => format!("thalweg_to_bf16({x})"),
+    }
+}
+
 /// The same bits as another type.
 pub fn bits(from: DType, to: DType, x: &str) -> String {
-    match (from, to) {
+    let register = |d: DType| if d.is_half() { DType::F32 } else { d };
+    match (register(from), register(to)) {
         (DType::F32, DType::I32) => format!("__float_as_int({x})"),
         (DType::F32, DType::U8 | DType::U32) => format!("__float_as_uint({x})"),
         (DType::I32, DType::F32) => format!("__int_as_float({x})"),
         (DType::U8 | DType::U32, DType::F32) => format!("__uint_as_float({x})"),
+        (DType::F16 | DType::BF16, _) | (_, DType::F16 | DType::BF16) => unreachable!("held as f32"),
         (DType::Bool | DType::U8 | DType::U32 | DType::I32, _) | (DType::F32, DType::F32 | DType::Bool) => {
             format!("({}){x}", super::in_register(to))
         }

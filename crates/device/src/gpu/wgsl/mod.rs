@@ -2,8 +2,8 @@
 //!
 //! In: a kernel, and which of a few bound memories each parameter lies in. Out: a shader with entry point `main`. All
 //! memories are arrays of 32-bit words, bound from 1 on; binding 0 is a [`Record`] of the launch: where each parameter
-//! begins in its memory. So equal kernels share a shader wherever their buffers lie. Invariants: bytes are stored with
-//! atomic operations that touch that byte alone; no constant is infinite or NaN in the text, as WGSL forbids it: such
+//! begins in its memory. So equal kernels share a shader wherever their buffers lie. Invariants: bytes and floats of
+//! 16 bits are stored with atomic operations that touch them alone; no constant is infinite or NaN in the text, as WGSL forbids it: such
 //! bits are put together with a word of the record that is always 0.
 
 mod prelude;
@@ -34,7 +34,7 @@ pub fn render(kernel: &Kernel, memories: &[usize]) -> String {
     let atomic: Vec<bool> = (0..count)
         .map(|m| {
             let mut params = kernel.params.iter().zip(memories).filter(|(_, at)| **at == m);
-            params.any(|(p, _)| p.written && p.dtype.size() == 1)
+            params.any(|(p, _)| p.written && p.dtype.size() < 4)
         })
         .collect();
     let mut r = Renderer { kernel, memories, atomic, text: String::new(), depth: 1 };
@@ -47,7 +47,7 @@ pub fn render(kernel: &Kernel, memories: &[usize]) -> String {
 struct Renderer<'a> {
     kernel: &'a Kernel,
     memories: &'a [usize],
-    /// Per memory, whether bytes are stored in it.
+    /// Per memory, whether parts of words are stored in it.
     atomic: Vec<bool>,
     text: String,
     depth: usize,
@@ -176,7 +176,7 @@ impl Renderer<'_> {
                 let dtype = self.kernel.dtype(args[args.len() - 1]);
                 let words: Vec<String> = args.iter().map(|a| self.value(*a)).collect();
                 // Of constants alone the compiler would compute the result, and refuse one that is infinite.
-                let fixed = dtype == DType::F32 && args.iter().all(|a| matches!(a, Value::Const(..)));
+                let fixed = dtype.is_float() && args.iter().all(|a| matches!(a, Value::Const(..)));
                 match (fixed, args[0]) {
                     (true, Value::Const(_, bits)) => {
                         let first = format!("bitcast<f32>(r.zero | {bits}u)");
@@ -256,6 +256,14 @@ impl Renderer<'_> {
                 let byte = format!("({word} >> (({i} & 3u) * 8u)) & 255u");
                 if dtype == DType::Bool { format!("({byte}) != 0u") } else { byte }
             }
+            dtype @ (DType::F16 | DType::BF16) => {
+                let word = self.word(p, &format!("p{n} + ({i} >> 1u)"));
+                let bits = format!("({word} >> (({i} & 1u) * 16u)) & 0xffffu");
+                match dtype {
+                    DType::F16 => format!("from_f16({bits})"),
+                    _ => format!("bitcast<f32>(({bits}) << 16u)"),
+                }
+            }
         }
     }
 
@@ -283,6 +291,10 @@ impl Renderer<'_> {
                 "{{ let w = p{n} + ({i} >> 2u); let s = ({i} & 3u) * 8u; atomicAnd(&m{m}[w], ~(255u << s)); \
                  atomicOr(&m{m}[w], (u32({v}) & 255u) << s); }}"
             ),
+            DType::F16 | DType::BF16 => format!(
+                "{{ let w = p{n} + ({i} >> 1u); let s = ({i} & 1u) * 16u; \
+                 atomicAnd(&m{m}[w], ~(0xffffu << s)); atomicOr(&m{m}[w], to_{dtype}({v}) << s); }}"
+            ),
         };
         self.line(&line);
     }
@@ -294,6 +306,6 @@ fn type_name(dtype: DType) -> &'static str {
         DType::Bool => "bool",
         DType::U8 | DType::U32 => "u32",
         DType::I32 => "i32",
-        DType::F32 => "f32",
+        DType::F16 | DType::BF16 | DType::F32 => "f32",
     }
 }

@@ -118,6 +118,25 @@ fn to_u32(x: f32) -> u32 {
   if (x >= 4294967296.0) { return 4294967295u; }
   return u32(x);
 }
+fn to_bf16(x: f32) -> u32 {
+  let bits = bitcast<u32>(x);
+  return select((bits + 0x7fffu + ((bits >> 16u) & 1u)) >> 16u, (bits >> 16u) | 0x40u, nan(x));
+}
+fn to_f16(x: f32) -> u32 {
+  let bits = bitcast<u32>(x);
+  let sign = (bits >> 16u) & 0x8000u;
+  let size = bits & 0x7fffffffu;
+  let normal = (size + 0xfffu + ((size >> 13u) & 1u) - 0x38000000u) >> 13u;
+  let small = bitcast<u32>(bitcast<f32>(size) + 0.5) - 0x3f000000u;
+  let finite = min(select(normal, small, size < 0x38800000u), 0x7c00u);
+  return sign | select(finite, 0x7e00u, size > 0x7f800000u);
+}
+fn from_f16(x: u32) -> f32 {
+  let size = x & 0x7fffu;
+  let wide = (size << 13u) + select(0x38000000u, 0x70000000u, size >= 0x7c00u);
+  let small = bitcast<u32>(f32(size) * (1.0 / 16777216.0));
+  return bitcast<f32>(((x & 0x8000u) << 16u) | select(wide, small, size < 0x400u));
+}
 fn multiply(a: u32, b: u32) -> vec2<u32> {
   let al = a & 0xffffu; let ah = a >> 16u; let bl = b & 0xffffu; let bh = b >> 16u;
   let low = al * bl;

@@ -4,7 +4,7 @@ use thalweg_base::{DType, ScalarOp};
 
 /// An operation of the scalar table on operands of that type (of the last operand's, for `select`).
 pub fn scalar(op: ScalarOp, dtype: DType, a: &[String]) -> String {
-    let float = dtype == DType::F32;
+    let float = dtype.is_float();
     let call = |name: &str| format!("{name}({})", a.join(", "));
     let infix = |sign: &str| format!("{} {sign} {}", a[0], a[1]);
     match op {
@@ -37,9 +37,14 @@ pub fn scalar(op: ScalarOp, dtype: DType, a: &[String]) -> String {
 /// A conversion, as [`DType::round`] means it.
 pub fn cast(from: DType, to: DType, x: &str) -> String {
     match (from, to) {
+        // In a register a float of 16 bits is an f32.
+        (DType::F16 | DType::BF16, _) if from == to => x.into(),
+        (DType::F16 | DType::BF16, _) => cast(DType::F32, to, x),
+        (_, DType::F16) => format!("from_f16(to_f16({}))", cast(from, DType::F32, x)),
+        (_, DType::BF16) => format!("bitcast<f32>(to_bf16({}) << 16u)", cast(from, DType::F32, x)),
         (_, DType::Bool) => match from {
             DType::Bool => x.into(),
-            DType::F32 => format!("({x} != 0.0)"),
+            DType::F16 | DType::BF16 | DType::F32 => format!("({x} != 0.0)"),
             DType::I32 => format!("({x} != 0i)"),
             DType::U8 | DType::U32 => format!("({x} != 0u)"),
         },
@@ -65,7 +70,7 @@ pub fn constant(dtype: DType, bits: u32) -> String {
         DType::I32 if bits == i32::MIN as u32 => "(-2147483647i - 1i)".into(),
         DType::I32 if (bits as i32) < 0 => format!("({}i)", bits as i32),
         DType::I32 => format!("{}i", bits as i32),
-        DType::F32 => {
+        DType::F16 | DType::BF16 | DType::F32 => {
             let x = f32::from_bits(bits);
             match x.is_finite() {
                 true if x.is_sign_negative() => format!("({x:e}f)"),

@@ -1,0 +1,98 @@
+//! What is not done in 16 bits, done in f32: sums, and on some devices products and poolings.
+//!
+//! In: a simplified graph. Out: an equal one in which every reduction, and every kernel that reads whole buffers where a
+//! device has none for 16 bits, reads and writes f32; its result is rounded once, as the operation means it. f32 holds
+//! every 16-bit number, so where a result needs no rounding (a maximum, what only moves) the next such operation reads
+//! it as it is. Without 16-bit nodes the graph stays what it is.
+
+use std::collections::HashMap;
+use thalweg_graph::{DType, Graph, NodeId, Op, PoolKind, ReduceKind, Update};
+
+/// Rewrites. `products`: whether products and poolings of 16 bits are the device's own.
+pub fn widen(graph: &Graph, products: bool) -> Option<Graph> {
+    let half = |id: NodeId| graph.ty(id).dtype.is_half();
+    if !graph.ids().any(half) {
+        return None;
+    }
+    let live = graph.live();
+    let mut w = Widening { out: graph.like(), products, wide: HashMap::new() };
+    let mut map: Vec<Option<NodeId>> = vec![None; graph.len()];
+    for id in graph.ids().filter(|id| live[id.index()]) {
+        let node = graph.node(id);
+        let inputs: Vec<NodeId> =
+            node.inputs.iter().map(|i| map[i.index()].expect("operands come first")).collect();
+        w.out.set_scope(graph.scope_of(id));
+        let narrow = half(id) || node.inputs.iter().any(|&i| half(i));
+        map[id.index()] = Some(match w.rewrite(&node.op, &inputs, node.ty.dtype).filter(|_| narrow) {
+            Some(new) => new,
+            None => w.out.copy(graph, id, &inputs),
+        });
+    }
+    let new = |id: NodeId| map[id.index()].expect("roots are live");
+    for o in &graph.outputs {
+        w.out.output(&o.name, new(o.node));
+    }
+    w.out.updates = graph.updates.iter().map(|u| Update { state: u.state, node: new(u.node) }).collect();
+    Some(w.out)
+}
+
+struct Widening {
+    out: Graph,
+    products: bool,
+    /// f32 nodes that are known to equal a 16-bit one.
+    wide: HashMap<NodeId, NodeId>,
+}
+
+impl Widening {
+    /// The operation in f32, rounded to `dtype`; `None` where it stays.
+    fn rewrite(&mut self, op: &Op, x: &[NodeId], dtype: DType) -> Option<NodeId> {
+        if !x.iter().any(|&x| self.out.ty(x).dtype.is_half()) {
+            return None;
+        }
+        let (whole, exact) = match op {
+            Op::Reduce(kind, _) => (true, *kind == ReduceKind::Max),
+            Op::ArgMax(_) | Op::TopK(_) => (true, false),
+            Op::Dot { .. } | Op::Conv(_) | Op::ConvInputGrad(_) | Op::ConvFilterGrad(_) => {
+                (!self.products, false)
+            }
+            Op::Pool(kind, _) => (!self.products, *kind == PoolKind::Max),
+            Op::ArgPool(_) => (!self.products, false),
+            // Where windows are apart nothing is added.
+            Op::Unpool(d) => (!self.products, d.disjoint()),
+            _ => return None,
+        };
+        if !whole {
+            return None;
+        }
+        let inputs: Vec<NodeId> = x.iter().map(|&x| self.widened(x)).collect();
+        let result = self.out.op(op.clone(), &inputs);
+        if !dtype.is_half() {
+            return Some(result);
+        }
+        let rounded = self.out.cast(result, dtype);
+        if exact {
+            self.wide.insert(rounded, result);
+        }
+        Some(rounded)
+    }
+
+    /// An f32 node that equals this one; itself if it is no 16-bit float.
+    fn widened(&mut self, x: NodeId) -> NodeId {
+        if !self.out.ty(x).dtype.is_half() {
+            return x;
+        }
+        if let Some(&known) = self.wide.get(&x) {
+            return known;
+        }
+        let node = self.out.node(x).clone();
+        let wide = match node.op {
+            Op::Reshape(shape) => {
+                let inner = self.widened(node.inputs[0]);
+                self.out.reshape(inner, &shape)
+            }
+            _ => self.out.cast(x, DType::F32),
+        };
+        self.wide.insert(x, wide);
+        wide
+    }
+}
