@@ -61,6 +61,7 @@ fn raw_images_go_through_preprocessing() {
 fn names_are_suggested() {
     assert_eq!(
         model("resnet").unwrap_err(),
-        "model 'resnet' is not known; did you mean 'resnet18'? known: simple_cnn, lenet5, resnet18, mobilenet_v2"
+        "model 'resnet' is not known; did you mean 'resnet18'? known: simple_cnn, lenet5, resnet18, mobilenet_v2, \
+         detector_nano, detector_nano_depthwise, detector_tiny, detector_small"
     );
 }
