@@ -20,7 +20,7 @@ impl Builder {
     /// An empty kernel of that name and group size.
     pub fn new(name: impl Into<String>, threads: u32) -> Self {
         let (params, shared, types, body) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let kernel = Kernel { name: name.into(), threads, params, shared, types, body };
+        let kernel = Kernel { name: name.into(), threads, resident: 0, params, shared, types, body };
         Builder { kernel, blocks: vec![(Vec::new(), HashMap::new())], mutable: HashSet::new() }
     }
 
@@ -29,6 +29,11 @@ impl Builder {
         assert_eq!(self.blocks.len(), 1, "a block of {} is open", self.kernel.name);
         self.kernel.body = self.blocks.pop().expect("the outermost block").0;
         self.kernel
+    }
+
+    /// Says how many groups a unit has to hold at a time ([`Kernel::resident`]).
+    pub fn resident(&mut self, groups: usize) {
+        self.kernel.resident = groups as u32;
     }
 
     /// A parameter.

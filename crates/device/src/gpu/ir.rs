@@ -220,6 +220,9 @@ pub struct Kernel {
     pub name: String,
     /// Threads of a group, at most 256 (1024 for kernels with [`Stmt::Tensor`]).
     pub threads: u32,
+    /// Groups that a unit (a multiprocessor) has to hold at a time; the rest of its registers are theirs. 0: as the compiler
+    /// finds best. A hint: CUDA's alone takes it.
+    pub resident: u32,
     /// Buffers.
     pub params: Vec<ParamType>,
     /// Shared arrays: type and number of elements.

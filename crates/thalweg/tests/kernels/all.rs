@@ -1,18 +1,19 @@
-//! The kernels: of training, evaluation and prediction of every named model.
+//! The kernels: of training, evaluation and prediction of every named model, classifiers and detectors.
 
 use std::collections::{BTreeMap, HashSet};
 use thalweg::compile::{Options, compile};
-use thalweg::data::Arrays;
+use thalweg::data::{Arrays, ArraysBuilder};
 use thalweg::device::gpu::build::Builder;
 use thalweg::device::gpu::ir::{Kernel, MmaType, Stmt, Tensor, Value};
 use thalweg::device::gpu::launch::{Abilities, Launches};
 use thalweg::device::gpu::lower::lower;
 use thalweg::graph::DType;
 use thalweg::nn::layers::{RandomFlip, RandomTranslation, Rescaling};
+use thalweg::nn::losses::TaskAligned;
 use thalweg::nn::{DTypePolicy, ModelConfig};
 use thalweg::prelude::*;
 use thalweg::train::Kind;
-use thalweg::vision::MODELS;
+use thalweg::vision::{DETECTORS, MODELS};
 
 /// What an H100 can do.
 pub const LARGE: Abilities =
@@ -29,34 +30,61 @@ pub fn programs(abilities: &Abilities) -> Vec<(String, Launches)> {
         .filter(|m| ["simple_cnn", "resnet18"].contains(&m.name))
         .flat_map(|m| [(m, DTypePolicy::MixedBfloat16), (m, DTypePolicy::MixedFloat16)]);
     for (m, policy) in MODELS.iter().map(|m| (m, DTypePolicy::Float32)).chain(mixed) {
-        let (side, batch) = if m.name == "mobilenet_v2" { (96, 32) } else { (32, 32) };
+        let side = if m.name == "mobilenet_v2" { 96 } else { 32 };
         let shape = [side, side, 3];
-        let config = ModelConfig { dtype_policy: policy, ..(m.build)(shape, 10).unwrap() };
         let layers = vec![
             Rescaling::new(1.0 / 255.0).into(),
             RandomFlip::new().mode("horizontal").into(),
             RandomTranslation::new(0.1, 0.1).into(),
         ];
-        let mut model = Model::from_config(config.preprocess("uint8", layers), 7).unwrap();
-        let loss = SparseCategoricalCrossentropy::default();
-        model.compile(Compile::new(Adam::default(), loss).metric(Accuracy::default())).unwrap();
-        let pixels = vec![0u8; shape.iter().product()];
-        let data =
-            Arrays::new().input("image", &shape, pixels).target("label", &[], vec![0i32]).build().unwrap();
-        for kind in [Kind::Train, Kind::Evaluate, Kind::Predict] {
+        let config = ModelConfig { dtype_policy: policy, ..(m.build)(shape, 10).unwrap() };
+        let config = config.preprocess("uint8", layers);
+        let how = Compile::new(Adam::default(), SparseCategoricalCrossentropy::default());
+        let data = image(shape).target("label", &[], vec![0i32]);
+        all.extend(of(config, how.metric(Accuracy::default()), data, 32, abilities));
+    }
+    for m in DETECTORS {
+        let shape = [64, 64, 3];
+        let layers = vec![Rescaling::new(1.0 / 255.0).into()];
+        let config = (m.build)(shape, 3).unwrap().preprocess("uint8", layers);
+        let bins = if m.name == "detector_small" { 16 } else { 0 };
+        let loss = TaskAligned { bins, ..TaskAligned::default() };
+        let boxes = image(shape).target("boxes", &[5, 4], vec![0f32; 20]);
+        let data = boxes.target("classes", &[5], vec![0i32; 5]);
+        all.extend(of(config, Compile::new(Adam::default(), loss), data, 4, abilities));
+    }
+    all
+}
+
+/// A data set of one black picture, so far.
+fn image(shape: [usize; 3]) -> ArraysBuilder {
+    Arrays::new().input("image", &shape, vec![0u8; shape.iter().product()])
+}
+
+/// The programs of a model.
+fn of(
+    config: ModelConfig,
+    how: Compile,
+    data: ArraysBuilder,
+    batch: usize,
+    abilities: &Abilities,
+) -> Vec<(String, Launches)> {
+    let name = format!("{} {}", config.name, config.dtype_policy.name());
+    let data = data.build().unwrap();
+    let mut model = Model::from_config(config, 7).unwrap();
+    model.compile(how).unwrap();
+    [Kind::Train, Kind::Evaluate, Kind::Predict]
+        .into_iter()
+        .map(|kind| {
             let spec = match kind {
                 Kind::Predict => model.predict_spec(&data, batch).unwrap(),
                 _ => model.program_spec(&data, batch, false, 7).unwrap(),
             };
             let options = Options { regions: false, ..Options::default() };
             let plan = compile(&model.graph(kind, &spec).unwrap(), &options).plan;
-            all.push((
-                format!("{} {} {}", m.name, policy.name(), kind.name()),
-                lower(&plan, abilities).unwrap(),
-            ));
-        }
-    }
-    all
+            (format!("{name} {}", kind.name()), lower(&plan, abilities).unwrap())
+        })
+        .collect()
 }
 
 /// What no program's kernels have yet, so that every statement is compiled: four elements at once of each type, tensor

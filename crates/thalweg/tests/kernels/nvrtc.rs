@@ -86,8 +86,9 @@ fn compare(found: &BTreeMap<(String, &str), Needs>) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kernels/needs.txt");
     let mut text =
         String::from("# kernel architecture registers shared-bytes (the most of any of its kind)\n");
+    let spilled: Vec<_> = found.iter().filter(|(_, needs)| needs.spilled > 0).collect();
+    assert!(spilled.is_empty(), "registers are spilled: {spilled:?}");
     for ((kernel, architecture), needs) in found {
-        assert_eq!(needs.spilled, 0, "{kernel} spills registers on {architecture}");
         writeln!(text, "{kernel} {architecture} {} {}", needs.registers, needs.shared).unwrap();
     }
     if std::env::var_os("THALWEG_WRITE_TABLE").is_some() {

@@ -54,8 +54,9 @@ pub fn render(kernel: &Kernel, apart: bool) -> Source {
             format!("{constant}{}*{restrict} p{i}", in_memory(p.dtype))
         })
         .collect();
-    let (threads, params) = (kernel.threads, params.join(", "));
-    let head = format!("extern \"C\" __global__ void __launch_bounds__({threads}) {entry}({params}) {{\n");
+    let resident = if kernel.resident > 0 { format!(", {}", kernel.resident) } else { String::new() };
+    let (bounds, params) = (format!("{}{resident}", kernel.threads), params.join(", "));
+    let head = format!("extern \"C\" __global__ void __launch_bounds__({bounds}) {entry}({params}) {{\n");
     text.push_str(&head);
     text.push_str(&r.text);
     text.push_str("}\n");

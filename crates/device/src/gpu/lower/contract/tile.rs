@@ -164,7 +164,7 @@ impl Tile {
     }
 
     /// Groups that a unit holds, by the registers of their sums.
-    fn resident(&self) -> usize {
+    pub fn resident(&self) -> usize {
         let [m, n] = self.size();
         if m * n / THREADS > 16 { 2 } else { 4 }
     }

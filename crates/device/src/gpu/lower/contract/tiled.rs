@@ -27,6 +27,10 @@ pub fn lower(l: &mut Lowering<'_>, t: &Task<'_>) {
         Engine::Warps { .. } => "contract_tf32",
     };
     let mut w = Writer::new(l.plan, name, THREADS as u32);
+    // Left to itself the compiler fits in a third group, at the price of registers kept in memory.
+    if cut.tile.resident() == 2 {
+        w.resident(2);
+    }
     write(&mut w, t, &cut, scratch);
     let [tiles_m, tiles_n] = cut.tile.count(&s);
     l.launch(0, s.batches * cut.pieces * tiles_m * tiles_n, w);
