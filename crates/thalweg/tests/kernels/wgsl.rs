@@ -39,6 +39,6 @@ fn launches_of_the_programs() {
     for (name, launches, stages) in &found {
         println!("{name}: {launches} launches in {stages} stages");
     }
-    let seed = found.iter().find(|(name, ..)| name == "simple_cnn train").unwrap();
+    let seed = found.iter().find(|(name, ..)| name == "simple_cnn float32 train").unwrap();
     assert!((24..=30).contains(&seed.1), "{seed:?}");
 }

@@ -86,11 +86,8 @@ fn join(into: &mut Single, next: Single) {
         Stmt::If(Value::Var(first), body, other),
     ];
     kernel.name = "several".into();
-    // Neither may want for registers.
-    kernel.resident = match (kernel.resident, next.kernel.resident) {
-        (0, n) | (n, 0) => n,
-        (a, b) => a.min(b),
-    };
+    // What is merged does not fill the GPU: one group a unit may have all registers.
+    kernel.resident = 1;
     into.groups += next.groups;
     into.arguments.extend(next.arguments);
 }
