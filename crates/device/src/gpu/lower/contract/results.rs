@@ -47,7 +47,7 @@ impl Results {
                 let n = w.add(seat.n0, *column);
                 let of = |row: &Vec<Value>| row[j * self.run..][..self.run].to_vec();
                 let run: Vec<Vec<Value>> = values.iter().map(of).collect();
-                self.runs(w, t, tile[1], n, run, |w, n, run| match (scratch, t.sizes.pooled) {
+                self.runs(w, t, (n, tile[1]), run, |w, n, run| match (scratch, t.sizes.pooled) {
                     (Some(s), _) => s.store(w, t, m, n, &run[0]),
                     (None, 1) => finish::singles(w, t, &seat.batch, &coordinates, n, &run[0]),
                     _ => finish::windows(w, t, &seat.batch, m, n, run),
@@ -63,8 +63,7 @@ impl Results {
         &self,
         w: &mut Writer<'_>,
         t: &Task<'_>,
-        tile: usize,
-        n: Value,
+        (n, tile): (Value, usize),
         run: Vec<Vec<Value>>,
         mut f: impl FnMut(&mut Writer<'_>, Value, &[Vec<Value>]),
     ) {
