@@ -71,9 +71,7 @@ impl<'a> Emitter<'a> {
     fn value(&mut self, node: NodeId, map: &Map) -> Result<ExprId, Obstacle> {
         if self.accumulated == Some(node) {
             return if *map == self.own_map(node) {
-                let sum = self.body.push(Expr::Acc, DType::F32);
-                let dtype = self.graph.ty(node).dtype;
-                Ok(if dtype.is_half() { self.body.push(Expr::Cast(sum), dtype) } else { sum })
+                Ok(self.body.push(Expr::Acc, DType::F32))
             } else {
                 Err(Obstacle::Conflict)
             };

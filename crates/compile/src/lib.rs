@@ -33,21 +33,18 @@ pub struct Options {
     /// Whether the device runs regions depth first ([`thalweg_device::DeviceInfo::regions`]); without, every kernel runs
     /// over the whole batch.
     pub regions: bool,
-    /// Whether the device multiplies and pools floats of 16 bits ([`thalweg_device::DeviceInfo::halves`]); without, it is
-    /// done in f32.
-    pub halves: bool,
 }
 
 impl Options {
     /// For a device.
     pub fn of(info: &DeviceInfo) -> Options {
-        Options { regions: info.regions, halves: info.halves, ..Options::default() }
+        Options { regions: info.regions, ..Options::default() }
     }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { name: String::new(), explain: false, regions: true, halves: false }
+        Options { name: String::new(), explain: false, regions: true }
     }
 }
 
@@ -79,7 +76,7 @@ pub fn compile(graph: &Graph, options: &Options) -> Compiled {
     let simple = simplify::simplify(graph);
     verify(&simple, "simplify");
     note("simplify", &|| simple.to_string());
-    let simple = match widen::widen(&simple, options.halves) {
+    let simple = match widen::widen(&simple) {
         Some(wide) => {
             verify(&wide, "widen");
             let again = simplify::simplify(&wide);

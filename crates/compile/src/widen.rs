@@ -1,29 +1,28 @@
-//! What is not done in 16 bits, done in f32: sums, and on some devices products and poolings.
+//! What no device does in 16 bits, done in f32: sums, products, poolings, choices.
 //!
-//! In: a simplified graph. Out: an equal one in which every reduction, and every kernel that reads whole buffers where a
-//! device has none for 16 bits, reads and writes f32; its result is rounded once, as the operation means it. f32 holds
-//! every 16-bit number, so where a result needs no rounding (a maximum, what only moves) the next such operation reads
-//! it as it is. Without 16-bit nodes the graph stays what it is.
+//! In: a simplified graph. Out: an equal one in which every reduction and every kernel that reads whole buffers (but those
+//! that only move elements) reads and writes f32; its result is rounded once, as the operation means it. f32 holds every
+//! 16-bit number, so where a result needs no rounding (a maximum, what only moves) the next such operation reads it as
+//! it is. Without 16-bit nodes the graph stays what it is.
 
 use std::collections::HashMap;
 use thalweg_graph::{DType, Graph, NodeId, Op, PoolKind, ReduceKind, Update};
 
-/// Rewrites. `products`: whether products and poolings of 16 bits are the device's own.
-pub fn widen(graph: &Graph, products: bool) -> Option<Graph> {
+/// Rewrites; `None` where there is nothing to rewrite.
+pub fn widen(graph: &Graph) -> Option<Graph> {
     let half = |id: NodeId| graph.ty(id).dtype.is_half();
     if !graph.ids().any(half) {
         return None;
     }
     let live = graph.live();
-    let mut w = Widening { out: graph.like(), products, wide: HashMap::new() };
+    let mut w = Widening { out: graph.like(), wide: HashMap::new() };
     let mut map: Vec<Option<NodeId>> = vec![None; graph.len()];
     for id in graph.ids().filter(|id| live[id.index()]) {
         let node = graph.node(id);
         let inputs: Vec<NodeId> =
             node.inputs.iter().map(|i| map[i.index()].expect("operands come first")).collect();
         w.out.set_scope(graph.scope_of(id));
-        let narrow = half(id) || node.inputs.iter().any(|&i| half(i));
-        map[id.index()] = Some(match w.rewrite(&node.op, &inputs, node.ty.dtype).filter(|_| narrow) {
+        map[id.index()] = Some(match w.rewrite(&node.op, &inputs, node.ty.dtype) {
             Some(new) => new,
             None => w.out.copy(graph, id, &inputs),
         });
@@ -38,7 +37,6 @@ pub fn widen(graph: &Graph, products: bool) -> Option<Graph> {
 
 struct Widening {
     out: Graph,
-    products: bool,
     /// f32 nodes that are known to equal a 16-bit one.
     wide: HashMap<NodeId, NodeId>,
 }
@@ -49,21 +47,15 @@ impl Widening {
         if !x.iter().any(|&x| self.out.ty(x).dtype.is_half()) {
             return None;
         }
-        let (whole, exact) = match op {
-            Op::Reduce(kind, _) => (true, *kind == ReduceKind::Max),
-            Op::ArgMax(_) | Op::TopK(_) => (true, false),
-            Op::Dot { .. } | Op::Conv(_) | Op::ConvInputGrad(_) | Op::ConvFilterGrad(_) => {
-                (!self.products, false)
-            }
-            Op::Pool(kind, _) => (!self.products, *kind == PoolKind::Max),
-            Op::ArgPool(_) => (!self.products, false),
+        let exact = match op {
+            Op::Reduce(kind, _) => *kind == ReduceKind::Max,
+            Op::Pool(kind, _) => *kind == PoolKind::Max,
             // Where windows are apart nothing is added.
-            Op::Unpool(d) => (!self.products, d.disjoint()),
+            Op::Unpool(d) => d.disjoint(),
+            Op::Dot { .. } | Op::Conv(_) | Op::ConvInputGrad(_) | Op::ConvFilterGrad(_) => false,
+            Op::ArgMax(_) | Op::TopK(_) | Op::ArgPool(_) => false,
             _ => return None,
         };
-        if !whole {
-            return None;
-        }
         let inputs: Vec<NodeId> = x.iter().map(|&x| self.widened(x)).collect();
         let result = self.out.op(op.clone(), &inputs);
         if !dtype.is_half() {

@@ -22,8 +22,6 @@ pub struct DeviceInfo {
     pub workers: usize,
     /// Whether it runs regions of a plan depth first; if not, plans for it have none.
     pub regions: bool,
-    /// Whether it has products and poolings of 16-bit floats; if not, plans for it do them in f32.
-    pub halves: bool,
 }
 
 /// Bytes the device holds for us.

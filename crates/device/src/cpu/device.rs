@@ -156,7 +156,6 @@ impl Device for CpuDevice {
             description: format!("{}, {}", Host::read().cpu, self.target),
             workers: self.workers.len(),
             regions: true,
-            halves: false,
         }
     }
 

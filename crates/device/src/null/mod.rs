@@ -70,13 +70,7 @@ fn fits(what: &str, have: usize, offset: usize, bytes: usize) -> Result<(), Devi
 
 impl Device for NullDevice {
     fn info(&self) -> DeviceInfo {
-        DeviceInfo {
-            name: "null".into(),
-            description: "computes nothing".into(),
-            workers: 1,
-            regions: true,
-            halves: false,
-        }
+        DeviceInfo { name: "null".into(), description: "computes nothing".into(), workers: 1, regions: true }
     }
 
     fn allocate(&mut self, bytes: usize) -> Result<Allocation, DeviceError> {

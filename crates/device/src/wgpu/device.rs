@@ -229,7 +229,6 @@ impl Device for WgpuDevice {
             description: self.description.clone(),
             workers: 1,
             regions: false,
-            halves: false,
         }
     }
 

@@ -44,7 +44,7 @@ impl InterpretedGpu {
 impl Device for InterpretedGpu {
     fn info(&self) -> DeviceInfo {
         let description = "interpreter of the kernel IR".into();
-        DeviceInfo { name: "interpreted".into(), description, workers: 1, regions: false, halves: false }
+        DeviceInfo { name: "interpreted".into(), description, workers: 1, regions: false }
     }
 
     fn allocate(&mut self, bytes: usize) -> Result<Allocation, DeviceError> {

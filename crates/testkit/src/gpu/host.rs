@@ -141,7 +141,7 @@ fn run(program: &Path, memories: &mut [Vec<u8>]) -> Result<(), String> {
 impl Device for CudaOnHost {
     fn info(&self) -> DeviceInfo {
         let description = "CUDA C on the host".into();
-        DeviceInfo { name: "host".into(), description, workers: 1, regions: false, halves: false }
+        DeviceInfo { name: "host".into(), description, workers: 1, regions: false }
     }
 
     fn allocate(&mut self, bytes: usize) -> Result<Allocation, DeviceError> {

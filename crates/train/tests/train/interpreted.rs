@@ -26,7 +26,6 @@ impl Device for Interpreted {
             description: "interpreter of plans".into(),
             workers: 1,
             regions: true,
-            halves: false,
         }
     }
     fn allocate(&mut self, bytes: usize) -> Result<Allocation, DeviceError> {
