@@ -1,6 +1,8 @@
 //! Mixed precision against Keras: a small CNN in each policy. What is computed in 16 bits depends on the order of sums,
 //! so numbers agree within the type's own step; f32 shows that the network is the same.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
+
 use thalweg_graph::reference::{Feeds, evaluate};
 use thalweg_graph::{DType, Graph, Type};
 use thalweg_nn::layers::{

@@ -1,7 +1,5 @@
 //! Every named detector builds, has its two outputs and the size its documentation tells.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
-
 use thalweg_nn::{ModelConfig, Network};
 use thalweg_vision::{DETECTORS, model};
 

@@ -28,7 +28,7 @@ pub enum DataRecipe {
         channels: usize,
     },
     /// Annotated pictures.
-    Detection(DetectionRecipe),
+    Detection(Box<DetectionRecipe>),
 }
 
 /// Annotated pictures.
@@ -70,7 +70,12 @@ impl DataRecipe {
         if let Item::Table(entries) = &node.value
             && entries.iter().any(|(key, _)| key.name == "detection")
         {
-            return Ok(DataRecipe::Detection(DetectionRecipe::read(source, node, augmentation, base)?));
+            return Ok(DataRecipe::Detection(Box::new(DetectionRecipe::read(
+                source,
+                node,
+                augmentation,
+                base,
+            )?)));
         }
         if let Some(node) = augmentation {
             let what = "[augmentation] is for detection; images with one label each have layers for it";

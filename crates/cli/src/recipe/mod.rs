@@ -156,10 +156,10 @@ impl Recipe {
             (Validation::Test, DataRecipe::Folder { test: None, .. }) => {
                 "validation_data = \"test\" needs a test folder: add test = \"folder\" to [data]"
             }
-            (Validation::Test, DataRecipe::Detection(DetectionRecipe { test: None, .. })) => {
+            (Validation::Test, DataRecipe::Detection(d)) if d.test.is_none() => {
                 "validation_data = \"test\" needs a test split: add test = \"its name\" to [data]"
             }
-            (Validation::Held, DataRecipe::Detection(DetectionRecipe { validation: Some(_), .. })) => "",
+            (Validation::Held, DataRecipe::Detection(d)) if d.validation.is_some() => "",
             (Validation::Held, _) => {
                 "validation_data = \"validation\" needs a detection set with such a split: add validation = \"its \
                  name\" to [data]"

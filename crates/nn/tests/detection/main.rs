@@ -1,7 +1,5 @@
 //! Detection: decoding, assignment and the selection of detections against plain loops and torchvision.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
-
 #[cfg(test)]
 mod assign;
 #[cfg(test)]
