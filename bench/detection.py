@@ -21,7 +21,7 @@ def ours(args, seed):
     run = f"bench-bccd-{seed}"
     command = [args.thalweg, "fit", RECIPE, "--data", args.data, "--seed", seed, "--run", run, "--json"]
     began = time.time()
-    out = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, text=True, check=True).stdout
     seconds = time.time() - began
     test = next(e for e in map(json.loads, out.splitlines()) if e.get("event") == "test")
     return {"AP50": test["AP50"], "AP": test["AP"], "seconds": round(seconds)}
@@ -29,8 +29,8 @@ def ours(args, seed):
 
 def peer(args, seed):
     script = HERE / "peers" / "pytorch_detector.py"
-    command = [args.python, script, "train", "--data", Path(args.data) / "bccd", "--recipe", RECIPE, "--seed", seed]
-    out = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=True).stdout
+    command = [args.python, script, "train", "--data", Path(args.data) / "bccd", "--recipe", RECIPE, "--channels-last", "--seed", seed]
+    out = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, text=True, check=True).stdout
     found = json.loads(out.splitlines()[-1])
     return {"AP50": found["AP50"], "AP": found["AP"], "seconds": round(found["seconds"])}
 

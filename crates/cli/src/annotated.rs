@@ -3,7 +3,7 @@
 //! In: a [`DetectionRecipe`] and the data root. Out: opened splits. Invariant: how many annotations were dropped, and
 //! why, is always told; the splits have the recipe's classes in the recipe's order.
 
-use crate::error::Result;
+use crate::error::{Failure, Result};
 use crate::recipe::DetectionRecipe;
 use crate::sets::{Data, Splits};
 use crate::show::{Console, grouped};
@@ -11,7 +11,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use thalweg::data::DataError;
-use thalweg::data::detection::{self, ClassMap, DetectionSet, Options, Problem, Shape};
+use thalweg::data::detection::{self, ClassMap, DetectionSet, Format, Options, Problem, Shape};
 
 /// Problems that are told one by one.
 const TOLD: usize = 3;
@@ -19,32 +19,54 @@ const TOLD: usize = 3;
 /// Opens all splits that a recipe names.
 pub fn open(recipe: &DetectionRecipe, root: &Path, seed: u64, console: &Console) -> Result<Splits> {
     let path = find(recipe, root)?;
-    let open = |split: &Option<String>| -> Result<DetectionSet> {
-        let classes = ClassMap { names: Some(recipe.classes.clone()), ..ClassMap::default() };
-        let options = Options { classes, bad: recipe.bad, images: None };
-        let annotations = detection::open(&path, split.as_deref(), &options)?;
-        tell(split.as_deref(), &annotations.problems, console);
-        let shape = Shape { boxes: recipe.boxes, ..Shape::new(recipe.size.0, recipe.size.1) };
-        Ok(DetectionSet::new(annotations, shape)?)
-    };
     let held = |split: &Option<String>| -> Result<Option<Data>> {
-        split.is_some().then(|| open(split).map(|set| Arc::new(set) as Data)).transpose()
+        let open = |s: &String| one(recipe, &path, Some(s), console).map(|set| Arc::new(set) as Data);
+        split.as_ref().map(open).transpose()
     };
+    let train = one(recipe, &path, recipe.train.as_deref(), console)?;
     Ok(Splits {
-        train: Arc::new(open(&recipe.train)?.augmented(recipe.augment, seed)?),
+        train: Arc::new(train.augmented(recipe.augment, seed)?),
         validation: held(&recipe.validation)?,
         test: held(&recipe.test)?,
         instead: None,
     })
 }
 
-/// Where the data are: beside the recipe, in the folder of data sets, or that folder itself.
+/// Opens the split to judge a trained model by.
+pub fn held(recipe: &DetectionRecipe, root: &Path, console: &Console) -> Result<Data> {
+    let Some(split) = recipe.test.as_ref().or(recipe.validation.as_ref()) else {
+        return Err(Failure::Usage(
+            "the model's recipe names no test and no validation split, so there is nothing to judge it by"
+                .into(),
+        ));
+    };
+    Ok(Arc::new(one(recipe, &find(recipe, root)?, Some(split), console)?))
+}
+
+/// Opens a split, or all, of what lies at a path, as the recipe says.
+pub fn one(
+    recipe: &DetectionRecipe,
+    path: &Path,
+    split: Option<&str>,
+    console: &Console,
+) -> Result<DetectionSet> {
+    let classes = ClassMap { names: Some(recipe.classes.clone()), ..ClassMap::default() };
+    let options = Options { classes, bad: recipe.bad, images: None };
+    let annotations = detection::open(path, split, &options)?;
+    tell(split, &annotations.problems, console);
+    let shape = Shape { boxes: recipe.boxes, ..Shape::new(recipe.size.0, recipe.size.1) };
+    Ok(DetectionSet::new(annotations, shape)?)
+}
+
+/// Where the data are: in the folder of data sets, or that folder itself, or beside the recipe.
 fn find(recipe: &DetectionRecipe, root: &Path) -> Result<PathBuf, DataError> {
     let beside = recipe.base.join(&recipe.path);
     let within = root.join(&recipe.path);
-    let itself = detection::Format::of(root).map(|_| root.to_path_buf());
+    // Any folder with a JSON file looks like COCO's.
+    let is_set = matches!(Format::of(root), Some(Format::Voc | Format::Yolo));
+    let itself = is_set.then(|| root.to_path_buf());
     let found =
-        [Some(beside.clone()), Some(within.clone()), itself].into_iter().flatten().find(|p| p.exists());
+        [Some(within.clone()), itself, Some(beside.clone())].into_iter().flatten().find(|p| p.exists());
     found.ok_or_else(|| DataError::Missing {
         fix: format!("it was looked for there and at {}; put it there, or give --data DIR", within.display()),
         path: beside,

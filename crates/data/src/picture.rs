@@ -103,9 +103,15 @@ impl Picture {
         Ok(png.into_inner())
     }
 
-    /// Writes a PNG file.
+    /// Writes a PNG file, whole or not at all.
     pub fn save(&self, path: &Path) -> Result<()> {
-        std::fs::write(path, self.to_png()?).map_err(DataError::io("write", path))
+        let mut part = path.as_os_str().to_owned();
+        part.push(".part");
+        let written = std::fs::write(&part, self.to_png()?).and_then(|()| std::fs::rename(&part, path));
+        if written.is_err() {
+            std::fs::remove_file(&part).ok();
+        }
+        written.map_err(DataError::io("write", path))
     }
 }
 

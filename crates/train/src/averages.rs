@@ -4,7 +4,7 @@
 //! twice exchanged is as before; a model whose optimizer keeps none is left alone.
 
 use crate::model::Model;
-use crate::step::{ITERATION, slot_name};
+use crate::step::{ITERATION, SKIPPED, slot_name};
 use crate::{Result, Tensor};
 use thalweg_nn::optimizers::AVERAGE;
 
@@ -14,9 +14,16 @@ impl Model {
         self.compiled.as_ref().is_some_and(|c| c.compile.optimizer.ema.is_some())
     }
 
-    /// Every weight that is learned: its name, that of its mean, and both.
+    /// Steps that changed the weights: before the first, there are no means.
+    fn steps_applied(&mut self) -> Result<f64> {
+        let session = self.session()?;
+        let skipped = if session.has(SKIPPED) { session.read_scalar(SKIPPED)? } else { 0.0 };
+        Ok(session.read_scalar(ITERATION)? - skipped)
+    }
+
+    /// Every weight that is learned, once there are means: its name, that of its mean, and both.
     fn averages(&mut self) -> Result<Vec<(String, String, Tensor, Tensor)>> {
-        if !self.has_averages() {
+        if !self.has_averages() || self.steps_applied()? == 0.0 {
             return Ok(Vec::new());
         }
         let learned = self.network.weights().iter().filter(|w| w.trainable);
@@ -42,9 +49,6 @@ impl Model {
 
     /// Makes the means the weights, once there are any.
     pub(crate) fn take_averages(&mut self) -> Result<()> {
-        if !self.has_averages() || self.session()?.read_scalar(ITERATION)? == 0.0 {
-            return Ok(());
-        }
         for (weight, _, _, average) in self.averages()? {
             self.session()?.write_state(&weight, &average)?;
         }

@@ -4,7 +4,6 @@
 //! Invariant: kept weights are on the host, so that checkpoints hold them too.
 
 use crate::callbacks::Training;
-use crate::evaluate::BATCH_SIZE;
 use crate::events::{Event, Observer};
 use crate::model::Model;
 use crate::report::RunFolder;
@@ -79,7 +78,7 @@ impl Training for Desk<'_> {
     }
 
     fn detect(&mut self, data: &DetectionSet) -> Result<Vec<Vec<Detection>>> {
-        self.model.detect(data, BATCH_SIZE)
+        self.model.detect(data)
     }
 
     fn note(&mut self, line: String) {

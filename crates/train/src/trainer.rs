@@ -33,6 +33,12 @@ impl Model {
         // Keras' default.
         fit.validation_split = fit.validation_split.filter(|&fraction| fraction != 0.0);
         let (data, validation) = match fit.validation_split {
+            Some(_) if fit.validation_data.is_none() && data.detection().is_some() => {
+                return Err(TrainError::argument(
+                    "validation_split would mix a mosaic's pictures; split the annotations (Annotations::split) and \
+                     give validation_data",
+                ));
+            }
             Some(fraction) if fit.validation_data.is_none() => {
                 let (training, held) = Subset::validation_split(data, fraction)?;
                 (Arc::new(training) as Arc<dyn Dataset>, Some(Arc::new(held) as Arc<dyn Dataset>))

@@ -76,6 +76,10 @@ fn parts(goal: &Goal, fields: &[Field]) -> Option<Vec<usize>> {
 /// What does not fit a goal's loss and metrics, for a batch of one.
 fn check_target(goal: &Goal, fields: &[Field], own: &[usize]) -> std::result::Result<(), String> {
     let with_batch = |s: &[usize]| [&[1], s].concat();
+    if own.len() < goal.loss.target_parts().len() {
+        let names = goal.loss.target_parts().join(" and ");
+        return Err(format!("{} needs targets named {names}", goal.loss.name()));
+    }
     let (pred, target) = (with_batch(&goal.shape), with_batch(&joined_shape(fields, own)));
     let given = own.first().map_or(DType::F32, |&i| fields[i].dtype);
     // Integers serve as numbers: the graph casts them.

@@ -3,13 +3,14 @@
 //! In: a folder or file in Pascal VOC, COCO or YOLO form. Out: how many pictures, objects and sizes by split, every problem
 //! with its place; or a picture of pictures. Invariant: nothing is dropped in silence.
 
-use crate::error::Result;
+use crate::annotated::one;
+use crate::error::{Failure, Result};
 use crate::recipe::{DataRecipe, Recipe};
 use crate::show::{Console, Table, grouped};
 use serde_json::json;
 use std::path::Path;
 use thalweg::data::detection::evaluate::Area;
-use thalweg::data::detection::{self, Annotations, DetectionSet, Object, Options, Rect, Shape};
+use thalweg::data::detection::{self, Annotations, DetectionSet, Object, Options, Rect};
 use thalweg::data::draw::{Mark, Sheet, Tile, class_colour, sheet};
 use thalweg::data::{DataError, Dataset, Epoch, Picture};
 
@@ -115,17 +116,32 @@ impl Counts {
 
 /// Draws pictures with their boxes.
 pub fn draw(path: &Path, output: &Path, wanted: &Wanted<'_>, console: &Console) -> Result<()> {
-    let split = wanted.split.map(str::to_owned).or_else(|| detection::splits(path).into_iter().next());
-    let all = detection::open(path, split.as_deref(), &Options::default())?;
-    let names = all.class_names.clone();
-    let (count, of) = (wanted.count.min(all.images.len()), all.images.len());
-    let chosen = (0..count).map(|i| i * of / count);
-    let tiles: Vec<Tile> = match wanted.recipe {
-        None => chosen.map(|i| as_it_is(&all, i)).collect::<Result<_, DataError>>()?,
-        Some(recipe) => as_trained(all.clone(), recipe, chosen, &names)?,
+    let first = || detection::splits(path).into_iter().next();
+    let spread = |of: usize| (0..wanted.count.min(of)).map(move |i| i * of / wanted.count.min(of));
+    let (tiles, names, of, origin) = match wanted.recipe {
+        None => {
+            let split = wanted.split.map(str::to_owned).or_else(first);
+            let all = detection::open(path, split.as_deref(), &Options::default())?;
+            let of = all.images.len();
+            let tiles = spread(of).map(|i| as_it_is(&all, i)).collect::<Result<Vec<_>, DataError>>()?;
+            (tiles, all.class_names, of, all.origin)
+        }
+        Some(recipe) => {
+            let recipe = Recipe::open(recipe)?;
+            let DataRecipe::Detection(data) = &recipe.data else {
+                return Err(Failure::Usage(format!("the recipe {} is not one of detection", recipe.name)));
+            };
+            let split = wanted.split.map(str::to_owned).or(data.train.clone());
+            let set = one(data, path, split.as_deref(), console)?;
+            let (names, of) = (data.classes.clone(), set.len());
+            let origin = set.annotations().origin.clone();
+            let set = set.augmented(data.augment, recipe.fit.seed)?;
+            (as_trained(&set, &recipe, data.size, spread(of))?, names, of, origin)
+        }
     };
+    let count = tiles.len();
     let legend = names.iter().enumerate().map(|(i, n)| (class_colour(i), n.clone())).collect();
-    let title = format!("{count} of {of} pictures of {}", all.origin);
+    let title = format!("{count} of {of} pictures of {origin}");
     sheet(&tiles, &Sheet { title, legend, ..Sheet::default() }).save(output)?;
     console.say(format!("{count} of {of} pictures: {}", output.display()));
     console.event(&json!({ "event": "sheet", "file": output, "pictures": count }));
@@ -141,25 +157,20 @@ fn as_it_is(all: &Annotations, index: usize) -> Result<Tile, DataError> {
 
 /// Pictures as the first epoch of a recipe's training has them.
 fn as_trained(
-    all: Annotations,
-    recipe: &Path,
+    set: &DetectionSet,
+    recipe: &Recipe,
+    size: (usize, usize),
     chosen: impl Iterator<Item = usize>,
-    names: &[String],
 ) -> Result<Vec<Tile>> {
-    let recipe = Recipe::open(recipe)?;
-    let DataRecipe::Detection(data) = &recipe.data else {
-        return Err(crate::error::Failure::Usage("the recipe is not one of detection".into()));
-    };
-    let shape = Shape { boxes: data.boxes, ..Shape::new(data.size.0, data.size.1) };
-    let set = DetectionSet::new(all, shape)?.augmented(data.augment, recipe.fit.seed)?;
-    let Some(set) = set.in_epoch(Epoch { index: 0, of: recipe.fit.epochs as u32 }) else {
+    let names = set.class_names();
+    let Some(served) = set.in_epoch(Epoch { index: 0, of: recipe.fit.epochs as u32 }) else {
         return Ok(Vec::new());
     };
-    let mut fields: Vec<Vec<u8>> = set.fields().iter().map(|f| vec![0; f.bytes()]).collect();
+    let mut fields: Vec<Vec<u8>> = served.fields().iter().map(|f| vec![0; f.bytes()]).collect();
     let mut tiles = Vec::new();
     for index in chosen {
         let mut views: Vec<&mut [u8]> = fields.iter_mut().map(Vec::as_mut_slice).collect();
-        set.read(index, &mut views)?;
+        served.read(index, &mut views)?;
         let [pixels, boxes, classes] = fields.as_slice() else { break };
         let floats: Vec<f64> =
             boxes.chunks_exact(4).map(|b| f64::from(f32::from_le_bytes([b[0], b[1], b[2], b[3]]))).collect();
@@ -170,7 +181,7 @@ fn as_trained(
             Some(Object { rect, class, area: rect.area(), crowd: false, difficult: false })
         });
         let marks = objects.map(|o| Mark::object(&o, names)).collect();
-        let picture = Picture::from_pixels(data.size.1, data.size.0, pixels.clone());
+        let picture = Picture::from_pixels(size.1, size.0, pixels.clone());
         tiles.push(Tile { picture, marks, caption: format!("example {index}") });
     }
     Ok(tiles)

@@ -4,6 +4,7 @@
 //! COCO's tools take it; pictures are numbered from 1 in the order given) in a folder. Invariant: a picture that cannot be
 //! read ends nothing but itself, and the exit code says so.
 
+use super::detections::write_file;
 use crate::args::PredictArgs;
 use crate::error::{Failure, Result};
 use crate::show::Console;
@@ -20,7 +21,7 @@ const TOGETHER: usize = 8;
 
 /// Detects in all files.
 pub fn detect(model: &mut Model, files: &[PathBuf], args: &PredictArgs, console: &Console) -> Result<()> {
-    let mut folder = Folder::new(&args.output)?;
+    let mut folder = Folder::new(&args.output, files)?;
     let names = model.info().class_names.clone();
     let mut unreadable = 0;
     for (group, numbered) in files.chunks(TOGETHER).enumerate() {
@@ -81,19 +82,31 @@ struct Folder {
 }
 
 impl Folder {
-    fn new(path: &Path) -> Result<Folder> {
+    /// Makes it; refused where pictures would be replaced by drawings of themselves.
+    fn new(path: &Path, files: &[PathBuf]) -> Result<Folder> {
         std::fs::create_dir_all(path)
             .map_err(|e| Failure::Run(format!("cannot make the folder {}: {e}", path.display())))?;
+        let whole = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_path_buf());
+        let own = whole(path);
+        if files.iter().any(|f| whole(f).parent() == Some(&own)) {
+            return Err(Failure::Usage(format!(
+                "{} is a folder of the pictures themselves, which would be overwritten; give another --output",
+                path.display()
+            )));
+        }
         Ok(Folder { path: path.to_path_buf(), names: BTreeSet::new(), records: Vec::new() })
     }
 
     fn add(&mut self, number: usize, file: &Path, picture: &Picture, found: &[Detection]) -> Result<()> {
         let stem = file.file_stem().map_or("picture".into(), |s| s.to_string_lossy().into_owned());
         // Pictures of the same name come from different folders.
-        let name = match self.names.insert(stem.clone()) {
-            true => stem,
-            false => format!("{stem}_{number}"),
-        };
+        let mut name = stem.clone();
+        for again in 2.. {
+            if self.names.insert(name.clone()) {
+                break;
+            }
+            name = format!("{stem}_{again}");
+        }
         picture.save(&self.path.join(format!("{name}.png")))?;
         self.records.extend(found.iter().map(|d| {
             json!({ "image_id": number, "file_name": file, "category_id": d.class + 1,
@@ -104,8 +117,7 @@ impl Folder {
 
     fn finish(self, console: &Console) -> Result<()> {
         let path = self.path.join("detections.json");
-        std::fs::write(&path, Value::Array(self.records).to_string())
-            .map_err(|e| Failure::Run(format!("cannot write {}: {e}", path.display())))?;
+        write_file(&path, &Value::Array(self.records).to_string())?;
         console.say(format!("pictures with boxes, and detections.json: {}", self.path.display()));
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! How good a detector is, and pictures of it: what `fit` and `evaluate` tell of detection.
 //!
 //! In: a model, annotated pictures. Out: tables, an event, and in a folder the precision-recall curves, the confusion
-//! matrix, a sheet of the worst pictures and the detections as COCO's tools take them.
+//! matrix, sheets of the worst and of other pictures, and the detections as COCO's tools take them.
 
 use crate::error::{Failure, Result};
 use crate::show::{Console, Table, confusion_text};
@@ -14,22 +14,22 @@ use thalweg::data::detection::{Detection, DetectionSet, results};
 use thalweg::data::draw::{Mark, Sheet, Tile, class_colour, sheet};
 use thalweg::train::Model;
 use thalweg::train::detection::Report;
+use thalweg::train::files::write_atomic;
 use thalweg::train::report::{Confusion, precision_recall};
 
-/// Pictures on the sheet of the worst.
-const WORST: usize = 12;
+/// Pictures on a sheet.
+const SHOWN: usize = 12;
 
 /// Judges a detector by annotated pictures and tells it; `event` names the event. Files go to `folder` where one is given.
 pub fn judge(
     model: &mut Model,
     data: &DetectionSet,
-    batch_size: usize,
     event: &str,
     folder: Option<&Path>,
     console: &Console,
 ) -> Result<()> {
     let began = Instant::now();
-    let found = model.detect(data, batch_size)?;
+    let found = model.detect(data)?;
     let speed = found.len() as f64 / began.elapsed().as_secs_f64();
     let report = Report::new(data.annotations(), &found)?;
     let names = data.annotations().class_names.clone();
@@ -79,6 +79,11 @@ fn tell(report: &Report, names: &[String], speed: f64, console: &Console) {
         table.row(row);
     }
     table.lines().iter().for_each(|line| console.say(line));
+    let recalls = ["AR_1", "AR_10", "AR_small", "AR_medium", "AR_large"].map(|n| percent(get(n)));
+    let [one, ten, small, medium, large] = recalls;
+    console.say(format!(
+        "recall with 1 detection a picture {one}, with 10 {ten}; of small {small}, medium {medium}, large {large}"
+    ));
 }
 
 /// The confusion matrix with nothing as a class of its own.
@@ -127,22 +132,34 @@ fn write(
         ("detections.json", results::to_json(data.annotations(), found)),
     ];
     for (name, text) in texts {
-        let path = folder.join(name);
-        std::fs::write(&path, text).map_err(failed(&path))?;
+        write_file(&folder.join(name), &text)?;
     }
-    let path = folder.join("worst.png");
-    worst(data, found, report)?.save(&path)?;
-    console.say(format!("worst:  {}", path.display()));
+    let (count, all) = (report.worst.len().min(SHOWN), report.worst.len());
+    let spread: Vec<usize> = (0..count).map(|i| i * all / count).collect();
+    let sheets = [
+        ("worst", "The worst pictures", &report.worst[..count]),
+        ("examples", "Pictures", spread.as_slice()),
+    ];
+    for (name, title, chosen) in sheets {
+        let path = folder.join(format!("{name}.png"));
+        marked(data, found, title, chosen)?.save(&path)?;
+        console.say(format!("{:<8}{}", format!("{name}:"), path.display()));
+    }
     Ok(())
 }
 
-/// The pictures with the largest share of mistakes, with what is there and what was found.
-fn worst(data: &DetectionSet, found: &[Vec<Detection>], report: &Report) -> Result<Picture> {
+/// Writes a text file, whole or not at all.
+pub fn write_file(path: &Path, text: &str) -> Result<()> {
+    Ok(write_atomic(path, text.len() as u64, |out| out.write_all(text.as_bytes()))?)
+}
+
+/// Pictures with what is there and what was found.
+fn marked(data: &DetectionSet, found: &[Vec<Detection>], title: &str, chosen: &[usize]) -> Result<Picture> {
     let truth = data.annotations();
     let names = &truth.class_names;
     let least = Judge::default().score;
     let mut tiles = Vec::new();
-    for &index in report.worst.iter().take(WORST) {
+    for &index in chosen {
         let image = &truth.images[index];
         let shown = found[index].iter().filter(|d| d.score >= least);
         let mut marks: Vec<Mark> = image.objects.iter().map(|o| Mark::object(o, names).as_truth()).collect();
@@ -151,6 +168,6 @@ fn worst(data: &DetectionSet, found: &[Vec<Detection>], report: &Report) -> Resu
         tiles.push(Tile { picture: Picture::open(&image.path)?, marks, caption });
     }
     let legend = names.iter().enumerate().map(|(i, n)| (class_colour(i), n.clone())).collect();
-    let title = format!("The worst pictures: dashed is true, solid is found (score from {least})");
+    let title = format!("{title}: dashed is true, solid is found (score from {least})");
     Ok(sheet(&tiles, &Sheet { title, legend, ..Sheet::default() }))
 }

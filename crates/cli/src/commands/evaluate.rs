@@ -1,10 +1,11 @@
 //! `thalweg evaluate`: loss, metrics and the confusion matrix of a model on test data.
 
 use super::{detections, prepare};
+use crate::annotated;
 use crate::args::EvaluateArgs;
 use crate::environment::Environment;
 use crate::error::{Failure, Result};
-use crate::recipe::Recipe;
+use crate::recipe::{DataRecipe, Recipe};
 use crate::sets::{self, Data};
 use crate::show::{Bar, Console, confusion_text, grouped, rounded};
 use serde_json::{Map, Value};
@@ -13,9 +14,6 @@ use std::time::Instant;
 use thalweg::data::LoaderOptions;
 use thalweg::train::{Event, Model, Observer};
 
-/// Pictures that a detector looks at together, at most: their predictions are large.
-const DETECTED: usize = 16;
-
 /// Runs it.
 pub fn evaluate(args: &EvaluateArgs, environment: &Environment, console: &Console) -> Result<()> {
     let mut model = prepare::model_from(&args.model)?;
@@ -23,8 +21,7 @@ pub fn evaluate(args: &EvaluateArgs, environment: &Environment, console: &Consol
     let data = sets::limited(open(&model, args, environment, console)?, args.limit)?;
     console.say(format!("judging by     {}", data.describe()));
     if let Some(set) = data.detection() {
-        let batch = args.batch_size.min(DETECTED);
-        return detections::judge(&mut model, set, batch, "evaluate", args.output.as_deref(), console);
+        return detections::judge(&mut model, set, "evaluate", args.output.as_deref(), console);
     }
     let began = Instant::now();
     let bar = Bar::new(console, data.len().div_ceil(args.batch_size) as u64);
@@ -80,6 +77,9 @@ fn open(model: &Model, args: &EvaluateArgs, environment: &Environment, console: 
             args.model.display()
         )));
     };
+    if let DataRecipe::Detection(pictures) = &recipe.data {
+        return annotated::held(pictures, environment.data_root(args.data.as_deref()), console);
+    }
     let splits = sets::open(&recipe.data, environment.data_root(args.data.as_deref()), 0, console)?;
     splits.test.ok_or_else(|| {
         Failure::Usage(

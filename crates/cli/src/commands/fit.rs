@@ -15,8 +15,6 @@ use thalweg::data::Subset;
 use thalweg::train::callbacks::{Callback, DetectionMetrics};
 use thalweg::train::{End, Fit, Fitted, Model, step};
 
-/// A detector's precision on the validation data is found after every so many epochs, and the last.
-const JUDGED: usize = 5;
 /// Test images that are shown at the end.
 const SHOWN: usize = 5;
 
@@ -48,8 +46,7 @@ pub fn fit(args: &FitArgs, environment: &Environment, console: &Console) -> Resu
     if let Some(test) = splits.test.as_ref().or(splits.validation.as_ref()) {
         match test.detection() {
             Some(set) => {
-                let batch = recipe.fit.batch_size;
-                detections::judge(&mut model, set, batch, "test", Some(&chosen.folder), console)?;
+                detections::judge(&mut model, set, "test", Some(&chosen.folder), console)?;
             }
             None => {
                 judge(&mut model, test, &recipe, console)?;
@@ -92,7 +89,7 @@ fn plan(recipe: &Recipe, splits: &Splits) -> Result<Fit> {
     };
     if let Some(set) = held.as_ref().and_then(|d| d.detection()) {
         // Before the recipe's own, which may watch what it logs.
-        callbacks.push(Box::new(DetectionMetrics::new(Arc::new(set.clone())).every(JUDGED)));
+        callbacks.push(Box::new(DetectionMetrics::new(Arc::new(set.clone()))));
     }
     for callback in &recipe.callbacks {
         callbacks.push(callback.build()?);

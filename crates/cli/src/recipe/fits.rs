@@ -29,7 +29,6 @@ impl Fits<'_> {
         [&[1], shape.as_slice()].concat()
     }
 
-    /// An error at a key of `[compile]`. The checks speak of a batch of one; a user knows it as N.
     /// Shape and type of the target of a batch of one.
     fn target(&self) -> (Vec<usize>, DType) {
         match self.data {
@@ -38,6 +37,7 @@ impl Fits<'_> {
         }
     }
 
+    /// An error at a key of `[compile]`. The checks speak of a batch of one; a user knows it as N.
     fn wrong(&self, key: &str, what: &str) -> Failure {
         let Item::Table(entries) = &self.compile.value else {
             return self.source.wrong(self.compile.at, what);

@@ -145,6 +145,12 @@ impl Recipe {
             return Err(missing("[compile]", "add optimizer, loss and metrics, as in Keras' model.compile"));
         };
         let (optimizer, loss, metrics) = read_compile(source, compile)?;
+        let moving = network.config().layers.iter().find(|l| l.class_name.starts_with("Random"));
+        if let (DataRecipe::Detection(_), Some(layer)) = (&data, moving) {
+            let what =
+                format!("{} moves pictures but not their boxes; say it in [augmentation]", layer.class_name);
+            return Err(source.wrong(preprocessing.or(top.get("layers")).map_or(0, |n| n.at), what));
+        }
         let fits = Fits { source, data: &data, network: &network, compile };
         fits.loss(&loss)?;
         fits.metrics(&metrics)?;
@@ -158,6 +164,10 @@ impl Recipe {
             }
             (Validation::Test, DataRecipe::Detection(d)) if d.test.is_none() => {
                 "validation_data = \"test\" needs a test split: add test = \"its name\" to [data]"
+            }
+            (Validation::Share(_), DataRecipe::Detection(_)) => {
+                "validation_split would mix a mosaic's pictures: name a split for it, validation = \"its name\" in [data] and \
+                 validation_data = \"validation\""
             }
             (Validation::Held, DataRecipe::Detection(d)) if d.validation.is_some() => "",
             (Validation::Held, _) => {

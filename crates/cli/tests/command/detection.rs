@@ -75,8 +75,14 @@ fn from_pictures_to_boxes() {
     let named = |name: &str| events.iter().find(|e| e["event"] == name).cloned().unwrap_or_default();
     assert_eq!((&named("dropped")["annotations"], &named("test")["images"]), (&1.into(), &4.into()));
     assert!(named("test")["AP50"].is_number() && named("done")["model"].is_string(), "{events:?}");
-    for file in ["worst.png", "precision_recall.svg", "confusion.svg", "detections.json", "model.safetensors"]
-    {
+    for file in [
+        "worst.png",
+        "examples.png",
+        "precision_recall.svg",
+        "confusion.svg",
+        "detections.json",
+        "model.safetensors",
+    ] {
         assert!(place.path("runs/shapes").join(file).is_file(), "{file}");
     }
     assert!(place.path("best.safetensors").is_file(), "val_ap50 can be watched");
@@ -94,6 +100,8 @@ fn from_pictures_to_boxes() {
         serde_json::from_str(&fs::read_to_string(place.path("found/detections.json")).unwrap()).unwrap();
     let count: usize = found.iter().map(|e| e["detections"].as_array().map_or(0, Vec::len)).sum();
     assert_eq!(records.as_array().map(Vec::len), Some(count));
+    let own = place.run(&["predict", model, "shapes/JPEGImages", "--output", "shapes/JPEGImages"]);
+    assert!(own.code == 2 && own.err.contains("would be overwritten"), "{}", own.err);
     fs::write(place.path("shapes/JPEGImages/x.png"), "no picture").unwrap();
     let ran = place.run(&args);
     assert_eq!((ran.code, ran.events().len()), (3, 6), "four pictures, a note and the error; {}", ran.err);
@@ -134,6 +142,9 @@ fn mistakes_are_said_at_their_place() {
     check("\"shapes\"", "\"nowhere\"", 3, "nowhere");
     check("test = \"all\"", "test = \"tset\"", 3, "tset");
     check("validation_data = \"test\"", "validation_data = \"validation\"", 2, "add validation");
+    check("validation_data = \"test\"", "validation_split = 0.5", 2, "name a split for it");
+    let moved = "scale = \"1/255\" }, { class_name = \"RandomFlip\" }]";
+    check("scale = \"1/255\" }]", moved, 2, "say it in [augmentation]");
     check("use_ema = true", "use_ema = false", 2, "use_ema");
     check("loss = \"task_aligned\"", "loss = { name = \"task_aligned\", bins = 16 }", 2, "bins");
     check("\"task_aligned\"", "\"mean_squared_error\"", 2, "needs targets");

@@ -90,7 +90,7 @@ impl Target {
             return match target {
                 &[_, m, 5] if m > 0 => Ok(()),
                 _ => Err(format!(
-                    "{name} needs boxes f32[n,m,4] and classes i32[n,m] of each picture (or both as [n,m,5]); got {got}"
+                    "{name} needs boxes f32[n,m,4] and classes i32[n,m] of each picture; got {got}"
                 )),
             };
         }

@@ -10,6 +10,9 @@ use thalweg_data::{Dataset, Picture};
 /// Numbers of a row of detections: corners, score, class.
 const ROW: usize = 6;
 
+/// Pictures that are looked at together: predictions are large, and more of them gain nothing.
+const TOGETHER: usize = 8;
+
 /// What a detector takes and gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DetectorInput {
@@ -45,11 +48,11 @@ impl Model {
     }
 
     /// What is found in every picture of a set, as its pictures are (not augmented).
-    pub fn detect(&mut self, data: &DetectionSet, batch_size: usize) -> Result<Vec<Vec<Detection>>> {
+    pub fn detect(&mut self, data: &DetectionSet) -> Result<Vec<Vec<Detection>>> {
         let input = self.needs_detector()?;
         let plain: Arc<dyn Dataset> = Arc::new(data.plain());
         let mut found = Vec::with_capacity(data.len());
-        self.predict_batches(&plain, batch_size, |batch, outputs| {
+        self.predict_batches(&plain, TOGETHER, |batch, outputs| {
             let values = outputs.get(input.output).map(Tensor::to_f32).unwrap_or_default();
             for rows in values.chunks_exact(values.len() / batch.size) {
                 let index = found.len();

@@ -9,13 +9,18 @@ use thalweg_data::draw::class_colour;
 
 const SIDE: f64 = 420.0;
 const CORNER: (f64, f64) = (62.0, 52.0);
+/// Pixels between entries of the legend.
+const LINE: f64 = 38.0;
 const INK: &str = "#1f2937";
 const FAINT: &str = "#6b7280";
 const GRID: &str = "#e5e7eb";
 
 /// The curves of all classes.
 pub fn precision_recall(curves: &[Curve], names: &[String], title: &str) -> String {
-    let mut svg = Svg::new(CORNER.0 + SIDE + 220.0, CORNER.1 + SIDE + 60.0);
+    let mut svg = Svg::new(
+        CORNER.0 + SIDE + 220.0,
+        (CORNER.1 + SIDE + 60.0).max(CORNER.1 + 20.0 + LINE * curves.len() as f64),
+    );
     let ink = Font { size: 12.0, fill: INK, anchor: Anchor::Start, bold: false };
     svg.text((20.0, 30.0), title, Font { size: 17.0, bold: true, ..ink }, 0.0);
     let at = |recall: f64, precision: f64| (CORNER.0 + recall * SIDE, CORNER.1 + (1.0 - precision) * SIDE);
@@ -50,7 +55,7 @@ pub fn precision_recall(curves: &[Curve], names: &[String], title: &str) -> Stri
             svg.polyline(&points, &colour, 2.0);
         }
         let name = names.get(class).map_or("", String::as_str);
-        let y = CORNER.1 + 12.0 + 38.0 * class as f64;
+        let y = CORNER.1 + 12.0 + LINE * class as f64;
         svg.rect((CORNER.0 + SIDE + 20.0, y - 9.0, 10.0, 10.0), &colour, None);
         svg.text((CORNER.0 + SIDE + 36.0, y), name, ink, 0.0);
         let line = match curve.best() {
