@@ -3,10 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use thalweg_base::DType;
+use thalweg_base::{DType, ScalarOp};
 use thalweg_device::gpu::build::Builder;
 use thalweg_device::gpu::ir::{Kernel, MmaType, Stmt, Tensor, Value};
-use thalweg_testkit::gpu::{Memory, Window, run_kernel};
+use thalweg_testkit::gpu::{Clock, Memory, Window, run_kernel};
 
 /// Runs on f32 memories, one per parameter; gives them back.
 fn run(kernel: &Kernel, groups: u32, arguments: &[&[f32]]) -> Vec<Vec<f32>> {
@@ -15,7 +15,7 @@ fn run(kernel: &Kernel, groups: u32, arguments: &[&[f32]]) -> Vec<Vec<f32>> {
     let windows: Vec<Window> = (0..arguments.len())
         .map(|memory| Window { memory, first: 0, bytes: memories[memory].bytes.len() })
         .collect();
-    run_kernel(kernel, groups, &mut memories, &windows, &mut 0);
+    run_kernel(kernel, groups, &mut memories, &windows, &mut Clock::default());
     let floats = |m: Memory| m.bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
     memories.into_iter().map(floats).collect()
 }
@@ -73,6 +73,26 @@ fn groups_must_not_write_one_element() {
     assert!(told.contains("group 1: thread 4 writes what thread 0 writes"), "{told}");
     let told = problem(&kernel, 1, &[&[0.0; 3]]);
     assert!(told.contains("element 3 of parameter 0, which has 12 bytes"), "{told}");
+}
+
+#[test]
+fn launches_of_a_stage_must_not_write_what_others_read() {
+    let mut b = Builder::new("shift", 2);
+    let (x, y) = (b.param(DType::F32, false), b.param(DType::F32, true));
+    let t = b.thread();
+    let v = b.load(x, t);
+    b.store(y, t, v);
+    let kernel = b.finish();
+    let floats = [1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0];
+    let mut memories = [Memory::new(floats.iter().flat_map(|v| v.to_le_bytes()).collect())];
+    let at = |first: usize| Window { memory: 0, first: 4 * first, bytes: 8 };
+    let mut clock = Clock::default();
+    run_kernel(&kernel, 1, &mut memories, &[at(0), at(2)], &mut clock);
+    clock.next_stage();
+    run_kernel(&kernel, 1, &mut memories, &[at(2), at(4)], &mut clock);
+    let clash = || run_kernel(&kernel, 1, &mut memories, &[at(4), at(0)], &mut clock);
+    let told = catch_unwind(AssertUnwindSafe(clash)).unwrap_err();
+    assert!(told.downcast_ref::<String>().unwrap().contains("thread 2 reads what thread 0 writes"));
 }
 
 #[test]
@@ -218,4 +238,46 @@ fn copies_arrive_when_they_are_waited_for() {
     let x = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
     assert_eq!(run(&copy(true), 1, &[&x, &[9.0; 2]])[1], [4.0, 0.0], "what is not valid is cleared");
     assert!(problem(&copy(false), 1, &[&x, &[9.0; 2]]).contains("still being copied"));
+}
+
+/// Two threads read each other's half of a shared array, then copy over their own: with a barrier between, or without.
+#[test]
+fn copies_do_not_overtake_readers() {
+    let copy = |barrier: bool| {
+        let mut b = Builder::new("overtake", 2);
+        let (x, y) = (b.param(DType::F32, false), b.param(DType::F32, true));
+        let (t, shared) = (b.thread(), b.shared(DType::F32, 8));
+        let own = b.mul(t, Value::index(4));
+        let other = b.scalar(ScalarOp::Sub, &[Value::index(4), own]);
+        b.store_shared(shared, own, Value::f32(9.0));
+        b.barrier();
+        let v = b.load_shared(shared, other);
+        b.store(y, t, v);
+        if barrier {
+            b.barrier();
+        }
+        let valid = Value::bool(true);
+        b.statement(Stmt::Tensor(Tensor::CopyAsync { to: (shared, own), from: (x, own), valid }));
+        b.statement(Stmt::Tensor(Tensor::Commit));
+        // By now the readers are done: it is the start of the copy that comes too early.
+        b.barrier();
+        b.statement(Stmt::Tensor(Tensor::Wait(0)));
+        b.finish()
+    };
+    assert_eq!(run(&copy(true), 1, &[&[1.0; 8], &[0.0; 2]])[1], [9.0; 2]);
+    assert!(problem(&copy(false), 1, &[&[1.0; 8], &[0.0; 2]]).contains("writes what thread"));
+}
+
+#[test]
+fn registers_are_set_before_they_are_read() {
+    let mut b = Builder::new("unset", 4);
+    let y = b.param(DType::F32, true);
+    let t = b.thread();
+    let few = b.lt(t, Value::index(2));
+    let open = b.open(few);
+    let v = b.cast(t, DType::F32);
+    b.close(open);
+    b.store(y, t, v);
+    let told = problem(&b.finish(), 1, &[&[0.0; 4]]);
+    assert!(told.contains("thread 2 reads register") && told.contains("Store"), "{told}");
 }

@@ -1,9 +1,9 @@
 //! [`InterpretedGpu`]: a device that lowers plans as GPUs do and interprets the kernels.
 
-use super::machine::run_kernel;
+use super::machine::{Clock, run_kernel};
 use super::memory::{Memory, Window};
 use std::sync::Arc;
-use thalweg_device::gpu::launch::{Abilities, Launches};
+use thalweg_device::gpu::launch::{Abilities, Argument, Launches};
 use thalweg_device::gpu::lower::lower;
 use thalweg_device::plan::{Place, check};
 use thalweg_device::{Allocation, Device, DeviceError, DeviceInfo, MemoryUse, Plan, Program, StageTime};
@@ -20,14 +20,14 @@ pub struct InterpretedGpu {
     /// The arena, then allocations.
     memories: Vec<Option<Memory>>,
     programs: Vec<Option<Loaded>>,
-    clock: u64,
+    clock: Clock,
 }
 
 impl InterpretedGpu {
     /// One that can do this.
     pub fn new(abilities: Abilities) -> InterpretedGpu {
         let memories = vec![Some(Memory::new(Vec::new()))];
-        InterpretedGpu { abilities, memories, programs: Vec::new(), clock: 0 }
+        InterpretedGpu { abilities, memories, programs: Vec::new(), clock: Clock::default() }
     }
 
     fn storage(&mut self, a: Allocation) -> &mut Memory {
@@ -38,6 +38,15 @@ impl InterpretedGpu {
         let needed = self.programs.iter().flatten().map(|l| l.launches.arena).max().unwrap_or(0);
         // Not zero: nothing may rely on it.
         self.memories[0] = Some(Memory::new(vec![0xa5; needed]));
+    }
+}
+
+/// Where an argument lies: memories are numbered as a run takes them, the arena first.
+fn window(a: &Argument) -> Window {
+    match a.place {
+        Place::Arena { offset } => Window { memory: 0, first: offset, bytes: a.bytes },
+        Place::Binding(n) => Window { memory: n as usize + 1, first: 0, bytes: a.bytes },
+        Place::Slab { .. } => unreachable!("plans for GPUs have no slabs"),
     }
 }
 
@@ -92,15 +101,13 @@ impl Device for InterpretedGpu {
             std::iter::once(0).chain(loaded.bound.iter().map(|a| a.0 as usize + 1)).collect();
         let take = |i: &usize| self.memories[*i].take().expect("a live memory");
         let mut memories: Vec<Memory> = numbers.iter().map(take).collect();
-        for launch in loaded.launches.stages.iter().flatten() {
-            let window = |a: &thalweg_device::gpu::launch::Argument| match a.place {
-                Place::Arena { offset } => Window { memory: 0, first: offset, bytes: a.bytes },
-                Place::Binding(n) => Window { memory: n as usize + 1, first: 0, bytes: a.bytes },
-                Place::Slab { .. } => unreachable!("plans for GPUs have no slabs"),
-            };
-            let windows: Vec<Window> = launch.arguments.iter().map(window).collect();
-            let kernel = &loaded.launches.kernels[launch.kernel];
-            run_kernel(kernel, launch.groups, &mut memories, &windows, &mut self.clock);
+        for stage in &loaded.launches.stages {
+            self.clock.next_stage();
+            for launch in stage {
+                let windows: Vec<Window> = launch.arguments.iter().map(window).collect();
+                let kernel = &loaded.launches.kernels[launch.kernel];
+                run_kernel(kernel, launch.groups, &mut memories, &windows, &mut self.clock);
+            }
         }
         for (i, memory) in numbers.into_iter().zip(memories) {
             self.memories[i] = Some(memory);

@@ -9,8 +9,30 @@ use super::tensor::Copies;
 use thalweg_base::{DType, half, philox};
 use thalweg_device::gpu::ir::{IntOp, Kernel, Op, Param, Shared, Stmt, Value, Var};
 
-/// The time of everything so far: grows by one at every launch and every barrier.
-pub type Clock = u64;
+/// Tells what happens at the same time: the launches of a stage, and what a group does between two barriers.
+pub struct Clock {
+    /// Grows with every stage, group and barrier.
+    now: u64,
+    /// When the stage began.
+    stage: u64,
+    /// Threads that the stage's launches had so far: each thread of a stage has its own number.
+    threads: u32,
+}
+
+impl Default for Clock {
+    /// At the start of a stage; memory was never touched at 0.
+    fn default() -> Clock {
+        Clock { now: 1, stage: 1, threads: 0 }
+    }
+}
+
+impl Clock {
+    /// Starts the next stage.
+    pub fn next_stage(&mut self) {
+        self.now += 1;
+        (self.stage, self.threads) = (self.now, 0);
+    }
+}
 
 /// Runs all groups of a kernel, one after another. `arguments`: one window per parameter.
 pub fn run_kernel(
@@ -20,26 +42,27 @@ pub fn run_kernel(
     arguments: &[Window],
     clock: &mut Clock,
 ) {
-    *clock += 1;
-    let launch = *clock;
     for group in 0..groups {
-        *clock += 1;
+        clock.now += 1;
         let shared = kernel.shared.iter().map(|(_, n)| Memory::new(vec![0; 4 * *n as usize])).collect();
         let threads = kernel.threads as usize;
         let mut machine = Machine {
             kernel,
             group,
-            launch,
-            start: *clock,
-            clock: *clock,
+            stage: clock.stage,
+            first: clock.threads,
+            start: clock.now,
+            now: clock.now,
             memories: &mut *memories,
             arguments,
             shared,
             registers: vec![Vec::new(); kernel.types.len()],
             copies: Copies::new(threads),
+            at: None,
         };
         machine.block(&kernel.body, &vec![true; threads]);
-        *clock = machine.clock;
+        clock.now = machine.now;
+        clock.threads += kernel.threads;
     }
 }
 
@@ -47,34 +70,39 @@ pub fn run_kernel(
 pub struct Machine<'a> {
     pub kernel: &'a Kernel,
     group: u32,
-    launch: Clock,
+    stage: u64,
+    /// Number of its first thread among all of the stage.
+    first: u32,
     /// When the group began; and now.
-    start: Clock,
-    clock: Clock,
+    start: u64,
+    now: u64,
     memories: &'a mut [Memory],
     arguments: &'a [Window],
     shared: Vec<Memory>,
-    /// Per register, per thread, the bits.
-    pub registers: Vec<Vec<u32>>,
+    /// Per register, per thread, the bits once it is set.
+    registers: Vec<Vec<Option<u32>>>,
     pub copies: Copies,
+    /// The statement being run.
+    at: Option<&'a Stmt>,
 }
 
-impl Machine<'_> {
-    fn block(&mut self, body: &[Stmt], mask: &[bool]) {
+impl<'a> Machine<'a> {
+    fn block(&mut self, body: &'a [Stmt], mask: &[bool]) {
         for stmt in body {
             self.statement(stmt, mask);
         }
     }
 
-    fn fail(&self, stmt: &Stmt, problem: &str) -> ! {
-        let text = format!("{stmt:?}");
+    fn fail(&self, problem: &str) -> ! {
+        let text = self.at.map_or(String::new(), |stmt| format!("{stmt:?}"));
         let short: String = text.chars().take(200).collect();
         panic!("kernel {}, group {}: {problem}; at {short}", self.kernel.name, self.group)
     }
 
-    fn statement(&mut self, stmt: &Stmt, mask: &[bool]) {
+    fn statement(&mut self, stmt: &'a Stmt, mask: &[bool]) {
+        self.at = Some(stmt);
         let threads = || (0..mask.len()).filter(|&t| mask[t]);
-        let told = |m: &Self, r: Result<u32, String>| r.unwrap_or_else(|e| m.fail(stmt, &e));
+        let told = |m: &Self, r: Result<u32, String>| r.unwrap_or_else(|e| m.fail(&e));
         match stmt {
             Stmt::Let(v, op) => {
                 for t in threads() {
@@ -155,6 +183,7 @@ impl Machine<'_> {
                         break;
                     }
                     self.block(body, &turn);
+                    self.at = Some(stmt);
                     for t in (0..turn.len()).filter(|&t| turn[t]) {
                         let next = self.get(Value::Var(*var), t).wrapping_add(*step as u32);
                         self.set(*var, t, next);
@@ -175,13 +204,13 @@ impl Machine<'_> {
             }
             Stmt::Barrier => {
                 if mask.contains(&false) {
-                    self.fail(stmt, "only some threads reach a barrier");
+                    self.fail("only some threads reach a barrier");
                 }
-                self.clock += 1;
+                self.now += 1;
             }
             Stmt::Tensor(t) => {
                 if let Err(e) = self.tensor(t, mask) {
-                    self.fail(stmt, &e);
+                    self.fail(&e);
                 }
             }
         }
@@ -192,9 +221,8 @@ impl Machine<'_> {
         match v {
             Value::Const(_, bits) => bits,
             Value::Var(v) => match self.registers[v.0 as usize].get(t) {
-                Some(bits) => *bits,
-                // Threads that are left out have not defined it.
-                None => 0,
+                Some(Some(bits)) => *bits,
+                _ => self.fail(&format!("thread {t} reads register {}, which it has not set", v.0)),
             },
         }
     }
@@ -203,9 +231,9 @@ impl Machine<'_> {
     pub fn set(&mut self, v: Var, t: usize, bits: u32) {
         let register = &mut self.registers[v.0 as usize];
         if register.is_empty() {
-            register.resize(self.kernel.threads as usize, 0);
+            register.resize(self.kernel.threads as usize, None);
         }
-        register[t] = bits;
+        register[t] = Some(bits);
     }
 
     fn number(&self, v: Value, t: usize) -> f64 {
@@ -246,9 +274,9 @@ impl Machine<'_> {
         })
     }
 
-    /// A thread's number among all of the launch.
+    /// A thread's number among all of the stage.
     fn thread(&self, t: usize) -> u32 {
-        self.group * self.kernel.threads + t as u32
+        self.first + t as u32
     }
 
     /// The byte of an element of a parameter.
@@ -264,8 +292,8 @@ impl Machine<'_> {
     /// Loads an element of a parameter.
     pub fn load(&mut self, p: Param, at: i32, t: usize) -> Result<u32, String> {
         let (memory, byte) = self.place(p, at)?;
-        let (dtype, thread, launch) = (self.kernel.params[p.0 as usize].dtype, self.thread(t), self.launch);
-        let bits = self.memories[memory].load(byte, dtype.size(), launch, thread)?;
+        let (dtype, thread, stage) = (self.kernel.params[p.0 as usize].dtype, self.thread(t), self.stage);
+        let bits = self.memories[memory].load(byte, dtype.size(), stage, thread)?;
         Ok(widened(dtype, bits))
     }
 
@@ -274,9 +302,9 @@ impl Machine<'_> {
             return Err(format!("parameter {} is not to be written", p.0));
         }
         let (memory, byte) = self.place(p, at)?;
-        let (dtype, thread, launch) = (self.kernel.params[p.0 as usize].dtype, self.thread(t), self.launch);
+        let (dtype, thread, stage) = (self.kernel.params[p.0 as usize].dtype, self.thread(t), self.stage);
         let bits = narrowed(dtype, bits);
-        self.memories[memory].store(byte, dtype.size(), bits, launch, thread).map(|()| 0)
+        self.memories[memory].store(byte, dtype.size(), bits, stage, thread).map(|()| 0)
     }
 
     /// The index of four elements that are loaded or stored at once.
@@ -307,19 +335,19 @@ impl Machine<'_> {
         if self.copies.pending(s, at) {
             return Err(format!("element {at} of shared array {} is still being copied", s.0));
         }
-        let (clock, start) = (self.clock, self.start);
+        let (now, start) = (self.now, self.start);
         let memory = &mut self.shared[s.0 as usize];
         if !memory.is_set(4 * at, start) {
             return Err(format!("element {at} of shared array {} was never stored", s.0));
         }
-        memory.load(4 * at, 4, clock, t as u32)
+        memory.load(4 * at, 4, now, t as u32)
     }
 
     /// Stores an element of shared memory.
     pub fn store_shared(&mut self, s: Shared, at: i32, bits: u32, t: usize) -> Result<u32, String> {
         let at = self.within(s, at)?;
-        let clock = self.clock;
-        self.shared[s.0 as usize].store(4 * at, 4, bits, clock, t as u32).map(|()| 0)
+        let now = self.now;
+        self.shared[s.0 as usize].store(4 * at, 4, bits, now, t as u32).map(|()| 0)
     }
 }
 

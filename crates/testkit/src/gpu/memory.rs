@@ -1,7 +1,7 @@
 //! Memory that notices races: per byte, who wrote and who read it last, and when.
 //!
-//! "When" is a number that grows with every launch (global memory) or barrier (shared memory); of accesses at the same
-//! time, a write excludes all other threads.
+//! "When" is a number that grows with every stage of launches (global memory) or barrier (shared memory); of accesses at the
+//! same time, a write excludes all other threads.
 
 /// Nobody; and more than one thread.
 const NOBODY: u32 = u32::MAX;

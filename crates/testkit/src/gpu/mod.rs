@@ -12,5 +12,5 @@ mod tensor;
 
 pub use device::InterpretedGpu;
 pub use host::CudaOnHost;
-pub use machine::run_kernel;
+pub use machine::{Clock, run_kernel};
 pub use memory::{Memory, Window};

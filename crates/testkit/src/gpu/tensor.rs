@@ -50,13 +50,20 @@ impl Machine<'_> {
                 for &t in &threads {
                     let (to, from) = (self.get(*to, t) as usize, self.get(*from, t) as i32);
                     let mut words = [0; 4];
+                    if to % 4 != 0 {
+                        return Err(format!("a copy of 16 bytes to {to} is not aligned"));
+                    }
                     if self.get(*valid, t) != 0 {
-                        if self.place(*p, from)?.1 % 16 != 0 || to % 4 != 0 {
-                            return Err(format!("a copy of 16 bytes from {from} to {to} is not aligned"));
+                        if self.place(*p, from)?.1 % 16 != 0 {
+                            return Err(format!("a copy of 16 bytes from {from} is not aligned"));
                         }
                         for (i, word) in words.iter_mut().enumerate() {
                             *word = self.load(*p, from + i as i32, t)?;
                         }
+                    }
+                    // It may arrive at any time from now on: a store here and when it is waited for.
+                    for at in to..to + 4 {
+                        self.store_shared(*s, at as i32, 0, t)?;
                     }
                     self.copies.threads[t].last_mut().expect("an open group").push((*s, to, words));
                     self.copies.under_way.extend((to..to + 4).map(|at| (s.0, at)));
