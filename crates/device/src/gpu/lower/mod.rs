@@ -22,14 +22,39 @@ use merge::{Single, merge};
 use super::ir::Kernel as Code;
 use super::launch::{Abilities, Argument, Launch, Launches};
 use crate::DeviceError;
-use crate::plan::{ALIGN, Kernel, KernelId, Place, Plan, Stage};
+use crate::plan::{ALIGN, Kernel, KernelId, Place, Plan, Product, Stage};
 use std::collections::HashMap;
+
+/// Positions that threads may number: 31 bits, less what the threads of a last group count past the end.
+const MOST: usize = i32::MAX as usize - (1 << 16);
+
+/// Positions of the largest space that a kernel's threads number, where that may be more than a buffer's elements; at most
+/// `usize::MAX`.
+fn positions(kernel: &Kernel) -> usize {
+    let product = |space: &[usize]| space.iter().fold(1, |n: usize, &extent| n.saturating_mul(extent));
+    match kernel {
+        Kernel::Loop(k) => product(&k.space),
+        Kernel::Contraction(k) => match k.product {
+            Product::Conv(d) | Product::ConvInputGrad(d) | Product::ConvFilterGrad(d) => product(&d.output()),
+            Product::Dot(d) => product(&[d.batch, d.m, d.n]),
+        },
+        Kernel::Pool(_)
+        | Kernel::Unpool(_)
+        | Kernel::ArgMax(_)
+        | Kernel::TopK(_)
+        | Kernel::Gather(_)
+        | Kernel::Suppress(_) => 0,
+    }
+}
 
 /// Lowers a plan.
 pub fn lower(plan: &Plan, abilities: &Abilities) -> Result<Launches, DeviceError> {
     let refused = |problem: String| DeviceError::Plan { plan: plan.name.clone(), problem };
     if let Some(b) = plan.buffers.iter().find(|b| i32::try_from(b.len).is_err()) {
         return Err(refused(format!("{} has {} elements; a GPU's indices have 31 bits", b.name, b.len)));
+    }
+    if let Some((e, n)) = plan.kernels.iter().map(|e| (e, positions(&e.kernel))).find(|(_, n)| *n > MOST) {
+        return Err(refused(format!("{} goes over {n} elements; a GPU's indices have 31 bits", e.label)));
     }
     let mut l = Lowering::new(plan, abilities);
     for stage in &plan.stages {
@@ -123,5 +148,42 @@ impl<'a> Lowering<'a> {
 
     fn finish(self) -> Launches {
         self.out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Access, Body, Buffer, BufferId, Entry, Expr, Loop, LoopOut, Reduce};
+    use thalweg_base::DType;
+
+    /// The sum of one number, so many times.
+    fn sum(space: [usize; 2]) -> Plan {
+        let buffer = |name: &str, offset| {
+            let place = Place::Arena { offset };
+            Buffer { name: name.into(), dtype: DType::F32, len: 1, place }
+        };
+        let access = |n| Access { buffer: BufferId(n), offset: 0, strides: vec![0, 0] };
+        let mut body = Body::new();
+        let value = body.push(Expr::Load(access(0)), DType::F32);
+        let outs = vec![LoopOut { value, reduce: Some(Reduce::Sum), access: access(1), part_stride: 0 }];
+        let reduced = vec![true; 2];
+        let kernel = Kernel::Loop(Loop { space: space.to_vec(), reduced, parts: 1, body, outs });
+        Plan {
+            buffers: vec![buffer("x", 0), buffer("y", ALIGN)],
+            kernels: vec![Entry { label: "sum".into(), kernel, flops: 0, bytes: 0 }],
+            stages: vec![Stage::Launch(vec![KernelId(0)])],
+            arena: 2 * ALIGN,
+            ..Plan::default()
+        }
+    }
+
+    #[test]
+    fn more_positions_than_31_bits_are_refused() {
+        assert!(lower(&sum([1 << 15, 1 << 15]), &Abilities::LEAST).is_ok());
+        for (space, n) in [([1 << 16, 1 << 15], 1_usize << 31), ([1 << 40, 1 << 40], usize::MAX)] {
+            let told = lower(&sum(space), &Abilities::LEAST).unwrap_err().to_string();
+            assert!(told.contains(&format!("sum goes over {n} elements")), "{told}");
+        }
     }
 }
