@@ -29,7 +29,8 @@ def ours(args, seed):
 
 def peer(args, seed):
     script = HERE / "peers" / "pytorch_detector.py"
-    command = [args.python, script, "train", "--data", Path(args.data) / "bccd", "--recipe", RECIPE, "--channels-last", "--seed", seed]
+    command = [args.python, script, "train", "--data", Path(args.data) / "bccd", "--recipe", RECIPE, "--seed", seed]
+    command += ["--channels-last", "--fused"]
     out = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, text=True, check=True).stdout
     found = json.loads(out.splitlines()[-1])
     return {"AP50": found["AP50"], "AP": found["AP"], "seconds": round(found["seconds"])}

@@ -22,7 +22,12 @@ WINDOW_SECONDS = 0.5
 
 def arguments(description):
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=["seed", "resnet18", "mobilenet_v2"], default="seed")
+    add_arguments(parser, ["seed", "resnet18", "mobilenet_v2"])
+    return parser
+
+
+def add_arguments(parser, models):
+    parser.add_argument("--model", choices=models, default=models[0])
     parser.add_argument("--mode", choices=["train", "predict"], default="train")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--image-size", type=int, default=32, help="32: CIFAR-10; otherwise noise")
@@ -30,7 +35,6 @@ def arguments(description):
     parser.add_argument("--seconds", type=float, default=10.0, help="measured time, after the warm-up")
     parser.add_argument("--threads", type=int, default=0, help="0: what the framework chooses")
     parser.add_argument("--data", default=cifar.DEFAULT, help="folder of the CIFAR-10 binary files")
-    return parser
 
 
 def images(args):

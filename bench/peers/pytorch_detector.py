@@ -1,208 +1,230 @@
-"""The twin of `thalweg fit examples/bccd.toml` in PyTorch, and the speed of its step.
+"""The detector in PyTorch: a training to be judged beside ours, and the speed of its step and its predictions.
 
     python pytorch_detector.py train --data data/bccd --recipe examples/bccd.toml --seed 0
-    python pytorch_detector.py step --mode train --batch-size 8 --image-size 256 [--channels-last] [--compile] [--fused]
+    python pytorch_detector.py step --model detector_nano --mode train --image-size 256 --batch-size 8 --channels-last
 
-`train` takes the recipe's model, data, augmentation, optimizer, means of weights and epochs, judges the test split with
-pycocotools and prints one JSON line. `step` measures as every peer does (measure.py), on noise with 12 boxes a picture.
+`train` does what `thalweg fit` does with a recipe: its network, augmentation, AdamW with warm-up and cosine, mean of the
+weights; options replace the recipe's numbers. It judges the test pictures with pycocotools and prints one JSON line. `step` is
+measured as the other peers are (measure.py), on noise with a dozen boxes a picture: training from bytes to updated weights and
+means; predicting from scaled floats to detections. Its windows of stride 2 begin where PyTorch's own padding begins, which costs
+less than Keras'; `--keras-padding` is exactly ours.
 """
 
 import argparse
-import contextlib
-import io
 import json
 import math
-import random
+import os
 import sys
 import time
 import tomllib
-from pathlib import Path
 
-import numpy as np
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import detector_data as data
-import detector_network as net
+import detector_loss
+import detector_network
 import measure
 
-OBJECTS = 12
+# As many and as large as `thalweg bench` makes them: shares of the picture's sides.
+OBJECTS, LEAST_SIDE, MOST_SIDE = 12, 0.05, 0.3
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
-def rate(s):
-    def at(step):
-        if step < s["warmup_steps"]:
-            return s["warmup_target"] * step / s["warmup_steps"]
-        share = min((step - s["warmup_steps"]) / s["decay_steps"], 1.0)
-        return s["warmup_target"] * ((1 - s["alpha"]) * 0.5 * (1 + math.cos(math.pi * share)) + s["alpha"])
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, dest="command")
+    train = commands.add_parser("train", help="train and judge")
+    train.add_argument("--data", required=True, help="folder of the VOC data set")
+    train.add_argument("--recipe", default=os.path.join(ROOT, "examples/bccd.toml"))
+    train.add_argument("--model", choices=detector_network.SIZES, help="instead of the recipe's, as all below")
+    train.add_argument("--size", type=int)
+    train.add_argument("--epochs", type=int)
+    train.add_argument("--batch", type=int)
+    train.add_argument("--learning-rate", type=float)
+    train.add_argument("--weight-decay", type=float)
+    train.add_argument("--ema", type=float, help="momentum of the mean of the weights")
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--threads", type=int, default=2)
+    train.add_argument("--workers", type=int, default=0, help="processes that make pictures; 0: between the steps")
+    train.add_argument("--device", default="cpu")
+    train.add_argument("--out", help="file for the JSON line")
+    step = commands.add_parser("step", help="measure")
+    measure.add_arguments(step, models=list(detector_network.SIZES))
+    step.set_defaults(image_size=256, classes=3, batch_size=8)
+    step.add_argument("--keras-padding", action="store_true", help="windows of stride 2 begin at the first pixel, as ours")
+    for each in (train, step):
+        each.add_argument("--channels-last", action="store_true", help="NHWC in memory")
+        each.add_argument("--compile", action="store_true", help="torch.compile in its default mode")
+        each.add_argument("--fused", action="store_true", help="the fused AdamW (not PyTorch's default)")
+    return parser.parse_args()
 
-    return at
+
+class Learner:
+    """A network with its optimizer and the mean of its weights."""
+
+    def __init__(self, args, model, weight_decay, momentum):
+        self.memory = memory_format(args)
+        self.model = model.to(memory_format=self.memory)
+        # As Keras: of the weights alone; the statistics of the normalisation are the last ones.
+        self.mean = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(momentum))
+        rule = {"lr": 1e-3, "eps": 1e-7, "weight_decay": weight_decay, "fused": args.fused or None}
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), **rule)
+        self.loss = torch.compile(self.loss_of) if args.compile else self.loss_of
+
+    def loss_of(self, x, boxes, classes):
+        return detector_loss.loss(self.model(x), boxes, classes)
+
+    def step(self, images, boxes, classes):
+        """From bytes to new weights; the loss."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.loss(scaled(images, self.memory), boxes, classes)
+        loss.backward()
+        self.optimizer.step()
+        self.mean.update_parameters(self.model)
+        return loss.detach()
 
 
-def prepared(x, channels_last):
-    x = x.float().mul_(1 / 255)
-    return x.contiguous(memory_format=torch.channels_last) if channels_last else x
+def memory_format(args):
+    return torch.channels_last if args.channels_last else torch.contiguous_format
+
+
+def scaled(images, memory):
+    return images.contiguous(memory_format=memory).float().mul_(1 / 255)
+
+
+def recipe(args):
+    """The recipe's numbers that matter here, with those of the command line in their place."""
+    with open(args.recipe, "rb") as file:
+        words = tomllib.load(file)
+    optimizer = words["compile"]["optimizer"]
+    if optimizer["name"] != "adamw" or not optimizer.get("use_ema"):
+        raise SystemExit(f"{args.recipe}: this program does adamw with use_ema")
+    rate = optimizer["learning_rate"]
+    own = {
+        "model": args.model or words["model"], "size": args.size or words["data"]["image_size"],
+        "epochs": args.epochs or words["fit"]["epochs"], "batch": args.batch or words["fit"]["batch_size"],
+        "learning_rate": args.learning_rate or rate["warmup_target"], "warmup_steps": rate["warmup_steps"],
+        # Of a training of another length, all that the warm-up leaves.
+        "decay_steps": None if args.epochs or args.batch else rate["decay_steps"],
+        "last_rate": rate.get("alpha", 0.0), "weight_decay": optimizer.get("weight_decay", 0.004),
+        "ema": args.ema or optimizer.get("ema_momentum", 0.99), "augmentation": words.get("augmentation", {}),
+    }
+    if args.weight_decay is not None:
+        own["weight_decay"] = args.weight_decay
+    return own, words["data"]
+
+
+def rate(own, step, steps):
+    """Up in a line, down in half a cosine."""
+    warm = min(own["warmup_steps"], steps // 2)
+    if step < warm:
+        return own["learning_rate"] * step / warm
+    share = min(1.0, (step - warm) / (own["decay_steps"] or steps - warm))
+    return own["learning_rate"] * (own["last_rate"] + (1 - own["last_rate"]) * (1 + math.cos(math.pi * share)) / 2)
+
+
+def cpu_seconds():
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def train(args):
-    recipe = tomllib.loads(Path(args.recipe).read_text())
-    r, fit, o = recipe["data"], recipe["fit"], recipe["compile"]["optimizer"]
-    side, names = r["image_size"], r["classes"]
+    own, words = recipe(args)
     torch.manual_seed(args.seed)
-    random.seed(args.seed)
-    torch.set_num_threads(args.threads)
-    epochs = args.epochs or fit["epochs"]
-    pictures = data.Pictures(data.read(args.data, r["train"], names, side), side, recipe["augmentation"], epochs, r["max_boxes"])
-
-    def worker(number):
-        random.seed(args.seed * 1000 + number)
-
+    names, side = words["classes"], own["size"]
+    began, cpu = time.perf_counter(), cpu_seconds()
+    pictures = data.read(args.data, words["train"], names, side)
+    changed = data.Training(pictures, side, own["augmentation"], args.seed, own["epochs"])
     loader = torch.utils.data.DataLoader(
-        pictures, fit["batch_size"], shuffle=True, num_workers=args.workers, worker_init_fn=worker, persistent_workers=args.workers > 0
+        changed, own["batch"], shuffle=True, num_workers=args.workers, collate_fn=data.batch
     )
-    model = net.Detector(recipe["model"], len(names), side)
-    if args.channels_last:
-        model = model.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, eps=1e-7, weight_decay=o["weight_decay"], fused=True)
-    at, step, means = rate(o["learning_rate"]), 0, None
-    began, cpu = time.perf_counter(), time.process_time()
-    for epoch in range(epochs):
-        pictures.epoch.fill_(epoch)
-        total = 0.0
-        for x, truth, classes in loader:
-            optimizer.param_groups[0]["lr"] = at(step)
-            optimizer.zero_grad(set_to_none=True)
-            boxes, logits = model(prepared(x, args.channels_last))
-            loss = net.loss(model.points, boxes, logits, truth, classes)
-            loss.backward()
-            optimizer.step()
-            with torch.no_grad():
-                if means is None:
-                    means = [p.clone() for p in model.parameters()]
-                else:
-                    torch._foreach_lerp_(means, list(model.parameters()), 1 - o["ema_momentum"])
+    model = detector_network.detector(own["model"], len(names)).to(args.device)
+    learner, step = Learner(args, model, own["weight_decay"], own["ema"]), 0
+    for epoch in range(own["epochs"]):
+        # Workers start anew in every epoch, and so learn of it.
+        changed.epoch, losses = epoch, []
+        for images, boxes, classes in loader:
+            learner.optimizer.param_groups[0]["lr"] = rate(own, step, own["epochs"] * len(loader))
+            losses.append(learner.step(images.to(args.device), boxes.to(args.device), classes.to(args.device)))
             step += 1
-            total += loss.item()
-        print(f"epoch {epoch + 1}/{epochs} loss {total / len(loader):.4f} {time.perf_counter() - began:.0f} s", file=sys.stderr)
-    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-    with torch.no_grad():
-        for p, mean in zip(model.parameters(), means):
-            p.copy_(mean)
-    ap, ap50 = judge(model.eval(), args, r)
-    versions = f"PyTorch {torch.__version__}"
-    print(json.dumps({"AP50": ap50, "AP": ap, "seconds": seconds, "cpu_seconds": cpu, "epochs": epochs, "seed": args.seed, "version": versions}))
+        loss = torch.stack(losses).mean().item()
+        print(f"epoch {epoch + 1}/{own['epochs']}: loss {loss:.4f}, {time.perf_counter() - began:.0f} s", file=sys.stderr)
+    spent = {"seconds": round(time.perf_counter() - began, 2), "cpu_seconds": round(cpu_seconds() - cpu, 2)}
+    tests = data.read(args.data, words["test"], names, side)
+    judged = data.judge(tests, found(learner.mean.module, tests, side, args.device, learner.memory), names)
+    settings = {key: getattr(args, key) for key in ("seed", "threads", "workers", "channels_last", "compile", "fused", "device")}
+    line = json.dumps({**judged, **spent, "steps": step, **own, **settings, "version": f"torch {torch.__version__}"})
+    if args.out:
+        with open(args.out, "w") as file:
+            file.write(line + "\n")
+    print(line)
 
 
-def judge(model, args, r):
-    """AP and AP50 on the test split."""
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    images, truths, found = [], [], []
-    for number, entry in enumerate(data.read(args.data, r["test"], r["classes"], r["image_size"]), 1):
-        _, picture, boxes, classes, (width, height) = entry
-        factor = np.array([picture.width / width, picture.height / height] * 2)
-        images.append({"id": number, "width": width, "height": height})
-        for b, c in zip(boxes / factor, classes):
-            w, h = float(b[2] - b[0]), float(b[3] - b[1])
-            box = [float(b[0]), float(b[1]), w, h]
-            truths.append({"id": len(truths) + 1, "image_id": number, "category_id": int(c) + 1, "bbox": box, "area": w * h, "iscrowd": 0})
-        boxed, (left, top) = data.letterbox(entry, r["image_size"])
-        with torch.no_grad():
-            predicted = model(prepared(data.tensor(boxed)[None], args.channels_last))
-        corners, scores, kinds = net.detections(*predicted)[0]
-        corners = (corners.numpy() - [left, top, left, top]) / factor
-        corners = corners.clip(0, [width, height, width, height])
-        for b, s, c in zip(corners, scores, kinds):
-            box = [float(b[0]), float(b[1]), float(b[2] - b[0]), float(b[3] - b[1])]
-            found.append({"image_id": number, "category_id": int(c) + 1, "bbox": box, "score": float(s)})
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO()
-        coco.dataset = {"images": images, "annotations": truths, "categories": [{"id": i + 1, "name": n} for i, n in enumerate(r["classes"])]}
-        coco.createIndex()
-        judged = COCOeval(coco, coco.loadRes(found), "bbox")
-        judged.evaluate()
-        judged.accumulate()
-        judged.summarize()
-    return float(judged.stats[0]), float(judged.stats[1])
+@torch.inference_mode()
+def found(model, pictures, side, device, memory):
+    """What a network finds in pictures, in the pixels of their files."""
+    model.eval()
+    for entry in pictures:
+        image = data.letterbox(entry, side)[None].to(device)
+        boxes, scores, classes = (part.cpu().numpy() for part in detector_loss.detections(model(scaled(image, memory)))[0])
+        yield data.in_file(entry, boxes, side), scores, classes
 
 
-def step(args):
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
-    torch.set_flush_denormal(True)
-    batch, side = args.batch_size, args.image_size
-    count = max(64, 4 * batch)
-    images = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8)
-    sizes = side * (0.05 + 0.25 * torch.rand(count, OBJECTS, 2))
-    corner = (side - sizes) * torch.rand(count, OBJECTS, 2)
-    truth, classes = torch.zeros(count, args.boxes, 4), torch.full((count, args.boxes), -1)
-    truth[:, :OBJECTS] = torch.cat([corner, corner + sizes], 2)
-    classes[:, :OBJECTS] = torch.randint(0, args.classes, (count, OBJECTS))
-    model = net.Detector(args.model, args.classes, side)
-    if args.channels_last:
-        model = model.to(memory_format=torch.channels_last)
-    means = [p.detach().clone() for p in model.parameters()]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, eps=1e-7, weight_decay=0.05, fused=args.fused or None)
+def objects(count, side, classes):
+    """OBJECTS boxes a picture, corners in pixels, and their classes."""
+    sides = side * (LEAST_SIDE + (MOST_SIDE - LEAST_SIDE) * torch.rand(count, OBJECTS, 2))
+    low = (side - sides) * torch.rand(count, OBJECTS, 2)
+    return torch.cat([low, low + sides], 2), torch.randint(0, classes, (count, OBJECTS))
 
-    def loss_of(x, truth, classes):
-        boxes, logits = model(x)
-        return net.loss(model.points, boxes, logits, truth, classes)
 
-    def predict(x):
-        return model(x)
-
-    if args.compile:
-        loss_of, predict = torch.compile(loss_of), torch.compile(predict)
-
-    def training(pick):
-        x = prepared(images[pick], args.channels_last)
-        optimizer.zero_grad(set_to_none=True)
-        loss_of(x, truth[pick], classes[pick]).backward()
-        optimizer.step()
-        with torch.no_grad():
-            torch._foreach_lerp_(means, list(model.parameters()), 0.005)
-
-    def predicting(pick):
-        with torch.inference_mode():
-            net.detections(*predict(prepared(images[pick], args.channels_last)))
+def training(args, model, images):
+    boxes, classes = objects(len(images), args.image_size, args.classes)
+    learner = Learner(args, model, 0.05, 0.995)
 
     def batches():
         while True:
-            for pick in torch.randperm(count)[: count // batch * batch].split(batch):
+            for pick in torch.randperm(len(images)).split(args.batch_size):
                 yield (pick,)
 
-    model.train(args.mode == "train")
-    windows, seconds = measure.run(args, batches(), training if args.mode == "train" else predicting)
-    measure.report(args, windows, f"PyTorch {torch.__version__}", images.numpy(), seconds)
+    return batches(), lambda pick: learner.step(images[pick], boxes[pick], classes[pick])
+
+
+def predicting(args, model, images):
+    memory = memory_format(args)
+    model = model.to(memory_format=memory).eval()
+    floats = scaled(images, memory)
+    predict = torch.compile(model) if args.compile else model
+
+    def step(x):
+        with torch.inference_mode():
+            for part in (part for found in detector_loss.detections(predict(x)) for part in found):
+                part.numpy()
+
+    def batches():
+        while True:
+            for x in floats.split(args.batch_size):
+                yield (x,)
+
+    return batches(), step
+
+
+def step(args):
+    torch.manual_seed(0)
+    pixels, _ = measure.images(args)
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(memory_format=memory_format(args))
+    model = detector_network.detector(args.model, args.classes, args.keras_padding)
+    batches, step = (training if args.mode == "train" else predicting)(args, model, images)
+    windows, seconds = measure.run(args, batches, step)
+    measure.report(args, windows, f"torch {torch.__version__}", images, seconds)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True)
-    t = commands.add_parser("train")
-    t.add_argument("--data", required=True, help="folder of the VOC data set")
-    t.add_argument("--recipe", required=True)
-    t.add_argument("--seed", type=int, default=0)
-    t.add_argument("--epochs", type=int, default=0, help="instead of the recipe's")
-    t.add_argument("--threads", type=int, default=2)
-    t.add_argument("--workers", type=int, default=1, help="processes that prepare pictures")
-    t.add_argument("--channels-last", action="store_true")
-    t.set_defaults(run=train)
-    s = commands.add_parser("step")
-    s.add_argument("--model", choices=net.SIZES, default="detector_nano")
-    s.add_argument("--mode", choices=["train", "predict"], default="train")
-    s.add_argument("--batch-size", type=int, default=8)
-    s.add_argument("--image-size", type=int, default=256)
-    s.add_argument("--classes", type=int, default=3)
-    s.add_argument("--boxes", type=int, default=64)
-    s.add_argument("--seconds", type=float, default=10.0)
-    s.add_argument("--threads", type=int, default=0)
-    for option in ("--channels-last", "--fused", "--compile"):
-        s.add_argument(option, action="store_true")
-    s.set_defaults(run=step)
-    args = parser.parse_args()
-    args.run(args)
+    args = arguments()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    torch.set_flush_denormal(True)
+    {"train": train, "step": step}[args.command](args)
 
 
 if __name__ == "__main__":
