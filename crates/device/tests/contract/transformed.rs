@@ -1,0 +1,57 @@
+//! Convolutions by Winograd's algorithm.
+
+use crate::epilogue::Then;
+use crate::run::check;
+use crate::shapes::{conv, tiled, tiled_then};
+use crate::{A, B, OUT};
+use thalweg_base::{PoolDims, Window};
+use thalweg_device::cpu::contract::{Prepared, Transforms};
+use thalweg_device::cpu::{Isa, Target};
+use thalweg_device::plan::{Contraction, Product};
+
+/// An exact target never transforms, a fast one does where it pays: seen by what the filter is packed to.
+#[test]
+fn exact_targets_do_not_transform() {
+    let same = Window { size: 3, stride: 1, dilation: 1, lo: 1, hi: 1 };
+    let d = conv(8, (32, 32), (64, 64), same, same, 1);
+    for product in [Product::Conv(d), Product::ConvInputGrad(d), Product::ConvFilterGrad(d)] {
+        let c = Contraction { product, a: A, b: B, out: OUT, parts: 1, unpooled: None, epilogue: None };
+        for isa in Isa::available() {
+            let sizes = |p: Prepared| (p.shared_bytes(), p.worker_bytes());
+            let direct = sizes(Prepared::with(&c, isa, Transforms::Never));
+            assert_eq!(sizes(Prepared::new(&c, Target { isa, exact: true })), direct, "{product:?}");
+            assert_ne!(sizes(Prepared::new(&c, Target { isa, exact: false })), direct, "{product:?}");
+        }
+    }
+}
+
+#[test]
+fn transformed_convolutions() {
+    for (d, then) in tiled_then() {
+        check(Product::Conv(d), then, None, 1);
+        check(Product::ConvInputGrad(d), then, None, 1);
+    }
+}
+
+#[test]
+fn transformed_filter_gradients() {
+    for (d, then) in tiled_then() {
+        check(Product::ConvFilterGrad(d), then, None, 1);
+        check(Product::ConvFilterGrad(d), Then::Nothing, None, 2);
+        check(Product::ConvFilterGrad(d), Then::Nothing, None, 5);
+    }
+}
+
+#[test]
+fn transformed_pools() {
+    for d in tiled() {
+        for (size, stride) in [((2, 2), (2, 2)), ((2, 3), (4, 3)), ((1, 2), (1, 2)), ((3, 2), (3, 2))] {
+            let (rows, cols) = (Window::valid(size.0, stride.0, 1), Window::valid(size.1, stride.1, 1));
+            let (Some(oh), Some(ow)) = (rows.outputs(d.oh), cols.outputs(d.ow)) else { continue };
+            let pool = PoolDims { n: d.n, h: d.oh, w: d.ow, c: d.k, oh, ow, rows, cols };
+            for then in [Then::Nothing, Then::BiasRelu, Then::BiasResidualRelu] {
+                check(Product::Conv(d), then, Some(pool), 1);
+            }
+        }
+    }
+}
