@@ -9,7 +9,7 @@ use thalweg_device::plan::Role;
 use thalweg_device::{Device, open};
 use thalweg_graph::reference::{Feeds, Tensor};
 use thalweg_graph::{ConvDims, DType, Graph, Op, PoolDims, PoolKind, Type, Window, gradients, ops, philox};
-use thalweg_testkit::gpu::{CudaOnHost, InterpretedGpu};
+use thalweg_testkit::gpu::{InterpretedGpu, SoftwareCuda};
 use thalweg_testkit::{
     Results, Tolerance, check_cases, check_random, compare_results, operands, run_plan, run_reference,
 };
@@ -140,20 +140,6 @@ fn interpreted_gpu_kernels() {
     conforms(&mut InterpretedGpu::new(Abilities { parallel: 1 << 17, ..Abilities::LEAST }), 20);
 }
 
-/// The CUDA C of the kernels, as C++ on the host. As large as GPUs are: sums are cut into more pieces, fewer launches are
-/// merged.
-#[test]
-fn cuda_text_on_the_host() {
-    let abilities =
-        Abilities { parallel: 1 << 17, memories: 1 << 10, shared_bytes: 48 << 10, ..Abilities::LEAST };
-    match CudaOnHost::new(abilities) {
-        // Compiling takes a third of a second each.
-        Ok(mut device) => conforms(&mut device, 10),
-        Err(e) if std::env::var_os("THALWEG_NEED_CXX").is_none() => println!("skipped: {e}"),
-        Err(e) => panic!("{e}"),
-    }
-}
-
 /// The suite on a device that may not be there: then that is said, unless a variable asks for it.
 fn conforms_if_there(name: &str, needed: &str, random: u64) {
     match open(name, None) {
@@ -171,7 +157,23 @@ fn on_wgpu() {
 
 #[test]
 fn on_cuda() {
-    conforms_if_there("cuda", "THALWEG_NEED_CUDA", 100);
+    // In software, compiling takes long.
+    let random = if std::env::var_os("SOFTWARE_CUDA").is_some() { 10 } else { 100 };
+    conforms_if_there("cuda", "THALWEG_NEED_CUDA", random);
+}
+
+/// The same with a driver and a compiler in software, so that the CUDA device and the CUDA C of the kernels run anywhere.
+#[test]
+fn on_cuda_in_software() {
+    match SoftwareCuda::new() {
+        Ok(software) => {
+            let run = software.run_test("on_cuda", &[("THALWEG_NEED_CUDA", "1")]).unwrap();
+            let told = String::from_utf8_lossy(&run.stdout) + String::from_utf8_lossy(&run.stderr);
+            assert!(run.status.success() && told.contains("1 passed"), "{}: {told}", run.status);
+        }
+        Err(e) if std::env::var_os("THALWEG_NEED_CXX").is_none() => println!("skipped: {e}"),
+        Err(e) => panic!("{e}"),
+    }
 }
 
 #[test]
