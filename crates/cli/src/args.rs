@@ -153,7 +153,7 @@ pub struct EvaluateArgs {
     /// Detectors: write the worst pictures, curves and detections there
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
-    /// Examples per step
+    /// Examples per step; detectors have their own
     #[arg(long, value_name = "N", value_parser = positive, default_value_t = 128)]
     pub batch_size: usize,
     /// Judge by the first IMAGES images only

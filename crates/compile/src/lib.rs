@@ -60,7 +60,7 @@ pub struct Compiled {
 /// Compiles a graph.
 ///
 /// The passes, in order: *simplify* on the graph, first because every rule after it sees fewer shapes; *widen*, behind
-/// it, as its casts would hide what the rules look for; *lower*
+/// it, as its casts would hide what the rules look for, and simplify once more; *lower*
 /// (partition, fuse, emit), which ends the graph; *inplace*, before stages exist, as it adds order between
 /// kernels; *regions*, which need that order; *schedule*, in which a region is one stage; *memory*, last, because
 /// lives are counted in stages. Regions are explained with the schedule that they are stages of.
@@ -80,7 +80,7 @@ pub fn compile(graph: &Graph, options: &Options) -> Compiled {
         Some(wide) => {
             verify(&wide, "widen");
             let again = simplify::simplify(&wide);
-            verify(&again, "widen");
+            verify(&again, "simplify after widen");
             note("widen", &|| again.to_string());
             again
         }

@@ -74,5 +74,12 @@ pub fn origin(
             return Ok(Origin::Elsewhere(words));
         }
     }
+    if model.network().dtype_policy().scales_loss() {
+        return Ok(Origin::Elsewhere(
+            "every layer's output and the loss are finite, but a gradient is not, even with a loss scale of 1; try the \
+             dtype policy mixed_bfloat16"
+                .to_owned(),
+        ));
+    }
     Ok(Origin::Elsewhere("it did not come again when the batch was run a second time".to_owned()))
 }

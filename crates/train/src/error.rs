@@ -70,7 +70,7 @@ pub enum TrainError {
     },
     /// The loss stopped being a number. The weights are those from before the step that failed.
     #[error(
-        "the loss is not finite at step {step} (epoch {epoch}, batch {batch}): {origin}; the weights are those \
+        "the loss or its gradient is not finite at step {step} (epoch {epoch}, batch {batch}): {origin}; the weights are those \
          from before this step; try a smaller learning rate, clip gradients with clipnorm, or look at that data"
     )]
     NotFinite {

@@ -3,8 +3,9 @@
 //! Half precision has no number below 6e-8: gradients smaller than that would be lost. So the loss is multiplied by a
 //! scale before it is differentiated, and the gradients, which are f32 by then, are divided by it. If one of them is
 //! not finite, the step changes no weight, is not counted by the optimizer, and the scale is halved; after
-//! [`GROWTH_STEPS`] steps without that it is doubled. Invariant: the scale is a power of two, so that scaling rounds
-//! nothing.
+//! [`GROWTH_STEPS`] steps without that it is doubled. Unlike Keras', the scale does not fall below 1: gradients that are
+//! not finite there are no matter of scale, and the step is a bad one. Invariant: the scale is a power of two, so that
+//! scaling rounds nothing.
 
 use crate::step::{LOSS_SCALE, SCALE_STEPS, SKIPPED, StateInit, is_finite};
 use thalweg_base::DType;
@@ -54,8 +55,8 @@ impl LossScale {
         g.sub(iteration, self.skipped)
     }
 
-    /// Moves the scale, if the step is `ok`; returns whether weights change.
-    pub fn step(&self, g: &mut Graph, grads: &[NodeId], ok: NodeId) -> NodeId {
+    /// Looks at the scaled gradients.
+    pub fn judge(&self, g: &mut Graph, grads: &[NodeId]) -> Judged {
         let (none, one) = (g.constant(0.0), g.constant(1.0));
         let mut worst = none;
         for &grad in grads {
@@ -66,7 +67,13 @@ impl LossScale {
             worst = g.max(worst, any);
         }
         let finite = g.lt(worst, one);
+        let falls = g.lt(one, self.scale);
+        let yes = g.constant_of(DType::Bool, 1.0);
+        Judged { finite, fair: g.select(finite, yes, falls) }
+    }
 
+    /// Moves the scale, if the step is `ok`; returns whether weights change.
+    pub fn step(&self, g: &mut Graph, finite: NodeId, ok: NodeId) -> NodeId {
         let whole = |g: &mut Graph, n: f64| g.constant_of(DType::I32, n);
         let (zero, step) = (whole(g, 0.0), whole(g, 1.0));
         let last = whole(g, GROWTH_STEPS - 1.0);
@@ -84,6 +91,14 @@ impl LossScale {
         }
         g.and(ok, finite)
     }
+}
+
+/// What a step's gradients are.
+pub struct Judged {
+    /// Whether all are finite.
+    pub finite: NodeId,
+    /// Whether they are, or may be with a smaller scale.
+    pub fair: NodeId,
 }
 
 #[cfg(test)]
@@ -113,7 +128,8 @@ mod tests {
         let apply = Apply { vars: &vars, scalars: &[], iteration: counted, learning_rate: rate };
         let updated = optimizer.apply(&mut g, apply);
         let ok = g.constant_of(DType::Bool, 1.0);
-        let applies = scaling.step(&mut g, &grads, ok);
+        let judged = scaling.judge(&mut g, &grads);
+        let applies = scaling.step(&mut g, judged.finite, ok);
         let olds = [weight, slots[0], slots[1]];
         let news = [updated.vars[0].value, updated.vars[0].slots[0], updated.vars[0].slots[1]];
         for (old, new) in olds.into_iter().zip(news) {
@@ -140,5 +156,30 @@ mod tests {
             assert_eq!(value("iteration") - value(SKIPPED), keras("counted"), "after step {i}");
             assert!((value("w") - keras("weights")).abs() < 1e-4, "after step {i}: {}", value("w"));
         }
+    }
+
+    /// The scale falls as far as 1; what is not finite there is a fault, which training must hear of.
+    #[test]
+    fn what_no_scale_helps_is_a_fault() {
+        let mut g = Graph::new();
+        let grad = g.input("grad", Type::f32(&[]));
+        let scaling = LossScale::declare(&mut g);
+        let judged = scaling.judge(&mut g, &[grad]);
+        // As the training step has it: a fault changes nothing.
+        scaling.step(&mut g, judged.finite, judged.fair);
+        g.output("fair", judged.fair);
+        let mut states: Vec<Tensor> = states().iter().map(|s| Tensor::scalar(s.initial)).collect();
+        let mut run = |grad: f64| {
+            let (outputs, next) =
+                step(&g, &Feeds { inputs: vec![Tensor::scalar(grad)], states: states.clone() });
+            states = next;
+            (outputs[0].data[0], states[0].data[0])
+        };
+        for halved in 1..=15 {
+            assert_eq!(run(f64::INFINITY), (1.0, INITIAL_SCALE / f64::from(1 << halved)));
+        }
+        assert_eq!(run(f64::NAN), (0.0, 1.0));
+        assert_eq!(run(f64::INFINITY), (0.0, 1.0));
+        assert_eq!(run(3.0), (1.0, 1.0));
     }
 }

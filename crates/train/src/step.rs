@@ -158,13 +158,17 @@ pub fn training(plans: Plans<'_>, optimizer: &Optimizer) -> Result<Graph> {
     // A latched bad step freezes everything, so that the host may look as seldom as it likes.
     let zero = b.g.constant_of(DType::I32, 0.0);
     let well = b.g.lt(bad, zero);
-    let finite = is_finite(&mut b.g, loss);
+    let mut finite = is_finite(&mut b.g, loss);
+    let judged = scaling.as_ref().map(|s| (s, s.judge(&mut b.g, &grads)));
+    if let Some((_, judged)) = &judged {
+        finite = b.g.and(finite, judged.fair);
+    }
     let newly_bad = b.g.select(finite, bad, b.iteration);
     let latched = b.g.select(well, newly_bad, bad);
     b.g.update(bad, latched);
     let ok = b.g.and(well, finite);
-    let applies = match &scaling {
-        Some(s) => s.step(&mut b.g, &grads, ok),
+    let applies = match &judged {
+        Some((s, judged)) => s.step(&mut b.g, judged.finite, ok),
         None => ok,
     };
     for (var, new) in vars.iter().zip(&updated.vars) {

@@ -105,7 +105,7 @@ impl Machine {
                     let values: Vec<f64> =
                         (0..t.n).map(|i| self.get(plan, t.x, (o * t.n + i) as isize)).collect();
                     let mut order: Vec<usize> = (0..t.n).collect();
-                    order.sort_by(|&p, &q| values[q].total_cmp(&values[p]));
+                    order.sort_by(|&p, &q| thalweg_graph::ops::before(values[p], values[q]));
                     for (j, &i) in order[..t.k].iter().enumerate() {
                         self.set(plan, t.out, (o * t.k + j) as isize, i as f64);
                     }

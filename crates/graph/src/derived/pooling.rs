@@ -10,9 +10,16 @@ impl Graph {
     }
 
     /// The mean of each window's elements, those in the padding not counted (as Keras on TensorFlow):
-    /// `[n, h, w, c]` to `[n, oh, ow, c]`.
+    /// `[n, h, w, c]` to `[n, oh, ow, c]`. Of 16-bit floats it is rounded once.
     #[track_caller]
     pub fn average_pool(&mut self, x: NodeId, dims: PoolDims) -> NodeId {
+        let dtype = self.ty(x).dtype;
+        if dtype.is_half() {
+            // The sum of a window may be more than the type can hold.
+            let wide = self.cast(x, DType::F32);
+            let mean = self.average_pool(wide, dims);
+            return self.cast(mean, dtype);
+        }
         let sum = self.op(Op::Pool(PoolKind::Sum, dims), &[x]);
         let padded = [dims.rows, dims.cols].iter().any(|w| w.lo + w.hi > 0);
         if !padded {
@@ -23,7 +30,6 @@ impl Graph {
         let rows = self.reshape(rows, &[dims.oh, 1, 1]);
         let cols = self.reshape(cols, &[dims.ow, 1]);
         let counts = self.mul(rows, cols);
-        let counts = self.cast(counts, self.ty(sum).dtype);
         self.div(sum, counts)
     }
 
@@ -47,5 +53,26 @@ impl Graph {
             });
         }
         count.unwrap_or(first)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Type;
+    use crate::reference::{Feeds, Tensor, step};
+
+    /// 64 times 2,000 is more than half precision can hold; the mean is not.
+    #[test]
+    fn a_mean_of_halves_does_not_overflow() {
+        let mut g = Graph::new();
+        let x = g.input("x", Type::new(DType::F16, &[1, 8, 8, 1]));
+        let side = Window::valid(8, 8, 1);
+        let dims = PoolDims { n: 1, h: 8, w: 8, c: 1, oh: 1, ow: 1, rows: side, cols: side };
+        let mean = g.average_pool(x, dims);
+        g.output("mean", mean);
+        let inputs = vec![Tensor::new(&[1, 8, 8, 1], vec![2000.0; 64])];
+        let (outputs, _) = step(&g, &Feeds { inputs, states: Vec::new() });
+        assert_eq!((outputs[0].data.as_slice(), g.ty(mean).dtype), (&[2000.0][..], DType::F16));
     }
 }

@@ -19,6 +19,7 @@ mod scalar;
 mod slice;
 mod suppress;
 mod top_k;
+pub use top_k::before;
 
 /// Gradients of an operation's operands, `None` where none is needed or none flows.
 pub type Grads = Vec<Option<NodeId>>;

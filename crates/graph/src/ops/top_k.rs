@@ -19,8 +19,8 @@ pub fn infer(k: usize, inputs: &[&Type]) -> Result<Type, GraphError> {
     Ok(Type::new(DType::I32, &[kept, &[k]].concat()))
 }
 
-/// Whether the first comes before the second: larger first, NaN last.
-fn before(a: f64, b: f64) -> Ordering {
+/// The order of a row: larger first, NaN last; what is equal (0 and -0 too) is left in its order.
+pub fn before(a: f64, b: f64) -> Ordering {
     match (a.is_nan(), b.is_nan()) {
         (false, false) => b.partial_cmp(&a).unwrap_or(Ordering::Equal),
         (a, b) => a.cmp(&b),

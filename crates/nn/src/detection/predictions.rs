@@ -1,7 +1,8 @@
-//! What a detector says of every point, in one tensor that describes itself: [`Predictions`].
+//! What a detector says of every point, in one tensor: [`Predictions`].
 //!
 //! `[n, a, 7 + c + 4 bins]`: the box's corners (4), the point (2), its map's stride (1), a logit for each class, and
-//! where distances are distributions the logits of each side's bins.
+//! where distances are distributions the logits of each side's bins. The tensor does not say how many bins there are: whoever
+//! takes it apart must be told.
 
 use thalweg_graph::derived::Boxes;
 use thalweg_graph::{Graph, NodeId, Op};

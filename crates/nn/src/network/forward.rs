@@ -100,6 +100,15 @@ impl Network {
         }
     }
 
+    /// The type in which a call's result is kept.
+    pub(super) fn result_dtype(&self, index: usize) -> DType {
+        match self.layers[self.calls[index].layer].layer.get().precision() {
+            _ if self.outputs.contains(&index) || self.inputs.contains(&index) => DType::F32,
+            Precision::Full => DType::F32,
+            Precision::Policy | Precision::Statistics => self.dtype_policy().compute_dtype(),
+        }
+    }
+
     fn check(&self, graph: &Graph, args: &ForwardArgs) {
         assert_eq!(args.weights.len(), self.weights.len(), "one node per weight");
         assert_eq!(args.inputs.len(), self.inputs.len(), "one node per input");

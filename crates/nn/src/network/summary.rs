@@ -20,7 +20,7 @@ pub struct SummaryRow {
     pub trainable_params: usize,
     /// Floating-point operations of prediction, of all its calls (a multiply-add is two).
     pub flops: u64,
-    /// Bytes of its outputs, f32.
+    /// Bytes of its outputs.
     pub activation_bytes: usize,
     /// Names of what it takes.
     pub connected_to: Vec<String>,
@@ -61,6 +61,9 @@ impl Network {
     pub fn summary_rows(&self) -> Vec<SummaryRow> {
         let flops = self.flops_by_layer();
         let row = |(index, named): (usize, &super::NamedLayer)| {
+            let numbered = self.calls.iter().enumerate().filter(|(_, c)| c.layer == index);
+            let activation_bytes =
+                numbered.map(|(i, c)| c.shape.iter().product::<usize>() * self.result_dtype(i).size()).sum();
             let calls: Vec<_> = self.calls.iter().filter(|c| c.layer == index).collect();
             let weights = &self.weights[named.weights.clone()];
             let count = |w: &super::Weight| w.shape.iter().product::<usize>();
@@ -71,10 +74,7 @@ impl Network {
                 params: weights.iter().map(count).sum(),
                 trainable_params: weights.iter().filter(|w| w.trainable).map(count).sum(),
                 flops: flops.get(&named.name).copied().unwrap_or(0),
-                activation_bytes: calls
-                    .iter()
-                    .map(|c| c.shape.iter().product::<usize>() * DType::F32.size())
-                    .sum(),
+                activation_bytes,
                 connected_to: calls
                     .iter()
                     .flat_map(|c| c.inputs.iter().map(|&i| self.tensor_name(i)))

@@ -10,50 +10,32 @@ const FUNCTIONS: [(&str, &str); 6] = [
     ("thalweg_to_bf16", TO_BF16),
 ];
 
-/// Half precision by one instruction each; the host, where kernels are tested, has them from elsewhere.
+/// Half precision by integers: one way, the one that is tested without a GPU.
 const TO_F16: &str = "\
 static __device__ __forceinline__ unsigned short thalweg_to_f16(float x) {
-#if __CUDA_ARCH__ >= 530
-    unsigned short r;
-    asm(\"cvt.rn.f16.f32 %0, %1;\" : \"=h\"(r) : \"f\"(x));
-    return r;
-#else
     const unsigned bits = __float_as_uint(x), sign = bits >> 16 & 0x8000u, size = bits & 0x7fffffffu;
     if (size > 0x7f800000u) return (unsigned short)(sign | 0x7e00u);
     if (size < 0x38800000u)
         return (unsigned short)(sign | (__float_as_uint(__uint_as_float(size) + 0.5f) - 0x3f000000u));
     const unsigned normal = (size + 0xfffu + (size >> 13 & 1u) - 0x38000000u) >> 13;
     return (unsigned short)(sign | (normal > 0x7c00u ? 0x7c00u : normal));
-#endif
 }
 ";
 
 const FROM_F16: &str = "\
 static __device__ __forceinline__ float thalweg_from_f16(unsigned short x) {
-#if __CUDA_ARCH__ >= 530
-    float r;
-    asm(\"cvt.f32.f16 %0, %1;\" : \"=f\"(r) : \"h\"(x));
-    return r;
-#else
     const unsigned sign = (x & 0x8000u) << 16, size = x & 0x7fffu;
     if (size < 0x400u) return __uint_as_float(sign | __float_as_uint((float)size * 5.9604644775390625e-08f));
     return __uint_as_float(sign | ((size << 13) + (size >= 0x7c00u ? 0x70000000u : 0x38000000u)));
-#endif
 }
 ";
 
-/// The upper half of an f32: rounded as integers are, which is one instruction only from sm_90 on.
+/// The upper half of an f32, rounded as integers are.
 const TO_BF16: &str = "\
 static __device__ __forceinline__ unsigned short thalweg_to_bf16(float x) {
-#if __CUDA_ARCH__ >= 900
-    unsigned short r;
-    asm(\"cvt.rn.bf16.f32 %0, %1;\" : \"=h\"(r) : \"f\"(x));
-    return r;
-#else
     const unsigned bits = __float_as_uint(x);
     const unsigned rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
     return (unsigned short)((bits & 0x7fffffffu) > 0x7f800000u ? (bits >> 16 | 0x40u) : rounded);
-#endif
 }
 ";
 
@@ -65,26 +47,14 @@ pub fn used_by(text: &str) -> String {
 /// The larger; NaN if either is. One instruction since Ampere.
 const MAX: &str = "\
 static __device__ __forceinline__ float thalweg_max(float a, float b) {
-#if __CUDA_ARCH__ >= 800
-    float r;
-    asm(\"max.NaN.f32 %0, %1, %2;\" : \"=f\"(r) : \"f\"(a), \"f\"(b));
-    return r;
-#else
     return a > b || a != a ? a : b;
-#endif
 }
 ";
 
 /// The smaller; NaN if either is.
 const MIN: &str = "\
 static __device__ __forceinline__ float thalweg_min(float a, float b) {
-#if __CUDA_ARCH__ >= 800
-    float r;
-    asm(\"min.NaN.f32 %0, %1, %2;\" : \"=f\"(r) : \"f\"(a), \"f\"(b));
-    return r;
-#else
     return a < b || a != a ? a : b;
-#endif
 }
 ";
 
