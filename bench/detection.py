@@ -1,13 +1,18 @@
 """The blood-cell detector, trained with several seeds and judged on the test pictures, beside a PyTorch training of the same
-network (bench/peers/pytorch_detector.py) with the same recipe, pictures and number of epochs.
+network (bench/peers/pytorch_detector.py) with the same recipe and pictures.
 
     python bench/detection.py --thalweg target/release/thalweg --data data --python VENV/bin/python --out FILE.json
 
+The budget is time on the same machine: `--peer-epochs` says how many epochs PyTorch has, at least as many as it does while we do
+the recipe's (its schedule is as long as that); without it, the recipe's.
+
 Output: a JSON file with every run and a line each; medians at the end. The judge is the same for both: COCO's evaluation.
+Processor seconds count what both cores did, and do not count others who use the machine.
 """
 
 import argparse
 import json
+import resource
 import statistics
 import subprocess
 import time
@@ -17,23 +22,33 @@ HERE = Path(__file__).resolve().parent
 RECIPE = HERE.parent / "examples" / "bccd.toml"
 
 
+def children():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def lines(command):
+    """What a command prints, and its seconds and processor seconds."""
+    began, cpu = time.time(), children()
+    out = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, text=True, check=True).stdout
+    return out.splitlines(), {"seconds": round(time.time() - began), "cpu_seconds": round(children() - cpu)}
+
+
 def ours(args, seed):
     run = f"bench-bccd-{seed}"
     command = [args.thalweg, "fit", RECIPE, "--data", args.data, "--seed", seed, "--run", run, "--json"]
-    began = time.time()
-    out = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, text=True, check=True).stdout
-    seconds = time.time() - began
-    test = next(e for e in map(json.loads, out.splitlines()) if e.get("event") == "test")
-    return {"AP50": test["AP50"], "AP": test["AP"], "seconds": round(seconds)}
+    out, spent = lines(command)
+    test = next(e for e in map(json.loads, out) if e.get("event") == "test")
+    return {"AP50": test["AP50"], "AP": test["AP"]} | spent
 
 
 def peer(args, seed):
     script = HERE / "peers" / "pytorch_detector.py"
     command = [args.python, script, "train", "--data", Path(args.data) / "bccd", "--recipe", RECIPE, "--seed", seed]
-    command += ["--channels-last", "--fused"]
-    out = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, text=True, check=True).stdout
-    found = json.loads(out.splitlines()[-1])
-    return {"AP50": found["AP50"], "AP": found["AP"], "seconds": round(found["seconds"])}
+    command += ["--channels-last", "--fused"] + (["--epochs", args.peer_epochs] if args.peer_epochs else [])
+    out, spent = lines(command)
+    found = json.loads(out[-1])
+    return {"AP50": found["AP50"], "AP": found["AP"], "epochs": found["epochs"]} | spent
 
 
 def main():
@@ -41,6 +56,7 @@ def main():
     parser.add_argument("--thalweg", default="target/release/thalweg")
     parser.add_argument("--data", default="data")
     parser.add_argument("--python", default="", help="of an environment with PyTorch; without it, no peer")
+    parser.add_argument("--peer-epochs", type=int, help="of PyTorch, instead of the recipe's")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", default="detection.json")
     args = parser.parse_args()

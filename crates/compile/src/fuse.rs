@@ -8,7 +8,7 @@ use crate::emit::{Emitter, Homes, Obstacle};
 use crate::partition::{Partition, base};
 use std::collections::{BTreeMap, BTreeSet};
 use thalweg_device::plan::{Body, ExprId};
-use thalweg_graph::{Graph, NodeId, Op, PoolDims, PoolKind};
+use thalweg_graph::{DType, Graph, NodeId, Op, PoolDims, PoolKind};
 
 /// Results one loop may have, and expressions in its body: beyond, registers and caches no longer hold it.
 const MAX_OUTS: usize = 8;
@@ -199,7 +199,8 @@ fn contraction(g: &Graph, p: &Partition, homes: &Homes, id: NodeId, taken: &BTre
         if elementwise
             && plain
             && !taken.contains(&next)
-            && g.ty(next) == g.ty(id)
+            && g.shape(next) == g.shape(id)
+            && stores(g, p, id, next)
             && epilogue_body(g, homes, id, next).is_ok()
         {
             result = next;
@@ -226,6 +227,12 @@ fn contraction(g: &Graph, p: &Partition, homes: &Homes, id: NodeId, taken: &BTre
         }
     }
     Item::Contraction { product: id, result, pool }
+}
+
+/// Whether a product can store a result of that type: f32, or that of its 16-bit operands.
+fn stores(g: &Graph, p: &Partition, product: NodeId, result: NodeId) -> bool {
+    let dtype = g.ty(result).dtype;
+    dtype == DType::F32 || p.halves.get(&product).is_some_and(|of| g.ty(of[0]).dtype == dtype)
 }
 
 type LoopParts = (Vec<NodeId>, Vec<usize>, Option<Vec<usize>>);

@@ -33,18 +33,26 @@ pub struct Options {
     /// Whether the device runs regions depth first ([`thalweg_device::DeviceInfo::regions`]); without, every kernel runs
     /// over the whole batch.
     pub regions: bool,
+    /// Whether the device's products read and store floats of 16 bits
+    /// ([`thalweg_device::DeviceInfo::half_products`]); without, operands are widened first.
+    pub half_products: bool,
 }
 
 impl Options {
     /// For a device.
     pub fn of(info: &DeviceInfo) -> Options {
-        Options { regions: info.regions, ..Options::default() }
+        Options { regions: info.regions, half_products: info.half_products, ..Options::default() }
+    }
+
+    /// For a GPU: no regions, products of 16-bit floats.
+    pub fn gpu() -> Options {
+        Options { regions: false, half_products: true, ..Options::default() }
     }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { name: String::new(), explain: false, regions: true }
+        Options { name: String::new(), explain: false, regions: true, half_products: false }
     }
 }
 
@@ -76,7 +84,7 @@ pub fn compile(graph: &Graph, options: &Options) -> Compiled {
     let simple = simplify::simplify(graph);
     verify(&simple, "simplify");
     note("simplify", &|| simple.to_string());
-    let simple = match widen::widen(&simple) {
+    let simple = match widen::widen(&simple, options.half_products) {
         Some(wide) => {
             verify(&wide, "widen");
             let again = simplify::simplify(&wide);
@@ -86,7 +94,7 @@ pub fn compile(graph: &Graph, options: &Options) -> Compiled {
         }
         None => simple,
     };
-    let mut program = lower::lower(&simple, &options.name);
+    let mut program = lower::lower(&simple, options);
     note("lower", &|| program.preview().to_string());
     inplace::inplace(&mut program);
     note("inplace", &|| program.preview().to_string());

@@ -1,6 +1,6 @@
 //! Lowering: a simplified graph to kernels over virtual buffers.
 
-use crate::cost;
+use crate::{Options, cost};
 use crate::emit::Homes;
 use crate::fuse::{self, Item};
 use crate::partition::{Partition, base};
@@ -19,10 +19,10 @@ const SPLIT_ELEMENTS: usize = 32 * 1024;
 const PARTIAL_BYTES: usize = 4 << 20;
 
 /// Lowers a graph.
-pub fn lower(g: &Graph, name: &str) -> Program {
+pub fn lower(g: &Graph, options: &Options) -> Program {
     let mut forced = BTreeSet::new();
     loop {
-        match Lowering::try_new(g, name, &forced) {
+        match Lowering::try_new(g, options, &forced) {
             Ok(l) => return l.run(),
             Err(node) => assert!(forced.insert(node), "lowering asks twice to store %{}", node.0),
         }
@@ -34,14 +34,16 @@ struct Lowering<'a> {
     program: Program,
     homes: Homes,
     items: Vec<Item>,
+    /// Products that read 16-bit floats: where they are.
+    halves: BTreeMap<NodeId, [NodeId; 2]>,
     /// Kernels that write each buffer.
     writers: BTreeMap<BufferId, Vec<usize>>,
 }
 
 impl<'a> Lowering<'a> {
-    fn try_new(g: &'a Graph, name: &str, forced: &BTreeSet<NodeId>) -> Result<Self, NodeId> {
-        let partition = Partition::new(g, forced);
-        let mut program = Program { name: name.to_string(), ..Program::default() };
+    fn try_new(g: &'a Graph, options: &Options, forced: &BTreeSet<NodeId>) -> Result<Self, NodeId> {
+        let partition = Partition::new(g, forced, options.half_products);
+        let mut program = Program { name: options.name.clone(), ..Program::default() };
         bind(g, &mut program);
         let mut homes = Homes::new();
         for &id in &partition.stored {
@@ -57,7 +59,7 @@ impl<'a> Lowering<'a> {
         let written: BTreeSet<NodeId> = items.iter().flat_map(Item::outputs).collect();
         let leaf = |id: &NodeId| matches!(g.node(*id).op, Op::State(_) | Op::Input(_));
         homes.retain(|id, _| leaf(id) || written.contains(id));
-        Ok(Lowering { g, program, homes, items, writers: BTreeMap::new() })
+        Ok(Lowering { g, program, homes, items, halves: partition.halves, writers: BTreeMap::new() })
     }
 
     fn run(mut self) -> Program {
@@ -167,15 +169,17 @@ impl<'a> Lowering<'a> {
     ) {
         let node = self.g.node(product);
         let mut unpooled = None;
+        let halves = self.halves.get(&product);
         let mut operand = |i: usize| {
             let x = node.inputs[i];
-            let Op::Unpool(dims) = self.g.node(x).op else { return self.home(x) };
+            let as_is = |x: NodeId| self.home(halves.map_or(x, |sources| sources[i]));
+            let Op::Unpool(dims) = self.g.node(x).op else { return as_is(x) };
             if self.homes.contains_key(&x) {
-                return self.home(x);
+                return as_is(x);
             }
             let (arg, dy) = (self.g.node(x).inputs[0], self.g.node(x).inputs[1]);
             unpooled = Some(Unpooled { dims, arg: self.home(arg) });
-            self.home(dy)
+            as_is(dy)
         };
         let (a, b) = (operand(0), operand(1));
         let which = match &node.op {

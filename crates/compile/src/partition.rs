@@ -3,7 +3,7 @@
 //! Stored: results of kernels that are not loops, their operands, outputs and updates; and what would be
 //! computed twice at a cost. Everything else is computed inside the loops that use it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use thalweg_device::plan::{BufferId, Unpooled};
 use thalweg_graph::{ConvDims, Graph, NodeId, Op, ScalarOp};
 
@@ -20,6 +20,8 @@ pub struct Partition {
     pub users: Vec<BTreeSet<NodeId>>,
     /// Per node, whether an output or an update is exactly it (through reshapes).
     pub root: Vec<bool>,
+    /// Products that read 16-bit floats as they are: their operands' stored nodes.
+    pub halves: BTreeMap<NodeId, [NodeId; 2]>,
 }
 
 /// Whether the node is the result of a kernel of its own kind, not of a loop body.
@@ -57,6 +59,23 @@ pub fn opaque(op: &Op) -> bool {
 /// Whether the kernel reads its operands as dense buffers (loops read anything).
 fn needs_buffers(op: &Op) -> bool {
     opaque(op) && !matches!(op, Op::Reduce(..) | Op::Concat(_) | Op::Pad { .. })
+}
+
+/// The stored nodes of a product's operands, if both are casts from one type of 16-bit floats; of an unpooling that it takes
+/// in, of what was unpooled.
+fn halves(g: &Graph, product: NodeId, absorbed: &BTreeSet<NodeId>) -> Option<[NodeId; 2]> {
+    let node = g.node(product);
+    if !matches!(node.op, Op::Dot { .. } | Op::Conv(_) | Op::ConvInputGrad(_) | Op::ConvFilterGrad(_)) {
+        return None;
+    }
+    let source = |x: NodeId| {
+        let x = if absorbed.contains(&x) { g.node(x).inputs[1] } else { x };
+        let wide = g.node(base(g, x));
+        let from = *wide.inputs.first()?;
+        (matches!(wide.op, Op::Cast(_)) && g.ty(from).dtype.is_half()).then(|| base(g, from))
+    };
+    let both = [source(node.inputs[0])?, source(node.inputs[1])?];
+    (g.ty(both[0]).dtype == g.ty(both[1]).dtype).then_some(both)
 }
 
 /// The operand number of a convolution gradient's output gradient.
@@ -120,9 +139,31 @@ fn own_cost(op: &Op) -> u64 {
     }
 }
 
+/// Casts to 16 bits of products that several kernels use: the product stores the cast, not the sum it is of. Not of filter
+/// gradients, whose sums may be in parts.
+fn rounded<'a>(
+    g: &Graph,
+    alive: &[NodeId],
+    products: impl Iterator<Item = &'a NodeId>,
+    users: &[BTreeSet<NodeId>],
+    root: &[bool],
+) -> Vec<NodeId> {
+    let only_user = |id: NodeId| {
+        let mut direct = alive.iter().copied().filter(|&u| g.node(u).inputs.contains(&id));
+        let first = direct.next()?;
+        direct.next().is_none().then_some(first)
+    };
+    products
+        .filter(|p| users[p.index()].len() > 1 && !root[p.index()])
+        .filter(|p| !matches!(g.node(**p).op, Op::ConvFilterGrad(_)))
+        .filter_map(|&p| only_user(p).filter(|&c| matches!(g.node(c).op, Op::Cast(d) if d.is_half())))
+        .collect()
+}
+
 impl Partition {
-    /// Decides for a graph. `forced` are nodes that an earlier attempt found impossible to inline.
-    pub fn new(g: &Graph, forced: &BTreeSet<NodeId>) -> Self {
+    /// Decides for a graph. `forced` are nodes that an earlier attempt found impossible to inline; `half_products`: whether
+    /// products read 16-bit floats.
+    pub fn new(g: &Graph, forced: &BTreeSet<NodeId>, half_products: bool) -> Self {
         let live = g.live();
         let mut root = vec![false; g.len()];
         let mut stored = forced.clone();
@@ -132,13 +173,23 @@ impl Partition {
         }
         let alive: Vec<NodeId> = g.ids().filter(|id| live[id.index()]).collect();
         let absorbed = absorbed(g, &alive, &root);
+        let of_halves = |&id: &NodeId| Some((id, halves(g, id, &absorbed).filter(|_| half_products)?));
+        let halves: BTreeMap<NodeId, [NodeId; 2]> = alive.iter().filter_map(of_halves).collect();
         for &id in &alive {
             let node = g.node(id);
             if opaque(&node.op) && !absorbed.contains(&id) {
                 stored.insert(id);
             }
-            if needs_buffers(&node.op) {
-                stored.extend(node.inputs.iter().map(|&i| base(g, i)).filter(|i| !absorbed.contains(i)));
+            match halves.get(&id) {
+                Some(sources) => stored.extend(sources),
+                None if absorbed.contains(&id) => {
+                    stored.insert(base(g, node.inputs[0]));
+                }
+                None if needs_buffers(&node.op) => {
+                    let of = |&i: &NodeId| base(g, if absorbed.contains(&i) { g.node(i).inputs[1] } else { i });
+                    stored.extend(node.inputs.iter().map(of));
+                }
+                None => {}
             }
         }
         let cost = Self::costs(g, &alive, &stored);
@@ -168,8 +219,13 @@ impl Partition {
             }
             cost[id.index()] = from;
         }
-        let users = Self::share(g, &alive, &cost, &mut stored);
-        Partition { stored, users, root }
+        let mut users = Self::share(g, &alive, &cost, &mut stored);
+        let rounded = rounded(g, &alive, halves.keys(), &users, &root);
+        if !rounded.is_empty() {
+            stored.extend(rounded);
+            users = Self::share(g, &alive, &cost, &mut stored);
+        }
+        Partition { stored, users, root, halves }
     }
 
     /// Stores what several need and is dear; returns the users of each node.

@@ -4,18 +4,20 @@
 //! that only move elements) reads and writes f32; its result is rounded once, as the operation means it. f32 holds every
 //! 16-bit number, so where a result needs no rounding (a maximum, what only moves) the next such operation reads it as
 //! it is. Without 16-bit nodes the graph stays what it is.
+//!
+//! Where a device multiplies 16-bit floats as they are, operands of products are casts of them, which lowering leaves out.
 
 use std::collections::HashMap;
 use thalweg_graph::{DType, Graph, NodeId, Op, PoolKind, ReduceKind, Update};
 
-/// Rewrites; `None` where there is nothing to rewrite.
-pub fn widen(graph: &Graph) -> Option<Graph> {
+/// Rewrites; `None` where there is nothing to rewrite. `half_products`: whether products read 16-bit floats as they are.
+pub fn widen(graph: &Graph, half_products: bool) -> Option<Graph> {
     let half = |id: NodeId| graph.ty(id).dtype.is_half();
     if !graph.ids().any(half) {
         return None;
     }
     let live = graph.live();
-    let mut w = Widening { out: graph.like(), wide: HashMap::new() };
+    let mut w = Widening { out: graph.like(), wide: HashMap::new(), half_products };
     let mut map: Vec<Option<NodeId>> = vec![None; graph.len()];
     for id in graph.ids().filter(|id| live[id.index()]) {
         let node = graph.node(id);
@@ -39,6 +41,7 @@ struct Widening {
     out: Graph,
     /// f32 nodes that are known to equal a 16-bit one.
     wide: HashMap<NodeId, NodeId>,
+    half_products: bool,
 }
 
 impl Widening {
@@ -56,7 +59,11 @@ impl Widening {
             Op::ArgMax(_) | Op::TopK(_) | Op::ArgPool(_) => false,
             _ => return None,
         };
-        let inputs: Vec<NodeId> = x.iter().map(|&x| self.widened(x)).collect();
+        let product =
+            matches!(op, Op::Dot { .. } | Op::Conv(_) | Op::ConvInputGrad(_) | Op::ConvFilterGrad(_));
+        let as_is = product && self.half_products;
+        let inputs: Vec<NodeId> =
+            x.iter().map(|&x| if as_is { self.operand(x) } else { self.widened(x) }).collect();
         let result = self.out.op(op.clone(), &inputs);
         if !dtype.is_half() {
             return Some(result);
@@ -66,6 +73,16 @@ impl Widening {
             self.wide.insert(rounded, result);
         }
         Some(rounded)
+    }
+
+    /// An operand of a product that reads 16 bits: a cast of them, but where it can leave an unpooling out.
+    fn operand(&mut self, x: NodeId) -> NodeId {
+        let known = self.wide.get(&x).copied();
+        match known.filter(|&w| matches!(self.out.node(w).op, Op::Unpool(_))) {
+            Some(unpooled) => unpooled,
+            None if self.out.ty(x).dtype.is_half() => self.out.cast(x, DType::F32),
+            None => x,
+        }
     }
 
     /// An f32 node that equals this one; itself if it is no 16-bit float.

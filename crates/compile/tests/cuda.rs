@@ -10,7 +10,7 @@ use thalweg_testkit::{random_graph, run_plan};
 /// What became of a step on this process' CUDA device.
 fn step() -> String {
     let (graph, feeds) = random_graph(7);
-    let plan = Arc::new(compile(&graph, &Options { regions: false, ..Options::default() }).plan);
+    let plan = Arc::new(compile(&graph, &Options::gpu()).plan);
     let ran = open("cuda", None).and_then(|mut device| run_plan(&mut *device, &plan, &graph, &feeds));
     match ran {
         Ok(_) => "it ran".into(),

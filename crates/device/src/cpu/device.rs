@@ -10,7 +10,7 @@ use super::program::Loaded;
 use super::workers::Workers;
 use super::{Isa, Target};
 use crate::host::Host;
-use crate::plan::check;
+use crate::plan::{Entry, Kernel, check};
 use crate::{Allocation, Device, DeviceError, DeviceInfo, MemoryUse, Plan, Program, StageTime};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -149,6 +149,16 @@ impl CpuDevice {
     }
 }
 
+/// Products are of f32 alone: see [`DeviceInfo::half_products`].
+fn in_f32(plan: &Plan) -> Result<(), String> {
+    let half = |k: &Entry| match &k.kernel {
+        Kernel::Contraction(c) => [c.a, c.b, c.out].iter().any(|b| plan.buffer(*b).dtype.is_half()),
+        _ => false,
+    };
+    let found = plan.kernels.iter().find(|k| half(k));
+    found.map_or(Ok(()), |k| Err(format!("{} is a product of 16-bit floats, which the CPU has in f32", k.label)))
+}
+
 impl Device for CpuDevice {
     fn info(&self) -> DeviceInfo {
         DeviceInfo {
@@ -156,6 +166,7 @@ impl Device for CpuDevice {
             description: format!("{}, {}", Host::read().cpu, self.target),
             workers: self.workers.len(),
             regions: true,
+            half_products: false,
         }
     }
 
@@ -216,7 +227,9 @@ impl Device for CpuDevice {
         let sizes: Vec<usize> = bindings.iter().map(|a| self.block(*a).bytes()).collect();
         crate::bound(&plan, bindings, &sizes)?;
         // Kernels rely on these rules without looking; checking a thousand of them takes a few milliseconds.
-        check(&plan).map_err(|problem| DeviceError::Plan { plan: plan.name.clone(), problem })?;
+        check(&plan)
+            .and_then(|()| in_f32(&plan))
+            .map_err(|problem| DeviceError::Plan { plan: plan.name.clone(), problem })?;
         let loaded = Loaded::new(plan, bindings.to_vec(), self.target)?;
         let at = self.programs.iter().position(Option::is_none).unwrap_or_else(|| {
             self.programs.push(None);

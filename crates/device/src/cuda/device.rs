@@ -158,7 +158,7 @@ impl CudaDevice {
 impl Device for CudaDevice {
     fn info(&self) -> DeviceInfo {
         let (name, description) = (self.gpu.name.clone(), self.description.clone());
-        DeviceInfo { name, description, workers: 1, regions: false }
+        DeviceInfo { name, description, workers: 1, regions: false, half_products: true }
     }
 
     fn allocate(&mut self, bytes: usize) -> Result<Allocation, DeviceError> {

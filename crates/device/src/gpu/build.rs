@@ -236,7 +236,7 @@ impl Builder {
     /// Four elements of shared memory from a multiple of four on.
     pub fn load_shared4(&mut self, from: Shared, index: Value) -> [Value; 4] {
         let dtype = self.kernel.shared[from.0 as usize].0;
-        assert_eq!(dtype.size(), 4, "four elements at once are of 32 bits each");
+        assert!(dtype.is_float() || dtype.size() == 4, "four elements of {dtype} at once");
         let vars = [(); 4].map(|()| self.register(dtype));
         self.emit(Stmt::LoadShared4(vars, from, index));
         vars.map(Value::Var)
@@ -245,7 +245,7 @@ impl Builder {
     /// Stores four elements of shared memory from a multiple of four on.
     pub fn store_shared4(&mut self, to: Shared, index: Value, values: [Value; 4]) {
         let dtype = self.kernel.shared[to.0 as usize].0;
-        let fits = dtype.size() == 4 && values.iter().all(|v| self.dtype(*v) == dtype);
+        let fits = (dtype.is_float() || dtype.size() == 4) && values.iter().all(|v| self.dtype(*v) == dtype);
         assert!(fits, "a store of four to shared memory");
         self.emit(Stmt::StoreShared4(to, index, values));
     }
@@ -279,6 +279,14 @@ impl Builder {
         let bits = self.register(DType::U32);
         self.emit(Stmt::Tensor(Tensor::Tf32(bits, v)));
         Value::Var(bits)
+    }
+
+    /// Four matrices of floats of 16 bits, for a tensor core: see [`Tensor::LoadMatrix`].
+    pub fn load_matrix(&mut self, from: Shared, row: Value, transposed: bool) -> [Value; 4] {
+        assert!(self.kernel.shared[from.0 as usize].0.is_half(), "matrices of 16-bit floats");
+        let to = [(); 4].map(|()| self.register(DType::U32));
+        self.emit(Stmt::Tensor(Tensor::LoadMatrix { to, from: (from, row), transposed }));
+        to.map(Value::Var)
     }
 
     /// Any other statement.

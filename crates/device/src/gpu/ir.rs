@@ -2,7 +2,7 @@
 //!
 //! A kernel is run by groups of `threads` threads each; a group shares memory and meets at barriers. Statements are in
 //! single-assignment form over typed registers, but for [`Stmt::Set`]. Register types are [`DType`]s; a `U8` is
-//! held in a 32-bit register, a float of 16 bits as an f32, also in shared memory; parameters alone are narrower. All indices are i32 and count elements.
+//! held in a 32-bit register, also in shared memory, a float of 16 bits as an f32. All indices are i32 and count elements.
 //!
 //! Invariants (the [`Builder`](super::build::Builder) keeps the first two, the interpreter in the test kit holds kernels to
 //! the others): a register is defined before it is used, once; types agree with
@@ -133,7 +133,8 @@ pub enum Stmt {
     Store4(Param, Value, [Value; 4]),
     /// Stores an element of shared memory.
     StoreShared(Shared, Value, Value),
-    /// Defines four registers: elements `index..index + 4` of a shared array of a 32-bit type; `index` is a multiple of 4.
+    /// Defines four registers: elements `index..index + 4` of a shared array of floats or 32-bit integers; `index` is a
+    /// multiple of 4.
     LoadShared4([Var; 4], Shared, Value),
     /// Stores four elements, as [`Stmt::LoadShared4`] loads them.
     StoreShared4(Shared, Value, [Value; 4]),
@@ -186,8 +187,8 @@ pub enum Tensor {
         /// 2 u32.
         b: [Value; 2],
     },
-    /// `cp.async.{ca,cg}.shared.global` of 16 bytes from a parameter's element to a shared array's element, or 16 zero bytes
-    /// where the condition does not hold. Element indices are such that both are aligned to 16 bytes.
+    /// `cp.async.cg.shared.global` of 16 bytes from a parameter's element to a shared array's element of the same type, or 16
+    /// zero bytes where the condition does not hold. Element indices are such that both are aligned to 16 bytes.
     CopyAsync {
         /// Where to.
         to: (Shared, Value),
@@ -195,6 +196,17 @@ pub enum Tensor {
         from: (Param, Value),
         /// bool: whether to copy or to clear.
         valid: Value,
+    },
+    /// `ldmatrix.sync.aligned.m8n8.x4.shared.b16`: defines four u32 registers, one per matrix of 8 rows of 8 floats of 16 bits.
+    /// Threads 8i to 8i + 7 of a warp name the first element of each row of matrix i, a multiple of 8. Thread t gets the
+    /// elements 2 (t % 4) and the next of row t / 4; transposed, those of column t / 4.
+    LoadMatrix {
+        /// One register per matrix.
+        to: [Var; 4],
+        /// An array of floats of 16 bits, and the thread's row.
+        from: (Shared, Value),
+        /// Whether columns are handed out.
+        transposed: bool,
     },
     /// `cvt.rna.tf32.f32`: defines a u32 register, the bits of the nearest number with 10 bits of mantissa.
     Tf32(Var, Value),
@@ -234,15 +246,15 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Bytes of shared memory. Types narrower than 32 bits take 32 there; arrays start at multiples of 16 bytes, as
-    /// [`Tensor::CopyAsync`] asks.
+    /// Bytes of shared memory. Arrays start at multiples of 16 bytes, as [`Tensor::CopyAsync`] asks.
     pub fn shared_bytes(&self) -> usize {
         self.shared_offset(Shared(self.shared.len() as u32))
     }
 
     /// Byte at which a shared array starts if they are laid out one after another.
     pub fn shared_offset(&self, s: Shared) -> usize {
-        self.shared[..s.0 as usize].iter().map(|(_, n)| (*n as usize * 4).next_multiple_of(16)).sum()
+        let bytes = |(dtype, n): &(DType, u32)| (*n as usize * in_shared(*dtype)).next_multiple_of(16);
+        self.shared[..s.0 as usize].iter().map(bytes).sum()
     }
 
     /// Type of a value.
@@ -265,4 +277,9 @@ impl Kernel {
         }
         any(&self.body)
     }
+}
+
+/// Bytes of an element of shared memory: those of a float of 16 bits, 4 of anything else.
+pub fn in_shared(dtype: DType) -> usize {
+    if dtype.is_half() { 2 } else { 4 }
 }

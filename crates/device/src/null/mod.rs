@@ -70,7 +70,13 @@ fn fits(what: &str, have: usize, offset: usize, bytes: usize) -> Result<(), Devi
 
 impl Device for NullDevice {
     fn info(&self) -> DeviceInfo {
-        DeviceInfo { name: "null".into(), description: "computes nothing".into(), workers: 1, regions: true }
+        DeviceInfo {
+            name: "null".into(),
+            description: "computes nothing".into(),
+            workers: 1,
+            regions: true,
+            half_products: false,
+        }
     }
 
     fn allocate(&mut self, bytes: usize) -> Result<Allocation, DeviceError> {

@@ -179,8 +179,12 @@ impl Checker<'_> {
                     Product::ConvInputGrad(d) => (pooled(&d)?, count(&d.filter()), d.image().to_vec()),
                     Product::ConvFilterGrad(d) => (count(&d.image()), pooled(&d)?, d.filter().to_vec()),
                 };
-                self.dense(c.a, DType::F32, a)?;
-                self.dense(c.b, DType::F32, b)?;
+                let dtype = self.plan.buffers.get(c.a.0 as usize).map_or(DType::F32, |b| b.dtype);
+                if !dtype.is_float() {
+                    return Err(format!("a product of {dtype}"));
+                }
+                self.dense(c.a, dtype, a)?;
+                self.dense(c.b, dtype, b)?;
                 if c.parts == 0 || c.parts > 1 && !matches!(c.product, Product::ConvFilterGrad(_)) {
                     return Err(format!("{} parts", c.parts));
                 }
@@ -193,7 +197,11 @@ impl Checker<'_> {
                 };
                 self.body(&e.body, &space, true)?;
                 let Some(PoolEpilogue { dims, arg }) = e.pool else {
-                    return self.dense(c.out, DType::F32, c.parts * count(&space));
+                    let stored = match e.body.dtype(e.value) {
+                        half if half.is_half() && half == dtype => half,
+                        _ => DType::F32,
+                    };
+                    return self.dense(c.out, stored, c.parts * count(&space));
                 };
                 let unpadded = [dims.rows, dims.cols].iter().all(|w| w.lo + w.hi == 0);
                 let convolution = matches!(c.product, Product::Conv(_));

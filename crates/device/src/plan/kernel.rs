@@ -58,7 +58,8 @@ pub struct DotDims {
     pub tb: bool,
 }
 
-/// Which product a contraction is. Operands `a`, `b` and the result are dense, row-major f32.
+/// Which product a contraction is. Operands `a`, `b` and the result are dense and row-major. Operands are both f32 or both one
+/// type of 16-bit floats; sums are f32; the result is f32, or of 16-bit operands what its epilogue makes of it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Product {
     /// Matrix product.

@@ -229,6 +229,7 @@ impl Device for WgpuDevice {
             description: self.description.clone(),
             workers: 1,
             regions: false,
+            half_products: true,
         }
     }
 

@@ -53,7 +53,8 @@ fn window(a: &Argument) -> Window {
 impl Device for InterpretedGpu {
     fn info(&self) -> DeviceInfo {
         let description = "interpreter of the kernel IR".into();
-        DeviceInfo { name: "interpreted".into(), description, workers: 1, regions: false }
+        let name = "interpreted".into();
+        DeviceInfo { name, description, workers: 1, regions: false, half_products: true }
     }
 
     fn allocate(&mut self, bytes: usize) -> Result<Allocation, DeviceError> {

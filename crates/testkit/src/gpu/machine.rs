@@ -7,7 +7,7 @@
 use super::memory::{Memory, Window};
 use super::tensor::Copies;
 use thalweg_base::{DType, half, philox};
-use thalweg_device::gpu::ir::{IntOp, Kernel, Op, Param, Shared, Stmt, Value, Var};
+use thalweg_device::gpu::ir::{IntOp, Kernel, Op, Param, Shared, Stmt, Value, Var, in_shared};
 
 /// Tells what happens at the same time: the launches of a stage, and what a group does between two barriers.
 pub struct Clock {
@@ -44,7 +44,7 @@ pub fn run_kernel(
 ) {
     for group in 0..groups {
         clock.now += 1;
-        let shared = kernel.shared.iter().map(|(_, n)| Memory::new(vec![0; 4 * *n as usize])).collect();
+        let shared = kernel.shared.iter().map(|(d, n)| Memory::new(vec![0; in_shared(*d) * *n as usize])).collect();
         let threads = kernel.threads as usize;
         let mut machine = Machine {
             kernel,
@@ -330,24 +330,26 @@ impl<'a> Machine<'a> {
         at.ok_or_else(|| format!("an element out of the {len} of shared array {}", s.0))
     }
 
-    fn load_shared(&mut self, s: Shared, at: i32, t: usize) -> Result<u32, String> {
+    /// Loads an element of shared memory.
+    pub fn load_shared(&mut self, s: Shared, at: i32, t: usize) -> Result<u32, String> {
         let at = self.within(s, at)?;
         if self.copies.pending(s, at) {
             return Err(format!("element {at} of shared array {} is still being copied", s.0));
         }
-        let (now, start) = (self.now, self.start);
-        let memory = &mut self.shared[s.0 as usize];
-        if !memory.is_set(4 * at, start) {
+        let (now, start, dtype) = (self.now, self.start, self.kernel.shared[s.0 as usize].0);
+        let (memory, size) = (&mut self.shared[s.0 as usize], in_shared(dtype));
+        if !memory.is_set(size * at, start) {
             return Err(format!("element {at} of shared array {} was never stored", s.0));
         }
-        memory.load(4 * at, 4, now, t as u32)
+        Ok(widened(dtype, memory.load(size * at, size, now, t as u32)?))
     }
 
     /// Stores an element of shared memory.
     pub fn store_shared(&mut self, s: Shared, at: i32, bits: u32, t: usize) -> Result<u32, String> {
         let at = self.within(s, at)?;
-        let now = self.now;
-        self.shared[s.0 as usize].store(4 * at, 4, bits, now, t as u32).map(|()| 0)
+        let (now, dtype) = (self.now, self.kernel.shared[s.0 as usize].0);
+        let (memory, size) = (&mut self.shared[s.0 as usize], in_shared(dtype));
+        memory.store(size * at, size, narrowed(dtype, bits), now, t as u32).map(|()| 0)
     }
 }
 
@@ -382,7 +384,7 @@ fn widened(dtype: DType, bits: u32) -> u32 {
 }
 
 /// What memory holds of a register.
-fn narrowed(dtype: DType, bits: u32) -> u32 {
+pub fn narrowed(dtype: DType, bits: u32) -> u32 {
     match dtype {
         DType::F16 => u32::from(half::to_f16(f32::from_bits(bits))),
         DType::BF16 => u32::from(half::to_bf16(f32::from_bits(bits))),

@@ -1,15 +1,18 @@
 //! Tensor cores and asynchronous copies, as the PTX ISA describes them ("Matrix fragments for mma.m16n8k8 / m16n8k16",
-//! "cp.async").
+//! "ldmatrix", "cp.async").
 
-use super::machine::Machine;
+use super::machine::{Machine, narrowed};
 use std::collections::BTreeSet;
-use thalweg_device::gpu::ir::{MmaType, Shared, Tensor, Value, Var};
+use thalweg_device::gpu::ir::{MmaType, Shared, Tensor, Value, Var, in_shared};
 
 /// Threads of a warp.
 const WARP: usize = 32;
 
-/// A copy under way: where to, and what.
-type Copy = (Shared, usize, [u32; 4]);
+/// Bytes of a copy.
+const COPIED: usize = 16;
+
+/// A copy under way: where to, and what elements.
+type Copy = (Shared, usize, Vec<u32>);
 
 /// Copies of a group's threads.
 pub struct Copies {
@@ -36,25 +39,29 @@ impl Machine<'_> {
         let threads: Vec<usize> = (0..mask.len()).filter(|&t| mask[t]).collect();
         match tensor {
             Tensor::Mma { ty, d, a, b } => {
-                for warp in (0..mask.len()).step_by(WARP) {
-                    let lanes = &mask[warp..(warp + WARP).min(mask.len())];
-                    if lanes.len() < WARP || lanes.contains(&true) && lanes.contains(&false) {
-                        return Err("only a part of a warp multiplies".into());
-                    }
-                    if lanes.contains(&true) {
-                        self.multiply(*ty, warp, *d, *a, *b);
-                    }
+                for warp in warps(mask)? {
+                    self.multiply(*ty, warp, *d, *a, *b);
+                }
+            }
+            Tensor::LoadMatrix { to, from, transposed } => {
+                for warp in warps(mask)? {
+                    self.load_matrix(warp, *to, *from, *transposed)?;
                 }
             }
             Tensor::CopyAsync { to: (s, to), from: (p, from), valid } => {
+                let (into, of) = (self.kernel.shared[s.0 as usize].0, self.kernel.params[p.0 as usize].dtype);
+                if into != of || in_shared(into) != of.size() {
+                    return Err(format!("a copy of {of} into a shared array of {into}"));
+                }
+                let count = COPIED / of.size();
                 for &t in &threads {
                     let (to, from) = (self.get(*to, t) as usize, self.get(*from, t) as i32);
-                    let mut words = [0; 4];
-                    if to % 4 != 0 {
+                    let mut words = vec![0; count];
+                    if to % count != 0 {
                         return Err(format!("a copy of 16 bytes to {to} is not aligned"));
                     }
                     if self.get(*valid, t) != 0 {
-                        if self.place(*p, from)?.1 % 16 != 0 {
+                        if self.place(*p, from)?.1 % COPIED != 0 {
                             return Err(format!("a copy of 16 bytes from {from} is not aligned"));
                         }
                         for (i, word) in words.iter_mut().enumerate() {
@@ -62,11 +69,11 @@ impl Machine<'_> {
                         }
                     }
                     // It may arrive at any time from now on: a store here and when it is waited for.
-                    for at in to..to + 4 {
+                    for at in to..to + count {
                         self.store_shared(*s, at as i32, 0, t)?;
                     }
                     self.copies.threads[t].last_mut().expect("an open group").push((*s, to, words));
-                    self.copies.under_way.extend((to..to + 4).map(|at| (s.0, at)));
+                    self.copies.under_way.extend((to..to + count).map(|at| (s.0, at)));
                 }
             }
             Tensor::Tf32(v, x) => {
@@ -92,6 +99,42 @@ impl Machine<'_> {
                         }
                     }
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Four matrices of 8 rows of 8 for one warp.
+    fn load_matrix(
+        &mut self,
+        warp: usize,
+        to: [Var; 4],
+        (s, row): (Shared, Value),
+        transposed: bool,
+    ) -> Result<(), String> {
+        let dtype = self.kernel.shared[s.0 as usize].0;
+        if !dtype.is_half() {
+            return Err(format!("matrices of {dtype}"));
+        }
+        for (i, var) in to.into_iter().enumerate() {
+            let mut matrix = [[0u32; 8]; 8];
+            for (r, elements) in matrix.iter_mut().enumerate() {
+                let thread = warp + 8 * i + r;
+                let first = self.get(row, thread) as i32;
+                if first % 8 != 0 {
+                    return Err(format!("a row of 16 bytes at {first} is not aligned"));
+                }
+                for (c, element) in elements.iter_mut().enumerate() {
+                    *element = narrowed(dtype, self.load_shared(s, first + c as i32, thread)?);
+                }
+            }
+            for lane in 0..WARP {
+                let (g, t) = (lane / 4, 2 * (lane % 4));
+                let [low, high] = match transposed {
+                    false => [matrix[g][t], matrix[g][t + 1]],
+                    true => [matrix[t][g], matrix[t + 1][g]],
+                };
+                self.set(var, warp + lane, low | high << 16);
             }
         }
         Ok(())
@@ -125,6 +168,20 @@ impl Machine<'_> {
             }
         }
     }
+}
+
+/// First threads of the warps of a mask, which are there as a whole.
+fn warps(mask: &[bool]) -> Result<Vec<usize>, String> {
+    let mut found = Vec::new();
+    for (i, lanes) in mask.chunks(WARP).enumerate() {
+        if lanes.len() < WARP || lanes.contains(&true) && lanes.contains(&false) {
+            return Err("only a part of a warp takes part".into());
+        }
+        if lanes[0] {
+            found.push(i * WARP);
+        }
+    }
+    Ok(found)
 }
 
 /// What a register of an operand holds: positions along the sum and numbers. `half`: which half of the positions.

@@ -1,8 +1,8 @@
 //! Contractions as GPUs run them, interpreted, against loops in f64: every product at every size of GPU, with and without
 //! tensor cores.
 //!
-//! Operands are small whole numbers, which tf32 holds and which add up to the same in any order, so results are compared
-//! exactly, ties of a maximum included. What is stored is NaN before. The interpreter fails on races, on elements out of
+//! Operands are small whole numbers, which tf32 and floats of 16 bits hold and which add up to the same in any order, so
+//! results are compared exactly, ties of a maximum included. What is stored is NaN before. The interpreter fails on races, on elements out of
 //! bounds and on shared memory that was never stored.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
@@ -12,18 +12,19 @@ mod plan;
 
 use naive::{Case, Then};
 use std::collections::BTreeSet;
-use thalweg_base::{ConvDims, PoolDims, Window};
+use thalweg_base::{ConvDims, DType, PoolDims, Window};
 use thalweg_device::gpu::launch::Abilities;
 use thalweg_device::gpu::lower::lower;
 use thalweg_device::plan::{DotDims, Product};
 use thalweg_testkit::gpu::InterpretedGpu;
 
+const LEAST: Abilities = Abilities::LEAST;
 const SMALL: Abilities = Abilities { parallel: 1 << 9, ..Abilities::LEAST };
 const LARGE: Abilities = Abilities { shared_bytes: 48 << 10, parallel: 132 * 2048, ..Abilities::LEAST };
 const TENSOR: Abilities = Abilities { tensor: true, tf32: true, ..LARGE };
 /// One unit with much shared memory: large tiles in many stages.
 const FEW_TENSOR: Abilities = Abilities { shared_bytes: 160 << 10, parallel: 1 << 9, ..TENSOR };
-const ALL: [Abilities; 5] = [Abilities::LEAST, SMALL, LARGE, TENSOR, FEW_TENSOR];
+const ALL: [Abilities; 5] = [LEAST, SMALL, LARGE, TENSOR, FEW_TENSOR];
 
 /// A small generator of test data.
 pub struct Random(u64);
@@ -46,21 +47,26 @@ impl Random {
     }
 }
 
-/// Runs a case at every size of GPU. Gives back the shared arrays of the kernels, by which their tiles are known.
+/// Runs a case at every size of GPU in f32, and at some in 16 bits. Gives back the shared arrays of the kernels, by which their tiles are known.
 fn check(case: &Case, seed: u64) -> BTreeSet<Vec<u32>> {
     let data = case.data(&mut Random(seed));
-    let wanted = case.wanted(&data);
-    let plan = plan::of(case, &data);
+    let exact = case.wanted(&data);
+    let half = if seed.is_multiple_of(2) { DType::F16 } else { DType::BF16 };
+    let by_threads = [LEAST, SMALL, LARGE][seed as usize % 3];
+    let halves = [by_threads, [TENSOR, FEW_TENSOR][seed as usize / 2 % 2]].map(|abilities| (half, abilities));
     let mut tiles = BTreeSet::new();
-    for abilities in ALL {
+    for (dtype, abilities) in ALL.map(|abilities| (DType::F32, abilities)).into_iter().chain(halves) {
+        let plan = plan::of(case, &data, dtype);
+        let round = |v: &f64| plan::stored(case, dtype).round(*v);
+        let wanted = (exact.0.iter().map(round).collect::<Vec<_>>(), &exact.1);
         let launches = lower(&plan, &abilities).unwrap();
         let products = launches.kernels.iter().filter(|k| k.name.starts_with("contract"));
         tiles.extend(products.map(|k| k.shared.iter().map(|(_, len)| *len).collect()));
         let found = plan::run(&mut InterpretedGpu::new(abilities), &plan, &data);
-        for (what, found, wanted) in [("values", &found.0, &wanted.0), ("positions", &found.1, &wanted.1)] {
+        for (what, found, wanted) in [("values", &found.0, &wanted.0), ("positions", &found.1, wanted.1)] {
             let differs = found.iter().zip(wanted).position(|(f, w)| f != w);
             let at = differs.map(|i| (i, found[i], wanted[i]));
-            assert_eq!(at, None, "{what} (element, found, wanted) of {case:?} on {abilities:?}");
+            assert_eq!(at, None, "{what} (element, found, wanted) of {dtype} {case:?} on {abilities:?}");
             assert_eq!(found.len(), wanted.len());
         }
     }
@@ -95,6 +101,7 @@ fn matrices() {
     // Of each tile of warps, as A lies in memory: along the sum.
     for (tile, stages) in [(128, 4), (128, 3), (64, 4), (32, 4)] {
         assert!(tiles.iter().any(|s| s[0] == tile * 20 * stages), "no warps' tile of {tile} rows: {tiles:?}");
+        assert!(tiles.iter().any(|s| s[0] == tile * 40 * stages), "none of {tile} in 16 bits: {tiles:?}");
     }
 }
 

@@ -1,8 +1,8 @@
-//! A plan of one contraction, and a run of it.
+//! A plan of one contraction, of operands of a type, and a run of it.
 
 use super::naive::{Case, Data, Then};
 use std::sync::Arc;
-use thalweg_base::{DType, Scalar, ScalarOp};
+use thalweg_base::{DType, Scalar, ScalarOp, half};
 use thalweg_device::plan::{
     Access, Binding, Body, Buffer, BufferId, Contraction, Entry, Epilogue, Expr, Kernel, KernelId, Place,
     PoolEpilogue, Role, Stage, Unpooled,
@@ -25,15 +25,23 @@ fn results(case: &Case) -> usize {
     }
 }
 
-pub fn of(case: &Case, data: &Data) -> Arc<Plan> {
+/// Type of the result: f32, or the operands' if an epilogue rounds to it.
+pub fn stored(case: &Case, dtype: DType) -> DType {
+    match case.then {
+        Then::BiasRelu | Then::Residual if case.pool.is_none() => dtype,
+        _ => DType::F32,
+    }
+}
+
+pub fn of(case: &Case, data: &Data, operands: DType) -> Arc<Plan> {
     let out = results(case);
     let all = [
-        ("a", DType::F32, data.a.len()),
-        ("b", DType::F32, data.b.len()),
+        ("a", operands, data.a.len()),
+        ("b", operands, data.b.len()),
         ("bias", DType::F32, data.bias.len()),
         ("residual", DType::F32, data.residual.len()),
         ("positions", DType::U8, data.positions.len()),
-        ("out", DType::F32, out),
+        ("out", stored(case, operands), out),
         ("arg", DType::U8, out),
     ];
     let mut plan = Plan { name: "product".into(), ..Plan::default() };
@@ -49,14 +57,14 @@ pub fn of(case: &Case, data: &Data) -> Arc<Plan> {
         out: OUT,
         parts: case.parts,
         unpooled: case.unpooled.map(|dims| Unpooled { dims, arg: POSITIONS }),
-        epilogue: epilogue(case),
+        epilogue: epilogue(case, stored(case, operands)),
     });
     plan.kernels.push(Entry { label: "product".into(), kernel, flops: 0, bytes: 0 });
     plan.stages.push(Stage::Launch(vec![KernelId(0)]));
     Arc::new(plan)
 }
 
-fn epilogue(case: &Case) -> Option<Epilogue> {
+fn epilogue(case: &Case, stored: DType) -> Option<Epilogue> {
     let pool = case.pool.map(|(dims, arg)| PoolEpilogue { dims, arg: arg.then_some(ARG) });
     if case.then == Then::Nothing && pool.is_none() {
         return None;
@@ -85,20 +93,42 @@ fn epilogue(case: &Case) -> Option<Epilogue> {
             value = body.push(Expr::Op(ScalarOp::Add, vec![residual, value]), DType::F32);
         }
     }
+    if stored.is_half() {
+        value = body.push(Expr::Cast(value), stored);
+    }
     Some(Epilogue { body, value, pool })
+}
+
+/// Numbers as memory has them.
+fn bytes(dtype: DType, x: &[f32]) -> Vec<u8> {
+    match dtype {
+        DType::F16 => x.iter().flat_map(|v| half::to_f16(*v).to_le_bytes()).collect(),
+        DType::BF16 => x.iter().flat_map(|v| half::to_bf16(*v).to_le_bytes()).collect(),
+        _ => x.iter().flat_map(|v| v.to_le_bytes()).collect(),
+    }
+}
+
+fn numbers(dtype: DType, bytes: &[u8]) -> Vec<f64> {
+    let halves = |of: fn(u16) -> f32| -> Vec<f64> {
+        bytes.as_chunks::<2>().0.iter().map(|b| f64::from(of(u16::from_le_bytes(*b)))).collect()
+    };
+    match dtype {
+        DType::F16 => halves(half::from_f16),
+        DType::BF16 => halves(half::from_bf16),
+        _ => bytes.as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
+    }
 }
 
 /// One run: values, and positions if the plan stores them.
 pub fn run(device: &mut dyn Device, plan: &Arc<Plan>, data: &Data) -> (Vec<f64>, Vec<f64>) {
-    let bytes = |x: &[f32]| x.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
-    let count = plan.buffer(OUT).len;
+    let (count, operands, stored) = (plan.buffer(OUT).len, plan.buffer(A).dtype, plan.buffer(OUT).dtype);
     let contents = [
-        bytes(&data.a),
-        bytes(&data.b),
-        bytes(&data.bias),
-        bytes(&data.residual),
+        bytes(operands, &data.a),
+        bytes(operands, &data.b),
+        bytes(DType::F32, &data.bias),
+        bytes(DType::F32, &data.residual),
         data.positions.clone(),
-        bytes(&vec![f32::NAN; count]),
+        bytes(stored, &vec![f32::NAN; count]),
         vec![0xff; count],
     ];
     let storage: Vec<Allocation> = contents
@@ -111,12 +141,11 @@ pub fn run(device: &mut dyn Device, plan: &Arc<Plan>, data: &Data) -> (Vec<f64>,
         .collect();
     let program = device.load(Arc::clone(plan), &storage).unwrap();
     device.run(program).unwrap();
-    let mut values = vec![0; 4 * count];
+    let mut values = vec![0; stored.size() * count];
     device.read(storage[OUT.0 as usize], 0, &mut values).unwrap();
     let mut positions = vec![0; count];
     device.read(storage[ARG.0 as usize], 0, &mut positions).unwrap();
-    let values = values.as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect();
-    let stored = plan.kernels[0].kernel.writes().contains(&ARG);
-    let positions = if stored { positions.into_iter().map(f64::from).collect() } else { Vec::new() };
-    (values, positions)
+    let wanted = plan.kernels[0].kernel.writes().contains(&ARG);
+    let positions = if wanted { positions.into_iter().map(f64::from).collect() } else { Vec::new() };
+    (numbers(stored, &values), positions)
 }

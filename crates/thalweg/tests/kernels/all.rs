@@ -80,7 +80,7 @@ fn of(
                 Kind::Predict => model.predict_spec(&data, batch).unwrap(),
                 _ => model.program_spec(&data, batch, false, 7).unwrap(),
             };
-            let options = Options { regions: false, ..Options::default() };
+            let options = Options::gpu();
             let plan = compile(&model.graph(kind, &spec).unwrap(), &options).plan;
             (format!("{name} {}", kind.name()), lower(&plan, abilities).unwrap())
         })

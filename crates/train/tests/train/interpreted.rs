@@ -26,6 +26,7 @@ impl Device for Interpreted {
             description: "interpreter of plans".into(),
             workers: 1,
             regions: true,
+            half_products: false,
         }
     }
     fn allocate(&mut self, bytes: usize) -> Result<Allocation, DeviceError> {

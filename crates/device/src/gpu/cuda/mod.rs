@@ -3,7 +3,7 @@
 //! In: a [`Kernel`], and whether what it stores lies apart from everything else it is given. Out: [`Source`]: one
 //! translation unit without an `#include`, with one entry point. Values are `v`*n*, parameters `p`*n*, shared arrays
 //! `s`*n*; a bool is `bool` in registers and a byte in memory, a `U8` is `unsigned`, a float of
-//! 16 bits is `float` and `unsigned short`. Invariant: the same kernel gives the
+//! 16 bits is `float`, and `unsigned short` in every memory. Invariant: the same kernel gives the
 //! same text, which is what compiled kernels are cached by.
 
 mod prelude;
@@ -93,11 +93,11 @@ fn four_in_memory(dtype: DType) -> &'static str {
     }
 }
 
-/// Type of an element of shared memory: 32 bits each.
+/// Type of an element of shared memory.
 fn in_shared(dtype: DType) -> &'static str {
     match dtype {
         DType::Bool | DType::U8 => "unsigned",
-        DType::U32 | DType::I32 | DType::F16 | DType::BF16 | DType::F32 => in_register(dtype),
+        DType::U32 | DType::I32 | DType::F16 | DType::BF16 | DType::F32 => in_memory(dtype),
     }
 }
 
@@ -108,11 +108,6 @@ fn loaded(dtype: DType, element: &str) -> String {
         DType::F16 | DType::BF16 => widened(dtype, element),
         DType::U8 | DType::U32 | DType::I32 | DType::F32 => element.to_owned(),
     }
-}
-
-/// The same of shared memory, where floats of 16 bits are f32.
-fn from_shared(dtype: DType, element: String) -> String {
-    if dtype.is_half() { element } else { loaded(dtype, &element) }
 }
 
 struct Renderer<'k> {
@@ -185,8 +180,10 @@ impl Renderer<'_> {
                 self.four(vars, dtype, &format!("s{}", s.0), *index);
             }
             Stmt::StoreShared4(s, index, values) => {
-                let ty = four_in_memory(self.kernel.shared[s.0 as usize].0);
-                let (four, index) = (values.map(constant_or_name).join(", "), constant_or_name(*index));
+                let dtype = self.kernel.shared[s.0 as usize].0;
+                let ty = four_in_memory(dtype);
+                let four = values.map(|v| stored(in_shared(dtype), dtype, v)).join(", ");
+                let index = constant_or_name(*index);
                 self.line(format!("*reinterpret_cast<{ty}*>(s{} + {index}) = {ty}{{{four}}};", s.0));
             }
             Stmt::For { var, from, to, step, unroll, body } => {
@@ -240,7 +237,7 @@ impl Renderer<'_> {
             Op::Cast(a) => cast(self.kernel.dtype(*a), dtype, &name(*a)),
             Op::Bits(a) => bits(self.kernel.dtype(*a), dtype, &name(*a)),
             Op::Load(p, index) => loaded(dtype, &format!("p{}[{}]", p.0, name(*index))),
-            Op::LoadShared(s, index) => from_shared(dtype, format!("s{}[{}]", s.0, name(*index))),
+            Op::LoadShared(s, index) => loaded(dtype, &format!("s{}[{}]", s.0, name(*index))),
             Op::Random { seed, stream, element, step } => {
                 let (low, high) = (*seed as u32, (*seed >> 32) as u32);
                 let (element, step) = (name(*element), name(*step));
@@ -266,7 +263,6 @@ fn stored(ty: &str, dtype: DType, value: Value) -> String {
     let value = constant_or_name(value);
     match dtype {
         DType::Bool | DType::U8 => format!("({ty}){value}"),
-        DType::F16 | DType::BF16 if ty == "float" => value,
         DType::F16 | DType::BF16 => narrowed(dtype, &value),
         DType::U32 | DType::I32 | DType::F32 => value,
     }

@@ -21,6 +21,18 @@ pub fn tensor(t: &Tensor) -> String {
                  : {sums} : {left}, {right});"
             )
         }
+        Tensor::LoadMatrix { to, from: (s, row), transposed } => {
+            let names = to.map(|v| format!("v{}", v.0)).join(", ");
+            let outs = to.map(|v| format!("\"=r\"(v{})", v.0)).join(", ");
+            let trans = if *transposed { ".trans" } else { "" };
+            // A statement of memory: it may not be moved across a barrier.
+            format!(
+                "unsigned {names}; asm volatile(\"ldmatrix.sync.aligned.m8n8.x4{trans}.shared.b16 {{%0, %1, %2, %3}}, [%4];\" \
+                 : {outs} : \"r\"((unsigned)__cvta_generic_to_shared(s{} + {})) : \"memory\");",
+                s.0,
+                name(*row)
+            )
+        }
         Tensor::Tf32(v, x) => format!(
             "unsigned v{0}; asm(\"cvt.rna.tf32.f32 %0, %1;\" : \"=r\"(v{0}) : \"f\"({1}));",
             v.0,

@@ -179,6 +179,11 @@ impl Renaming {
                     from: (self.param(from.0), v(&from.1)),
                     valid: v(valid),
                 },
+                Tensor::LoadMatrix { to, from, transposed } => Tensor::LoadMatrix {
+                    to: to.map(|x| self.var(x)),
+                    from: (self.shared(from.0), v(&from.1)),
+                    transposed: *transposed,
+                },
                 Tensor::Tf32(x, a) => Tensor::Tf32(self.var(*x), v(a)),
                 Tensor::Commit => Tensor::Commit,
                 Tensor::Wait(n) => Tensor::Wait(*n),

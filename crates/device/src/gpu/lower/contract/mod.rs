@@ -3,12 +3,13 @@
 //! Each is, for every batch, C[m, n] = sum over k of A[m, k] B[k, n], where [`operand`] says which element of an image,
 //! a filter or a gradient A and B are: nothing is copied into matrices first. The batches are those of a matrix product,
 //! the groups of a convolution, the parts of a filter's gradient. [`tile`] says how the product is cut; [`tiled`] computes
-//! tiles from [`panel`]s in shared memory, by [`threads`] or by tensor cores ([`warps`]); [`direct`] gives a thread to each
+//! tiles from [`panel`]s in shared memory, by [`threads`] or by tensor cores ([`warps`], fed from [`fragments`]); [`direct`] gives a thread to each
 //! result, for what fills no tile (depthwise convolutions, large pooling windows). [`finish`] is what happens to each result
 //! before it is stored. Input gradients of convolutions with strides are several products ([`stride`]).
 
 mod direct;
 mod finish;
+mod fragments;
 mod operand;
 mod panel;
 mod results;
@@ -23,6 +24,7 @@ use super::Lowering;
 use crate::plan::{Contraction, Product};
 use operand::{Operand, Side};
 use stride::Strides;
+use thalweg_base::DType;
 
 /// Columns below which a tile would be mostly empty, where there are several groups.
 const FEW: usize = 8;
@@ -52,6 +54,8 @@ pub struct Task<'a> {
     pub sizes: Sizes,
     /// How its elements are found.
     pub operand: Operand<'a>,
+    /// Type of the elements of both operands: f32, or floats of 16 bits.
+    pub dtype: DType,
 }
 
 /// Lowers a contraction.
@@ -67,7 +71,8 @@ pub fn lower(l: &mut Lowering<'_>, c: &Contraction) {
 }
 
 fn product(l: &mut Lowering<'_>, c: &Contraction, strides: Option<Strides>) {
-    let task = Task { c, sizes: sizes(c, strides), operand: Operand::new(c, strides) };
+    let dtype = l.plan.buffer(c.a).dtype;
+    let task = Task { c, sizes: sizes(c, strides), operand: Operand::new(c, strides), dtype };
     let groups = match c.product {
         Product::Dot(_) => 1,
         Product::Conv(d) | Product::ConvInputGrad(d) | Product::ConvFilterGrad(d) => d.groups,

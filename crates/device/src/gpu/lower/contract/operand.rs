@@ -38,7 +38,8 @@ pub enum Side {
 pub struct Layout {
     /// Whether those along the sum follow each other; otherwise those across it (rows of A, columns of B).
     pub along: bool,
-    /// How many can be loaded at once: 4, if every four from a multiple of 4 on are all there or all not; or 1.
+    /// How many can be brought at once: as many as are asked for, if every so many from a multiple of that on are all there or
+    /// all not; or 4, or 1.
     pub width: usize,
     /// Whether they are in memory as they are meant: not picked by the positions of maxima.
     pub plain: bool,
@@ -74,8 +75,9 @@ impl<'a> Operand<'a> {
         Operand { c, pool: c.epilogue.as_ref().and_then(|e| e.pool), strides }
     }
 
-    /// How an operand lies in memory.
-    pub fn layout(&self, side: Side) -> Layout {
+    /// How an operand lies in memory, of which `at_once` elements, 4 or 8, can be copied at once where they are as they are
+    /// meant.
+    pub fn layout(&self, side: Side, at_once: usize) -> Layout {
         let (along, extent) = match (self.c.product, side) {
             (Product::Dot(d), Side::A) => (!d.ta, if d.ta { d.m } else { d.k }),
             (Product::Dot(d), Side::B) => (d.tb, if d.tb { d.k } else { d.n }),
@@ -90,8 +92,13 @@ impl<'a> Operand<'a> {
             Product::ConvFilterGrad(_) => side == Side::B,
             Product::Dot(_) | Product::Conv(_) => false,
         };
-        let width = if extent.is_multiple_of(4) { 4 } else { 1 };
-        Layout { along, width, plain: !(gradient && self.c.unpooled.is_some()) }
+        let plain = !(gradient && self.c.unpooled.is_some());
+        let width = match extent {
+            _ if plain && extent.is_multiple_of(at_once) => at_once,
+            _ if extent.is_multiple_of(4) => 4,
+            _ => 1,
+        };
+        Layout { along, width, plain }
     }
 
     /// Batch: [batch], [group], or [part, group] of a filter's gradient.
@@ -332,11 +339,13 @@ impl<'a> Operand<'a> {
 }
 
 impl Element {
-    /// Sets registers to this element and those behind it, or to 0 where they are not: one, or four at once.
+    /// Sets registers of one type to this element and those behind it, or to 0 where they are not: one, or four at once.
     pub fn load(&self, w: &mut Writer<'_>, into: &[Var]) {
+        let ty = w.dtype(Value::Var(into[0]));
+        let zero = Value::Const(ty, 0);
         let known = matches!(self.inside, Value::Const(_, bits) if bits != 0);
         if !known {
-            into.iter().for_each(|v| w.set(*v, Value::f32(0.0)));
+            into.iter().for_each(|v| w.set(*v, zero));
         }
         let open = w.open(self.inside);
         let load = |w: &mut Writer<'_>, from: Param| match into.len() {
@@ -344,12 +353,13 @@ impl Element {
             _ => vec![w.load(from, self.at)],
         };
         let mut values = load(w, self.from);
+        values.iter_mut().for_each(|v| *v = w.cast(*v, ty));
         if let Some((positions, wanted)) = self.chosen {
             let bytes = load(w, positions);
             for (value, byte) in values.iter_mut().zip(bytes) {
                 let position = w.cast(byte, DType::I32);
                 let here = w.scalar(ScalarOp::Eq, &[position, wanted]);
-                *value = w.select(here, *value, Value::f32(0.0));
+                *value = w.select(here, *value, zero);
             }
         }
         for (v, value) in into.iter().zip(values) {

@@ -35,7 +35,12 @@ pub struct Extent {
     pub whole: usize,
     /// Steps of a chunk.
     pub depth: usize,
+    /// Type of an element in shared memory.
+    pub kept: DType,
 }
+
+/// Bytes of an asynchronous copy.
+const COPIED: usize = 16;
 
 /// A panel.
 pub struct Panel<'t> {
@@ -45,6 +50,8 @@ pub struct Panel<'t> {
     side: Side,
     /// Where it is in shared memory.
     pub places: Places,
+    /// Whether it can be copied without passing through registers.
+    pub copies: bool,
     items: Vec<Item>,
 }
 
@@ -75,12 +82,13 @@ impl Order {
     fn places(self, w: &mut Writer<'_>, e: &Extent, layout: &Layout) -> Places {
         let (across, along, stages) = match self {
             Order::Steps => (1, e.tile + PAD, 1),
-            // Four lanes along the sum and eight across it must be in different banks: 4 or 8 modulo 32.
-            Order::AsInMemory(stages) if layout.along => (e.depth + 4, 1, stages),
+            // What a warp reads at once must be in different banks: in f32 four lanes along the sum and eight across it, 4 or
+            // 8 words modulo 32; in 16 bits eight rows of 16 bytes, an odd number of them modulo 8.
+            Order::AsInMemory(stages) if layout.along => (e.depth + COPIED / e.kept.size(), 1, stages),
             Order::AsInMemory(stages) => (1, e.tile + 8, stages),
         };
         let stage = if across == 1 { e.depth * along } else { e.tile * across };
-        Places { shared: w.shared(DType::F32, stages * stage), across, along, stage }
+        Places { shared: w.shared(e.kept, stages * stage), across, along, stage }
     }
 }
 
@@ -94,7 +102,12 @@ impl<'t> Panel<'t> {
         first: Value,
         logical: &dyn Fn(&mut Writer<'_>, Value) -> Value,
     ) -> Panel<'t> {
-        let layout = operand.layout(e.side);
+        // What passes through registers does so four at a time.
+        let at_once = match order {
+            Order::Steps => 4,
+            Order::AsInMemory(_) => COPIED / e.kept.size(),
+        };
+        let layout = operand.layout(e.side, at_once);
         let places = order.places(w, &e, &layout);
         let count = (e.tile * e.depth / layout.width).div_ceil(THREADS);
         let mut items = Vec::with_capacity(count);
@@ -107,15 +120,11 @@ impl<'t> Panel<'t> {
                 Side::A => operand.row(w, number),
                 Side::B => vec![number],
             };
-            let held = (0..layout.width).map(|_| w.mutable(Value::f32(0.0))).collect();
+            let held = (0..layout.width).map(|_| w.mutable(Value::Const(e.kept, 0))).collect();
             items.push(Item { across, valid, local, step, there, held });
         }
-        Panel { operand, batch, layout, side: e.side, places, items }
-    }
-
-    /// Whether it can be copied without passing through registers.
-    pub fn copies(&self) -> bool {
-        self.layout.width == 4 && self.layout.plain
+        let copies = layout.plain && layout.width == at_once;
+        Panel { operand, batch, layout, side: e.side, places, copies, items }
     }
 
     fn find(&self, w: &mut Writer<'_>, item: &Item, [k0, to]: [Value; 2]) -> Element {

@@ -7,6 +7,8 @@
 //! sizes and abilities alone, and with it the order of every sum.
 
 use super::Sizes;
+use super::fragments::{M, N, steps};
+use crate::gpu::ir::MmaType;
 use crate::gpu::launch::Abilities;
 
 /// Threads of a group: as many as element-wise kernels have, so that small launches can be merged with theirs.
@@ -39,15 +41,17 @@ pub enum Engine {
         /// Sums of a thread: fours, `4 * across` columns apart.
         cols: usize,
     },
-    /// Warps on tensor cores, in tf32.
+    /// Warps on tensor cores.
     Warps {
+        /// What they multiply.
+        ty: MmaType,
         /// Warps.
         down: usize,
         /// Warps.
         across: usize,
         /// Fragments of 16 rows of a warp.
         rows: usize,
-        /// Fragments of 8 columns of a warp.
+        /// Fragments of 8 columns of a warp: an even number.
         cols: usize,
         /// Chunks in shared memory at a time.
         stages: usize,
@@ -77,10 +81,6 @@ const fn threads(team: [usize; 2], slices: usize, each: [usize; 2], depth: usize
     Tile { engine: Engine::Threads { down, across, slices, rows, cols }, depth }
 }
 
-const fn warps(warps: [usize; 2], fragments: [usize; 2], depth: usize, stages: usize) -> Tile {
-    let ([down, across], [rows, cols]) = (warps, fragments);
-    Tile { engine: Engine::Warps { down, across, rows, cols, stages }, depth }
-}
 
 const TILES: [Tile; 7] = [
     threads([16, 16], 1, [8, 8], 8),
@@ -92,22 +92,38 @@ const TILES: [Tile; 7] = [
     threads([8, 8], 4, [4, 4], 32),
 ];
 
-/// With tensor cores. More stages where there is more shared memory.
-const TENSOR_TILES: [Tile; 6] = [
-    warps([2, 4], [4, 4], 16, 4),
-    warps([2, 4], [4, 4], 16, 2),
-    warps([4, 2], [2, 4], 16, 3),
-    warps([2, 4], [2, 2], 16, 4),
-    warps([2, 4], [1, 4], 16, 4),
-    warps([4, 2], [2, 2], 16, 4),
+/// With tensor cores: warps, fragments of each, stages. More stages where there is more shared memory.
+const TENSOR_TILES: [([usize; 2], [usize; 2], usize); 6] = [
+    ([2, 4], [4, 4], 4),
+    ([2, 4], [4, 4], 2),
+    ([4, 2], [2, 4], 3),
+    ([2, 4], [2, 2], 4),
+    ([2, 4], [1, 4], 4),
+    ([4, 2], [2, 2], 4),
 ];
+
+/// The tiles of tensor cores. A chunk is of 64 bytes along the sum, two multiplications.
+fn tensor_tiles(ty: MmaType) -> [Tile; 6] {
+    TENSOR_TILES.map(|([down, across], [rows, cols], stages)| Tile {
+        engine: Engine::Warps { ty, down, across, rows, cols, stages },
+        depth: 2 * steps(ty),
+    })
+}
+
+/// Bytes of an element in shared memory.
+fn bytes(ty: MmaType) -> usize {
+    match ty {
+        MmaType::Tf32 => 4,
+        MmaType::F16 | MmaType::Bf16 => 2,
+    }
+}
 
 impl Tile {
     /// Rows and columns.
     pub fn size(&self) -> [usize; 2] {
         match self.engine {
             Engine::Threads { down, across, rows, cols, .. } => [down * rows, across * cols],
-            Engine::Warps { down, across, rows, cols, .. } => [down * rows * 16, across * cols * 8],
+            Engine::Warps { down, across, rows, cols, .. } => [down * rows * M, across * cols * N],
         }
     }
 
@@ -137,9 +153,10 @@ impl Tile {
                 4 * (self.depth * (m + PAD + n + PAD) + teams)
             }
             // Whichever way the operands lie: see `panel`.
-            Engine::Warps { stages, .. } => {
-                let panel = |extent: usize| (self.depth * (extent + 8)).max(extent * (self.depth + 4));
-                4 * stages * (panel(m) + panel(n))
+            Engine::Warps { ty, stages, .. } => {
+                let pad = 16 / bytes(ty);
+                let panel = |extent: usize| (self.depth * (extent + 8)).max(extent * (self.depth + pad));
+                bytes(ty) * stages * (panel(m) + panel(n))
             }
         }
     }
@@ -147,18 +164,18 @@ impl Tile {
     /// Clocks of a unit for one chunk of one group, where nothing waits.
     fn work(&self) -> usize {
         let [m, n] = self.size();
-        let copies = 2 * (m + n) * self.depth / 32;
+        let copies = |bytes: usize| bytes * (m + n) * self.depth / 64;
         match self.engine {
             Engine::Threads { slices, rows, cols, .. } => {
                 let multiply = m * n * self.depth / 128;
                 // A warp reads four rows at once in one clock, as most of its threads share them; four columns in two.
                 let read = THREADS / 32 * (rows.div_ceil(4) + cols / 2) * self.depth / slices;
-                multiply.max(read) + copies
+                multiply.max(read) + copies(4)
             }
-            Engine::Warps { down, across, rows, cols, .. } => {
-                let multiply = m * n * self.depth / 512;
-                let read = down * across * (rows * 4 + cols * 2) * self.depth / 8;
-                multiply.max(read) + copies / 2
+            Engine::Warps { ty, down, across, rows, cols, .. } => {
+                let multiply = m * n * self.depth / (64 * steps(ty));
+                let read = down * across * (rows * 4 + cols * 2) * self.depth / steps(ty);
+                multiply.max(read) + copies(bytes(ty)) / 2
             }
         }
     }
@@ -190,15 +207,17 @@ fn clocks(s: &Sizes, parts: usize, tile: &Tile, pieces: usize, units: usize) -> 
     }
 }
 
-/// The cheapest cut. `parts`: pieces of the batch that have results of their own, counted in [`Sizes::batches`].
-pub fn cut(s: &Sizes, parts: usize, abilities: &Abilities) -> Cut {
+/// The cheapest cut. `parts`: pieces of the batch that have results of their own, counted in [`Sizes::batches`]. `tensor`:
+/// what tensor cores multiply, where they do.
+pub fn cut(s: &Sizes, parts: usize, tensor: Option<MmaType>, abilities: &Abilities) -> Cut {
     let units = (abilities.parallel / THREADS_PER_UNIT).max(1);
-    let tensor: &[Tile] = if abilities.tensor && abilities.tf32 { &TENSOR_TILES } else { &[] };
+    let among = |tiles: &[Tile]| -> Vec<Tile> {
+        let pooling = tiles.iter().filter_map(|t| t.pooling(s.pooled));
+        pooling.filter(|t| t.shared_bytes() <= abilities.shared_bytes).collect()
+    };
     // Where tensor cores may be used they are, as far as a window's rows can be in one thread.
-    let fits = |t: &&Tile| t.pooling(s.pooled).is_some();
-    let all: &[Tile] = if tensor.iter().any(|t| fits(&t)) { tensor } else { &TILES };
-    let tiles =
-        all.iter().filter_map(|t| t.pooling(s.pooled)).filter(|t| t.shared_bytes() <= abilities.shared_bytes);
+    let by_warps = tensor.map_or(Vec::new(), |ty| among(&tensor_tiles(ty)));
+    let tiles = if by_warps.is_empty() { among(&TILES) } else { by_warps }.into_iter();
     let cuts = tiles.flat_map(|tile| {
         let most = if s.pooled > 1 { 1 } else { (s.k / parts / (CHUNKS * tile.depth)).max(1) };
         (0..7).map(|i| 1 << i).filter(move |&p| p <= most).map(move |pieces| Cut { tile, pieces })
@@ -213,7 +232,7 @@ mod tests {
     const LARGE: Abilities = Abilities { parallel: 132 * 2048, shared_bytes: 48 << 10, ..Abilities::LEAST };
 
     fn chosen(batches: usize, m: usize, n: usize, k: usize) -> ([usize; 2], usize) {
-        let cut = cut(&Sizes { batches, m, n, k, pooled: 1 }, 1, &LARGE);
+        let cut = cut(&Sizes { batches, m, n, k, pooled: 1 }, 1, None, &LARGE);
         (cut.tile.size(), cut.pieces)
     }
 
@@ -242,13 +261,14 @@ mod tests {
             assert!(tile.shared_bytes() <= Abilities::LEAST.shared_bytes, "{tile:?}");
         }
         for pooled in 1..=9 {
-            let cut = cut(&Sizes { batches: 1, m: 900 * pooled, n: 7, k: 9, pooled }, 1, &Abilities::LEAST);
+            let sizes = Sizes { batches: 1, m: 900 * pooled, n: 7, k: 9, pooled };
+            let cut = cut(&sizes, 1, None, &Abilities::LEAST);
             assert!(cut.tile.size()[0].is_multiple_of(pooled) && cut.pieces == 1, "{cut:?}");
         }
-        for tile in TENSOR_TILES {
-            let Engine::Warps { down, across, .. } = tile.engine else { panic!("a table of warps") };
+        for tile in [MmaType::Tf32, MmaType::F16, MmaType::Bf16].into_iter().flat_map(tensor_tiles) {
+            let Engine::Warps { down, across, cols, .. } = tile.engine else { panic!("a table of warps") };
             assert_eq!(32 * down * across, THREADS);
-            assert!(tile.depth % 8 == 0);
+            assert!(cols % 2 == 0, "{tile:?}");
         }
     }
 }

@@ -10,8 +10,8 @@ use super::results::Scratch;
 use super::seat::Seat;
 use super::tile::{Cut, Engine, THREADS, cut};
 use super::{Task, finish, threads, warps};
-use crate::gpu::ir::{Value, Var};
-use crate::gpu::launch::Argument;
+use crate::gpu::ir::{MmaType, Value, Var};
+use crate::gpu::launch::{Abilities, Argument};
 use thalweg_base::DType;
 
 /// Pieces that are loaded at once, before any is added.
@@ -20,11 +20,13 @@ const AT_ONCE: usize = 8;
 /// Lowers a contraction.
 pub fn lower(l: &mut Lowering<'_>, t: &Task<'_>) {
     let s = t.sizes;
-    let cut = cut(&s, t.c.parts, l.abilities);
+    let cut = cut(&s, t.c.parts, multiplier(t.dtype, l.abilities), l.abilities);
     let scratch = (cut.pieces > 1).then(|| l.scratch(4 * cut.pieces * s.batches * s.m * s.n));
     let name = match cut.tile.engine {
         Engine::Threads { .. } => "contract",
-        Engine::Warps { .. } => "contract_tf32",
+        Engine::Warps { ty: MmaType::Tf32, .. } => "contract_tf32",
+        Engine::Warps { ty: MmaType::F16, .. } => "contract_f16",
+        Engine::Warps { ty: MmaType::Bf16, .. } => "contract_bf16",
     };
     let mut w = Writer::new(l.plan, name, THREADS as u32);
     // Left to itself the compiler fits in a third group, at the price of registers kept in memory.
@@ -37,6 +39,17 @@ pub fn lower(l: &mut Lowering<'_>, t: &Task<'_>) {
     if let Some(scratch) = scratch {
         add_pieces(l, t, cut.pieces, scratch);
     }
+}
+
+/// What tensor cores multiply operands of a type as, where they may.
+fn multiplier(dtype: DType, abilities: &Abilities) -> Option<MmaType> {
+    let ty = match dtype {
+        DType::F16 => Some(MmaType::F16),
+        DType::BF16 => Some(MmaType::Bf16),
+        DType::F32 => abilities.tf32.then_some(MmaType::Tf32),
+        DType::Bool | DType::U8 | DType::U32 | DType::I32 => None,
+    };
+    ty.filter(|_| abilities.tensor)
 }
 
 fn write(w: &mut Writer<'_>, t: &Task<'_>, cut: &Cut, scratch: Option<Argument>) {

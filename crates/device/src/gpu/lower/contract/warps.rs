@@ -1,22 +1,19 @@
-//! Tiles multiplied by tensor cores in tf32: each warp has fragments of 16 rows by 8 columns.
+//! Tiles multiplied by tensor cores, of f32 rounded to tf32 or of floats of 16 bits: each warp has fragments of 16 rows by 8
+//! columns.
 //!
 //! Panels lie in shared memory as in memory, so that asynchronous copies can fill them several chunks ahead; an operand that
 //! is computed on load, or whose neighbours are no fours, passes through registers one chunk later than it is loaded. One
 //! barrier a chunk: after it the chunk has arrived for all, and the stage of the chunk before it is free.
 
 use super::super::Writer;
-use super::panel::{Extent, Order, Panel, Places};
+use super::fragments::{Fragments, M, N, steps};
+use super::panel::{Extent, Order, Panel};
 use super::results::Results;
 use super::seat::Seat;
 use super::tile::{Engine, Tile};
 use super::{Side, Task};
 use crate::gpu::ir::{MmaType, Stmt, Tensor, Value, Var};
-use thalweg_base::ScalarOp;
-
-/// Rows, columns and steps of one multiplication.
-const M: usize = 16;
-const N: usize = 8;
-const K: usize = 8;
+use thalweg_base::{DType, ScalarOp};
 
 /// A warp's part of the tile, and a thread's of it.
 struct Warp {
@@ -41,7 +38,7 @@ pub fn multiply(
     seat: &Seat,
     [from, to]: [Value; 2],
 ) -> Results {
-    let Engine::Warps { across, rows, cols, stages, .. } = tile.engine else { panic!("a tile of warps") };
+    let Engine::Warps { ty, across, rows, cols, stages, .. } = tile.engine else { panic!("a tile of warps") };
     let warp = Warp::new(w, across, rows, cols);
     let sums: Sums = (0..rows)
         .map(|_| (0..cols).map(|_| [(); 4].map(|()| w.mutable(Value::f32(0.0)))).collect())
@@ -52,14 +49,26 @@ pub fn multiply(
         (|_: &mut Writer<'_>, p: Value| p, |w: &mut Writer<'_>, p: Value| logical(w, rows, p));
     let order: &dyn Fn(&mut Writer<'_>, Value) -> Value = if pooled { &order } else { &same };
     let of = (&t.operand, &seat.batch[..]);
-    let extent = |side, tile_extent, whole| Extent { side, tile: tile_extent, whole, depth: tile.depth };
+    let kept = kept(ty);
+    let extent = |side, tile_extent, whole| Extent { side, tile: tile_extent, whole, depth: tile.depth, kept };
     let as_is = Order::AsInMemory(stages);
     let a = Panel::new(w, of, extent(Side::A, m, t.sizes.m), as_is, seat.m0, order);
     let b = Panel::new(w, of, extent(Side::B, n, t.sizes.n), as_is, seat.n0, &same);
+    let left = Fragments::new(w, ty, (a.places, Side::A), warp.row);
+    let right = Fragments::new(w, ty, (b.places, Side::B), warp.column);
     pipeline(w, [&a, &b], (tile.depth, stages), [from, to], |w, stage| {
-        chunk(w, &warp, [a.places, b.places], tile.depth, stage, &sums);
+        chunk(w, ty, [&left, &right], tile.depth, stage, &sums);
     });
     warp.results(w, &sums, pooled)
+}
+
+/// Type of a panel's elements in shared memory.
+fn kept(ty: MmaType) -> DType {
+    match ty {
+        MmaType::Tf32 => DType::F32,
+        MmaType::F16 => DType::F16,
+        MmaType::Bf16 => DType::BF16,
+    }
 }
 
 /// Runs `multiply` for every chunk once it is in its stage, and has the next ones brought meanwhile.
@@ -70,7 +79,7 @@ fn pipeline(
     [from, to]: [Value; 2],
     multiply: impl Fn(&mut Writer<'_>, Value),
 ) {
-    let copies = panels.iter().any(|p| p.copies());
+    let copies = panels.iter().any(|p| p.copies);
     let tensor = |w: &mut Writer<'_>, t: Tensor| {
         if copies {
             w.statement(Stmt::Tensor(t));
@@ -79,7 +88,7 @@ fn pipeline(
     for stage in 0..stages - 1 {
         let k0 = w.add(from, Value::index(stage * depth));
         for p in panels {
-            if p.copies() {
+            if p.copies {
                 p.copy(w, [k0, to], Value::index(stage));
             } else {
                 p.fetch(w, [k0, to]);
@@ -94,7 +103,7 @@ fn pipeline(
     w.barrier();
     let ahead = w.add(k0, Value::index((stages - 1) * depth));
     for p in panels {
-        if p.copies() {
+        if p.copies {
             p.copy(w, [ahead, to], Value::Var(free));
         } else {
             p.fetch(w, [ahead, to]);
@@ -102,7 +111,7 @@ fn pipeline(
     }
     tensor(w, Tensor::Commit);
     multiply(w, Value::Var(full));
-    for p in panels.iter().filter(|p| !p.copies()) {
+    for p in panels.iter().filter(|p| !p.copies) {
         p.deposit(w, Value::Var(free));
     }
     for stage in [full, free] {
@@ -124,27 +133,22 @@ fn logical(w: &mut Writer<'_>, rows: usize, place: Value) -> Value {
 }
 
 /// Multiplies what is in a stage.
-fn chunk(w: &mut Writer<'_>, warp: &Warp, [a, b]: [Places; 2], depth: usize, stage: Value, sums: &Sums) {
-    let first = |w: &mut Writer<'_>, p: &Places, across: Value| {
-        let at = w.mul(stage, Value::index(p.stage));
-        let across = w.add(across, warp.g);
-        let at = w.mul_add(across, Value::index(p.across), at);
-        w.mul_add(warp.t, Value::index(p.along), at)
-    };
-    let (a0, b0) = (first(w, &a, warp.row), first(w, &b, warp.column));
-    let (turn, step) = w.open_unrolled(depth / K);
-    let fetch = |w: &mut Writer<'_>, p: &Places, first: Value, across: usize, along: usize| {
-        let at = w.mul_add(step, Value::index(K * p.along), first);
-        let at = w.add(at, Value::index(across * p.across + along * p.along));
-        let v = w.load_shared(p.shared, at);
-        w.tf32(v)
-    };
-    let right: Vec<[Value; 2]> = (0..warp.cols).map(|j| [0, 4].map(|k| fetch(w, &b, b0, j * N, k))).collect();
+fn chunk(
+    w: &mut Writer<'_>,
+    ty: MmaType,
+    [a, b]: [&Fragments; 2],
+    depth: usize,
+    stage: Value,
+    sums: &Sums,
+) {
+    let (a0, b0) = (a.of_stage(w, stage), b.of_stage(w, stage));
+    let (turn, step) = w.open_unrolled(depth / steps(ty));
+    let pairs = sums[0].len() / 2;
+    let right: Vec<[Value; 4]> = (0..pairs).map(|j| b.load(w, b0, step, j)).collect();
     for (i, row) in sums.iter().enumerate() {
-        // (row, step): (g, t), (g + 8, t), (g, t + 4), (g + 8, t + 4).
-        let left = [(0, 0), (8, 0), (0, 4), (8, 4)].map(|(r, k)| fetch(w, &a, a0, i * M + r, k));
-        for (d, b) in row.iter().zip(&right) {
-            w.statement(Stmt::Tensor(Tensor::Mma { ty: MmaType::Tf32, d: *d, a: left, b: *b }));
+        let left = a.load(w, a0, step, i);
+        for (d, [b0, b1]) in row.iter().zip(right.iter().flat_map(|r| [[r[0], r[1]], [r[2], r[3]]])) {
+            w.statement(Stmt::Tensor(Tensor::Mma { ty, d: *d, a: left, b: [b0, b1] }));
         }
     }
     w.close(turn);
