@@ -55,8 +55,17 @@ for batch in ${BATCHES:-32 128 1024}; do
                 python3 peers/pytorch_gpu.py --batch-size "$batch" --way "$way" --seconds "$each"
         done
     fi
+    if python3 -c 'import jax, sys; sys.exit(jax.default_backend() != "gpu")' 2>/dev/null; then
+        for steps in 1 16; do
+            speed "seed CNN, training, batch $batch, JAX, $steps a call" \
+                python3 peers/jax_gpu.py --batch-size "$batch" --steps "$steps" --seconds "$each"
+        done
+    fi
 done
 for device in "${devices[@]}"; do
+    speed "ResNet-18, training, batch $resnet, $device, bf16" \
+        ./thalweg bench train resnet18_32.toml --batch-size "$resnet" --device "$device" --dtype-policy mixed_bfloat16 \
+        --seconds "$each" --json
     speed "ResNet-18, training, batch $resnet, $device" \
         ./thalweg bench train resnet18_32.toml --batch-size "$resnet" --device "$device" --seconds "$each" --json
 done

@@ -15,9 +15,10 @@ const MOST: u64 = 60_000_000;
 const TESTS: [(&str, &str); 2] = [("thalweg-compile", "conformance"), ("thalweg-train", "parity")];
 
 /// Files and folders, from the workspace's root, and their names in the kit.
-const FILES: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 8] = [
     ("bench/gpu/run.sh", "run.sh"),
     ("bench/peers/pytorch_gpu.py", "peers/pytorch_gpu.py"),
+    ("bench/peers/jax_gpu.py", "peers/jax_gpu.py"),
     ("bench/peers/networks.py", "peers/networks.py"),
     ("bench/peers/shapes.py", "peers/shapes.py"),
     ("examples/cifar10.toml", "cifar10.toml"),

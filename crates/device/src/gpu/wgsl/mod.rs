@@ -2,8 +2,8 @@
 //!
 //! In: a kernel, and which of a few bound memories each parameter lies in. Out: a shader with entry point `main`. All
 //! memories are arrays of 32-bit words, bound from 1 on; binding 0 is a [`Record`] of the launch: where each parameter
-//! begins in its memory. So equal kernels share a shader wherever their buffers lie. Invariants: bytes and floats of
-//! 16 bits are stored with atomic operations that touch them alone; no constant is infinite or NaN in the text, as WGSL forbids it: such
+//! begins in its memory. So equal kernels share a shader wherever their buffers lie. Invariants: single bytes and floats
+//! of 16 bits are stored with atomic operations that touch them alone; no constant is infinite or NaN in the text, as WGSL forbids it: such
 //! bits are put together with a word of the record that is always 0.
 
 mod prelude;
@@ -124,11 +124,7 @@ impl Renderer<'_> {
                 self.line(&line);
             }
             Stmt::Store(p, index, value) => self.store(*p, *index, 0, *value),
-            Stmt::Store4(p, index, values) => {
-                for (i, value) in values.iter().enumerate() {
-                    self.store(*p, *index, i, *value);
-                }
-            }
+            Stmt::Store4(p, index, values) => self.store4(*p, *index, *values),
             Stmt::StoreShared(s, index, value) => {
                 let line = format!("{} = {};", self.shared(*s, *index), self.value(*value));
                 self.line(&line);
@@ -289,14 +285,45 @@ impl Renderer<'_> {
             }
             DType::U8 | DType::Bool => format!(
                 "{{ let w = p{n} + ({i} >> 2u); let s = ({i} & 3u) * 8u; atomicAnd(&m{m}[w], ~(255u << s)); \
-                 atomicOr(&m{m}[w], (u32({v}) & 255u) << s); }}"
+                 atomicOr(&m{m}[w], {} << s); }}",
+                narrowed(dtype, &v)
             ),
             DType::F16 | DType::BF16 => format!(
                 "{{ let w = p{n} + ({i} >> 1u); let s = ({i} & 1u) * 16u; \
-                 atomicAnd(&m{m}[w], ~(0xffffu << s)); atomicOr(&m{m}[w], to_{dtype}({v}) << s); }}"
+                 atomicAnd(&m{m}[w], ~(0xffffu << s)); atomicOr(&m{m}[w], {} << s); }}",
+                narrowed(dtype, &v)
             ),
         };
         self.line(&line);
+    }
+
+    /// Four elements: of narrower types than a word, whole words that no other thread stores to.
+    fn store4(&mut self, p: Param, index: Value, values: [Value; 4]) {
+        let dtype = self.kernel.params[p.0 as usize].dtype;
+        let each = 4 / dtype.size();
+        if each == 1 {
+            values.iter().enumerate().for_each(|(i, value)| self.store(p, index, i, *value));
+            return;
+        }
+        let (first, m) = (self.element(index, 0), self.memories[p.0 as usize]);
+        for (word, parts) in values.chunks(each).enumerate() {
+            let part = |(i, v): (usize, &Value)| {
+                format!("{} << {}u", narrowed(dtype, &self.value(*v)), i * 8 * dtype.size())
+            };
+            let parts: Vec<String> = parts.iter().enumerate().map(part).map(|p| format!("({p})")).collect();
+            let at = format!("p{} + {first} / {each}u + {word}u", p.0);
+            let line = format!("atomicStore(&m{m}[{at}], {});", parts.join(" | "));
+            self.line(&line);
+        }
+    }
+}
+
+/// What a word of memory has of a value narrower than it, in its low bits.
+fn narrowed(dtype: DType, value: &str) -> String {
+    match dtype {
+        DType::U8 | DType::Bool => format!("(u32({value}) & 255u)"),
+        DType::F16 | DType::BF16 => format!("to_{dtype}({value})"),
+        DType::F32 | DType::I32 | DType::U32 => unreachable!("{dtype} is a word"),
     }
 }
 
