@@ -1,10 +1,7 @@
 """The blood-cell detector, trained with several seeds and judged on the test pictures, beside a PyTorch training of the same
-network (bench/peers/pytorch_detector.py) with the same recipe and pictures.
+network (bench/peers/pytorch_detector.py) with the same recipe, pictures and number of epochs.
 
-    python bench/detection.py --thalweg target/release/thalweg --data data --python VENV/bin/python --out FILE.json
-
-The budget is time on the same machine: `--peer-epochs` says how many epochs PyTorch has, at least as many as it does while we do
-the recipe's (its schedule is as long as that); without it, the recipe's.
+    python bench/detection.py --data data --python VENV/bin/python --recipe bench/recipes/bccd_60.toml --out FILE.json
 
 Output: a JSON file with every run and a line each; medians at the end. The judge is the same for both: COCO's evaluation.
 Processor seconds count what both cores did, and do not count others who use the machine.
@@ -19,7 +16,6 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-RECIPE = HERE.parent / "examples" / "bccd.toml"
 
 
 def children():
@@ -36,7 +32,7 @@ def lines(command):
 
 def ours(args, seed):
     run = f"bench-bccd-{seed}"
-    command = [args.thalweg, "fit", RECIPE, "--data", args.data, "--seed", seed, "--run", run, "--json"]
+    command = [args.thalweg, "fit", args.recipe, "--data", args.data, "--seed", seed, "--run", run, "--json"]
     out, spent = lines(command)
     test = next(e for e in map(json.loads, out) if e.get("event") == "test")
     return {"AP50": test["AP50"], "AP": test["AP"]} | spent
@@ -44,11 +40,11 @@ def ours(args, seed):
 
 def peer(args, seed):
     script = HERE / "peers" / "pytorch_detector.py"
-    command = [args.python, script, "train", "--data", Path(args.data) / "bccd", "--recipe", RECIPE, "--seed", seed]
-    command += ["--channels-last", "--fused"] + (["--epochs", args.peer_epochs] if args.peer_epochs else [])
+    command = [args.python, script, "train", "--data", Path(args.data) / "bccd", "--recipe", args.recipe, "--seed", seed]
+    command += ["--channels-last", "--fused"]
     out, spent = lines(command)
     found = json.loads(out[-1])
-    return {"AP50": found["AP50"], "AP": found["AP"], "epochs": found["epochs"]} | spent
+    return {"AP50": found["AP50"], "AP": found["AP"]} | spent
 
 
 def main():
@@ -56,7 +52,7 @@ def main():
     parser.add_argument("--thalweg", default="target/release/thalweg")
     parser.add_argument("--data", default="data")
     parser.add_argument("--python", default="", help="of an environment with PyTorch; without it, no peer")
-    parser.add_argument("--peer-epochs", type=int, help="of PyTorch, instead of the recipe's")
+    parser.add_argument("--recipe", default=HERE.parent / "examples" / "bccd.toml")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", default="detection.json")
     args = parser.parse_args()

@@ -179,15 +179,15 @@ pub struct PredictArgs {
     /// Images (JPEG, PNG, WebP), or folders of them
     #[arg(required = true, value_name = "INPUT")]
     pub inputs: Vec<PathBuf>,
-    /// Detectors: the least score of a box
-    #[arg(long, value_name = "SCORE", value_parser = share, default_value_t = 0.25)]
-    pub confidence: f64,
-    /// Detectors: where pictures with boxes and detections.json (COCO) go
-    #[arg(long, value_name = "DIR", default_value = "runs/detections")]
-    pub output: PathBuf,
-    /// How many classes to show
-    #[arg(long, value_name = "N", value_parser = positive, default_value_t = 3)]
-    pub top: usize,
+    /// Detectors: the least score of a box [default: 0.25]
+    #[arg(long, value_name = "SCORE", value_parser = share)]
+    pub confidence: Option<f64>,
+    /// Detectors: where pictures with boxes and detections.json (COCO) go [default: runs/detections]
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Classifiers: how many classes to show [default: 3]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub top: Option<usize>,
     /// Which device computes, and with how many threads
     #[command(flatten)]
     pub device: DeviceArgs,

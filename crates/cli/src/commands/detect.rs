@@ -18,10 +18,17 @@ use thalweg::train::Model;
 
 /// Pictures that are decoded and looked at together.
 const TOGETHER: usize = 8;
+/// The least score of a box that is shown, and where pictures go, unless the arguments say otherwise.
+const CONFIDENCE: f64 = 0.25;
+const OUTPUT: &str = "runs/detections";
 
 /// Detects in all files.
 pub fn detect(model: &mut Model, files: &[PathBuf], args: &PredictArgs, console: &Console) -> Result<()> {
-    let mut folder = Folder::new(&args.output, files)?;
+    if args.top.is_some() {
+        return Err(Failure::Usage("--top is for classifiers; a detector shows boxes from --confidence on".into()));
+    }
+    let (least, default) = (args.confidence.unwrap_or(CONFIDENCE), Path::new(OUTPUT));
+    let mut folder = Folder::new(args.output.as_deref().unwrap_or(default), files)?;
     let names = model.info().class_names.clone();
     let mut unreadable = 0;
     for (group, numbered) in files.chunks(TOGETHER).enumerate() {
@@ -38,7 +45,7 @@ pub fn detect(model: &mut Model, files: &[PathBuf], args: &PredictArgs, console:
         let each: Vec<&Picture> = pictures.iter().map(|(_, _, p)| p).collect();
         let found = model.detect_pictures(&each)?;
         for ((number, file, mut picture), mut found) in pictures.into_iter().zip(found) {
-            found.retain(|d| d.score >= args.confidence);
+            found.retain(|d| d.score >= least);
             tell(file, &found, &names, console);
             mark(&mut picture, &found.iter().map(|d| Mark::detection(d, &names)).collect::<Vec<_>>());
             folder.add(number, file, &picture, &found)?;

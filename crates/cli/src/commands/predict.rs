@@ -13,6 +13,8 @@ use thalweg::train::{Model, Tensor};
 
 /// Images that are decoded and predicted together.
 const TOGETHER: usize = 64;
+/// Classes that are shown, unless the arguments say how many.
+const TOP: usize = 3;
 
 /// Runs it.
 pub fn predict(args: &PredictArgs, console: &Console) -> Result<()> {
@@ -22,6 +24,9 @@ pub fn predict(args: &PredictArgs, console: &Console) -> Result<()> {
     prepare::place_quietly(&mut model, &args.device)?;
     if model.detector_input().is_some() {
         return detect(&mut model, &files, args, console);
+    }
+    if args.confidence.is_some() || args.output.is_some() {
+        return Err(Failure::Usage("--confidence and --output are for detectors; a classifier has --top".into()));
     }
     for files in files.chunks(TOGETHER) {
         let mut pixels = Vec::with_capacity(files.len() * shape.iter().product::<usize>());
@@ -37,7 +42,7 @@ pub fn predict(args: &PredictArgs, console: &Console) -> Result<()> {
         let width = output.len() / files.len();
         let names = model.info().class_names.clone();
         for (file, row) in files.iter().zip(output.to_f32().chunks_exact(width.max(1))) {
-            show(file, row, &output.shape()[1..], &names, args.top, console);
+            show(file, row, &output.shape()[1..], &names, args.top.unwrap_or(TOP), console);
         }
     }
     Ok(())

@@ -102,6 +102,8 @@ fn from_pictures_to_boxes() {
     assert_eq!(records.as_array().map(Vec::len), Some(count));
     let own = place.run(&["predict", model, "shapes/JPEGImages", "--output", "shapes/JPEGImages"]);
     assert!(own.code == 2 && own.err.contains("would be overwritten"), "{}", own.err);
+    let top = place.run(&["predict", model, "shapes/JPEGImages", "--top", "2"]);
+    assert!(top.code == 2 && top.err.contains("--top is for classifiers"), "{}", top.err);
     fs::write(place.path("shapes/JPEGImages/x.png"), "no picture").unwrap();
     let ran = place.run(&args);
     assert_eq!((ran.code, ran.events().len()), (3, 6), "four pictures, a note and the error; {}", ran.err);
