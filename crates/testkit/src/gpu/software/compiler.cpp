@@ -65,7 +65,7 @@ int nvrtcGetNumSupportedArchs(int* n) {
 }
 
 int nvrtcGetSupportedArchs(int* architectures) {
-    architectures[0] = 80;
+    architectures[0] = 75;
     return 0;
 }
 

@@ -194,8 +194,8 @@ int cuDeviceTotalMem_v2(size_t* bytes, int) {
 int cuDeviceGetAttribute(int* value, int attribute, int) {
     switch (attribute) {
         case 16: *value = 64; return SUCCESS;  // multiprocessors
-        case 75: *value = 8; return SUCCESS;   // architecture, major
-        case 76: *value = 0; return SUCCESS;   // and minor
+        case 75: *value = 7; return SUCCESS;   // architecture, major: the last without asynchronous copies
+        case 76: *value = 5; return SUCCESS;   // and minor
         default: return INVALID_VALUE;
     }
 }
