@@ -10,10 +10,12 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use thalweg::device::cuda::{Nvrtc, Places};
-use thalweg::device::gpu::cuda::render;
+use thalweg::device::gpu::cuda::render_together;
 use thalweg::device::gpu::ir::Kernel;
 
 const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_90a", "sm_120"];
+/// Kernels that are compiled together.
+const TOGETHER: usize = 12;
 /// Registers of a kind of kernel that may be more or fewer than the table's before it has to be looked at.
 const SLACK: usize = 8;
 
@@ -36,50 +38,53 @@ fn nvidias_compiler_makes_code_of_every_kernel() {
     };
     let by_tensor_cores = variants(&TF32).into_iter().filter(|(k, _)| k.needs_tensor_cores());
     let others = others().into_iter().map(|k| (k, true));
-    let all: Vec<(Kernel, bool, &str)> = variants(&LARGE)
-        .into_iter()
-        .chain(by_tensor_cores)
-        .chain(others)
-        .flat_map(|(k, apart)| ARCHITECTURES.map(|architecture| (k.clone(), apart, architecture)))
-        .collect();
+    let kernels: Vec<(Kernel, bool)> =
+        variants(&LARGE).into_iter().chain(by_tensor_cores).chain(others).collect();
+    let all: Vec<(&[(Kernel, bool)], &str)> =
+        kernels.chunks(TOGETHER).flat_map(|some| ARCHITECTURES.map(|a| (some, a))).collect();
     let (next, found) = (AtomicUsize::new(0), Mutex::new(BTreeMap::<(String, &str), Needs>::new()));
     std::thread::scope(|s| {
         for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
             s.spawn(|| {
-                while let Some((kernel, apart, architecture)) = all.get(next.fetch_add(1, Ordering::Relaxed))
-                {
-                    let needs = compile(&nvrtc, kernel, *apart, architecture);
+                while let Some((some, architecture)) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let needs = compile(&nvrtc, some, architecture);
                     let mut found = found.lock().unwrap();
-                    let most = found.entry((kernel.name.clone(), architecture)).or_default();
-                    most.registers = most.registers.max(needs.registers);
-                    most.shared = most.shared.max(needs.shared);
-                    most.spilled = most.spilled.max(needs.spilled);
+                    for ((kernel, _), needs) in some.iter().zip(needs) {
+                        let most = found.entry((kernel.name.clone(), *architecture)).or_default();
+                        most.registers = most.registers.max(needs.registers);
+                        most.shared = most.shared.max(needs.shared);
+                        most.spilled = most.spilled.max(needs.spilled);
+                    }
                 }
             });
         }
     });
     let found = found.into_inner().unwrap();
-    println!("{} kernels compiled", all.len());
+    println!("{} kernels compiled for {} architectures", kernels.len(), ARCHITECTURES.len());
     compare(&found);
 }
 
-fn compile(nvrtc: &Nvrtc, kernel: &Kernel, apart: bool, architecture: &str) -> Needs {
-    let source = render(kernel, apart);
+fn compile(nvrtc: &Nvrtc, kernels: &[(Kernel, bool)], architecture: &str) -> Vec<Needs> {
+    let (text, entries) = render_together(kernels);
     let compiled = nvrtc
-        .compile(&source.text, architecture, &["--ptxas-options=-v"])
-        .unwrap_or_else(|e| panic!("{} for {architecture}: {e}\n{}", kernel.name, source.text));
-    assert_eq!(&compiled.cubin[..4], b"\x7fELF", "{} is machine code", kernel.name);
-    let number = |before: &str, after: &str| {
-        let words = compiled.log.split(after).next()?;
-        words.rsplit(before).next()?.trim().parse::<usize>().ok()
+        .compile(&text, architecture, &["--ptxas-options=-v"])
+        .unwrap_or_else(|e| panic!("{entries:?} for {architecture}: {e}\n{text}"));
+    assert_eq!(&compiled.cubin[..4], b"\x7fELF", "{entries:?} are machine code");
+    let of = |((kernel, _), entry): (&(Kernel, bool), &String)| {
+        let log = compiled.log.split(&format!("entry function '{entry}'")).nth(1).unwrap_or_default();
+        let number = |before: &str, after: &str| {
+            let words = log.split(after).next()?;
+            words.rsplit(before).next()?.trim().parse::<usize>().ok()
+        };
+        let registers = number("Used ", " registers")
+            .unwrap_or_else(|| panic!("{entry}: no registers in {:?}", compiled.log));
+        Needs {
+            registers,
+            shared: kernel.shared_bytes(),
+            spilled: number("stack frame, ", " bytes spill stores").unwrap_or(0),
+        }
     };
-    let registers = number("Used ", " registers")
-        .unwrap_or_else(|| panic!("{}: no registers in {:?}", kernel.name, compiled.log));
-    Needs {
-        registers,
-        shared: kernel.shared_bytes(),
-        spilled: number("stack frame, ", " bytes spill stores").unwrap_or(0),
-    }
+    kernels.iter().zip(&entries).map(of).collect()
 }
 
 fn compare(found: &BTreeMap<(String, &str), Needs>) {

@@ -33,6 +33,22 @@ pub struct Source {
 /// stores.
 pub fn render(kernel: &Kernel, apart: bool) -> Source {
     let entry = format!("thalweg_{}", kernel.name);
+    let (text, dynamic_shared) = function(kernel, apart, &entry);
+    Source { entry, text: prelude::used_by(&text) + &text, dynamic_shared }
+}
+
+/// Several kernels as one translation unit: most of the time that NVRTC takes is for a unit, not for its kernels. Gives the
+/// text and the entry points, in order.
+pub fn render_together(kernels: &[(Kernel, bool)]) -> (String, Vec<String>) {
+    let entries: Vec<String> =
+        kernels.iter().enumerate().map(|(i, (k, _))| format!("thalweg_{}_{i}", k.name)).collect();
+    let functions = kernels.iter().zip(&entries).map(|((k, apart), entry)| function(k, *apart, entry).0);
+    let text: String = functions.collect();
+    (prelude::used_by(&text) + &text, entries)
+}
+
+/// The function of that name, and bytes of shared memory to launch it with.
+fn function(kernel: &Kernel, apart: bool, entry: &str) -> (String, usize) {
     let shared = kernel.shared_bytes();
     let dynamic = shared > STATIC_SHARED;
     let mut r = Renderer { kernel, text: String::new(), depth: 1 };
@@ -43,7 +59,6 @@ pub fn render(kernel: &Kernel, apart: bool) -> Source {
         r.shared(Shared(s as u32), dynamic);
     }
     r.block(&kernel.body);
-    let mut text = prelude::used_by(&r.text);
     let restrict = if apart { " __restrict__" } else { "" };
     let params: Vec<String> = kernel
         .params
@@ -57,10 +72,7 @@ pub fn render(kernel: &Kernel, apart: bool) -> Source {
     let resident = if kernel.resident > 0 { format!(", {}", kernel.resident) } else { String::new() };
     let (bounds, params) = (format!("{}{resident}", kernel.threads), params.join(", "));
     let head = format!("extern \"C\" __global__ void __launch_bounds__({bounds}) {entry}({params}) {{\n");
-    text.push_str(&head);
-    text.push_str(&r.text);
-    text.push_str("}\n");
-    Source { entry, text, dynamic_shared: if dynamic { shared } else { 0 } }
+    (head + &r.text + "}\n", if dynamic { shared } else { 0 })
 }
 
 /// Type of a register.

@@ -10,23 +10,24 @@ const FUNCTIONS: [(&str, &str); 6] = [
     ("thalweg_to_bf16", TO_BF16),
 ];
 
-/// Half precision by integers: one way, the one that is tested without a GPU.
+/// Half precision by integers: one way, the one that is tested without a GPU. Choices, not branches: of many branches the
+/// compiler keeps marks in memory.
 const TO_F16: &str = "\
 static __device__ __forceinline__ unsigned short thalweg_to_f16(float x) {
     const unsigned bits = __float_as_uint(x), sign = bits >> 16 & 0x8000u, size = bits & 0x7fffffffu;
-    if (size > 0x7f800000u) return (unsigned short)(sign | 0x7e00u);
-    if (size < 0x38800000u)
-        return (unsigned short)(sign | (__float_as_uint(__uint_as_float(size) + 0.5f) - 0x3f000000u));
     const unsigned normal = (size + 0xfffu + (size >> 13 & 1u) - 0x38000000u) >> 13;
-    return (unsigned short)(sign | (normal > 0x7c00u ? 0x7c00u : normal));
+    const unsigned small = __float_as_uint(__uint_as_float(size) + 0.5f) - 0x3f000000u;
+    const unsigned finite = min(size < 0x38800000u ? small : normal, 0x7c00u);
+    return (unsigned short)(sign | (size > 0x7f800000u ? 0x7e00u : finite));
 }
 ";
 
 const FROM_F16: &str = "\
 static __device__ __forceinline__ float thalweg_from_f16(unsigned short x) {
     const unsigned sign = (x & 0x8000u) << 16, size = x & 0x7fffu;
-    if (size < 0x400u) return __uint_as_float(sign | __float_as_uint((float)size * 5.9604644775390625e-08f));
-    return __uint_as_float(sign | ((size << 13) + (size >= 0x7c00u ? 0x70000000u : 0x38000000u)));
+    const unsigned small = __float_as_uint((float)size * 5.9604644775390625e-08f);
+    const unsigned wide = (size << 13) + (size >= 0x7c00u ? 0x70000000u : 0x38000000u);
+    return __uint_as_float(sign | (size < 0x400u ? small : wide));
 }
 ";
 
