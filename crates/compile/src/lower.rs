@@ -1,11 +1,11 @@
 //! Lowering: a simplified graph to kernels over virtual buffers.
 
-use crate::{Options, cost};
 use crate::emit::Homes;
 use crate::fuse::{self, Item};
 use crate::partition::{Partition, base};
 use crate::program::{Node, Program};
 use crate::region::slices;
+use crate::{Options, cost};
 use std::collections::{BTreeMap, BTreeSet};
 use thalweg_device::plan::{
     self, Access, ArgMax, Binding, Body, BufferId, Contraction, DotDims, Entry, Epilogue, Expr, Gather,

@@ -186,7 +186,8 @@ impl Partition {
                     stored.insert(base(g, node.inputs[0]));
                 }
                 None if needs_buffers(&node.op) => {
-                    let of = |&i: &NodeId| base(g, if absorbed.contains(&i) { g.node(i).inputs[1] } else { i });
+                    let of =
+                        |&i: &NodeId| base(g, if absorbed.contains(&i) { g.node(i).inputs[1] } else { i });
                     stored.extend(node.inputs.iter().map(of));
                 }
                 None => {}

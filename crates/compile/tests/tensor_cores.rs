@@ -9,7 +9,9 @@ use thalweg_device::Plan;
 use thalweg_device::gpu::launch::Abilities;
 use thalweg_device::gpu::lower::lower;
 use thalweg_graph::reference::{Feeds, Tensor};
-use thalweg_graph::{ConvDims, DType, Graph, NodeId, Op, PoolDims, PoolKind, Type, Window, gradients, philox};
+use thalweg_graph::{
+    ConvDims, DType, Graph, NodeId, Op, PoolDims, PoolKind, Type, Window, gradients, philox,
+};
 use thalweg_testkit::gpu::InterpretedGpu;
 use thalweg_testkit::{Tolerance, compare_results, run_plan, run_reference};
 

@@ -25,7 +25,9 @@ const OUTPUT: &str = "runs/detections";
 /// Detects in all files.
 pub fn detect(model: &mut Model, files: &[PathBuf], args: &PredictArgs, console: &Console) -> Result<()> {
     if args.top.is_some() {
-        return Err(Failure::Usage("--top is for classifiers; a detector shows boxes from --confidence on".into()));
+        return Err(Failure::Usage(
+            "--top is for classifiers; a detector shows boxes from --confidence on".into(),
+        ));
     }
     let (least, default) = (args.confidence.unwrap_or(CONFIDENCE), Path::new(OUTPUT));
     let mut folder = Folder::new(args.output.as_deref().unwrap_or(default), files)?;

@@ -26,7 +26,9 @@ pub fn predict(args: &PredictArgs, console: &Console) -> Result<()> {
         return detect(&mut model, &files, args, console);
     }
     if args.confidence.is_some() || args.output.is_some() {
-        return Err(Failure::Usage("--confidence and --output are for detectors; a classifier has --top".into()));
+        return Err(Failure::Usage(
+            "--confidence and --output are for detectors; a classifier has --top".into(),
+        ));
     }
     for files in files.chunks(TOGETHER) {
         let mut pixels = Vec::with_capacity(files.len() * shape.iter().product::<usize>());

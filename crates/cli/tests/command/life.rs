@@ -57,7 +57,11 @@ fn train_judge_predict() {
     let text = place.run(&["predict", model, "test/red/000.png"]).ok().out;
     assert!(text.starts_with("test/red/000.png: red "), "{text}");
     let boxes = place.run(&["predict", model, "test/red/000.png", "--confidence", "0.5"]);
-    assert!(boxes.code == 2 && boxes.err.contains("--confidence and --output are for detectors"), "{}", boxes.err);
+    assert!(
+        boxes.code == 2 && boxes.err.contains("--confidence and --output are for detectors"),
+        "{}",
+        boxes.err
+    );
 
     let summary = place.run(&["summary", model, "--json"]).ok().events();
     assert_eq!(summary[0]["params"], 4 * 27 + 4 + 36 * 2 + 2);

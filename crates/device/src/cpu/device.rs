@@ -156,7 +156,9 @@ fn in_f32(plan: &Plan) -> Result<(), String> {
         _ => false,
     };
     let found = plan.kernels.iter().find(|k| half(k));
-    found.map_or(Ok(()), |k| Err(format!("{} is a product of 16-bit floats, which the CPU has in f32", k.label)))
+    found.map_or(Ok(()), |k| {
+        Err(format!("{} is a product of 16-bit floats, which the CPU has in f32", k.label))
+    })
 }
 
 impl Device for CpuDevice {

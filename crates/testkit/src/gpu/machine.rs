@@ -44,7 +44,8 @@ pub fn run_kernel(
 ) {
     for group in 0..groups {
         clock.now += 1;
-        let shared = kernel.shared.iter().map(|(d, n)| Memory::new(vec![0; in_shared(*d) * *n as usize])).collect();
+        let shared =
+            kernel.shared.iter().map(|(d, n)| Memory::new(vec![0; in_shared(*d) * *n as usize])).collect();
         let threads = kernel.threads as usize;
         let mut machine = Machine {
             kernel,

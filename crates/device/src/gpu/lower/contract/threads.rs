@@ -56,7 +56,8 @@ pub fn multiply(
     let same = |_: &mut Writer<'_>, local: Value| local;
     let of = (&t.operand, &seat.batch[..]);
     let kept = DType::F32;
-    let extent = |side, tile_extent, whole| Extent { side, tile: tile_extent, whole, depth: tile.depth, kept };
+    let extent =
+        |side, tile_extent, whole| Extent { side, tile: tile_extent, whole, depth: tile.depth, kept };
     let a = Panel::new(w, of, extent(Side::A, m, t.sizes.m), Order::Steps, seat.m0, &same);
     let b = Panel::new(w, of, extent(Side::B, n, t.sizes.n), Order::Steps, seat.n0, &same);
     let mut row = |_| (0..team.cols).map(|_| w.mutable(Value::f32(0.0))).collect();

@@ -81,7 +81,6 @@ const fn threads(team: [usize; 2], slices: usize, each: [usize; 2], depth: usize
     Tile { engine: Engine::Threads { down, across, slices, rows, cols }, depth }
 }
 
-
 const TILES: [Tile; 7] = [
     threads([16, 16], 1, [8, 8], 8),
     threads([16, 16], 1, [8, 4], 8),

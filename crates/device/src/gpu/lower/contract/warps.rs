@@ -50,7 +50,8 @@ pub fn multiply(
     let order: &dyn Fn(&mut Writer<'_>, Value) -> Value = if pooled { &order } else { &same };
     let of = (&t.operand, &seat.batch[..]);
     let kept = kept(ty);
-    let extent = |side, tile_extent, whole| Extent { side, tile: tile_extent, whole, depth: tile.depth, kept };
+    let extent =
+        |side, tile_extent, whole| Extent { side, tile: tile_extent, whole, depth: tile.depth, kept };
     let as_is = Order::AsInMemory(stages);
     let a = Panel::new(w, of, extent(Side::A, m, t.sizes.m), as_is, seat.m0, order);
     let b = Panel::new(w, of, extent(Side::B, n, t.sizes.n), as_is, seat.n0, &same);
@@ -133,14 +134,7 @@ fn logical(w: &mut Writer<'_>, rows: usize, place: Value) -> Value {
 }
 
 /// Multiplies what is in a stage.
-fn chunk(
-    w: &mut Writer<'_>,
-    ty: MmaType,
-    [a, b]: [&Fragments; 2],
-    depth: usize,
-    stage: Value,
-    sums: &Sums,
-) {
+fn chunk(w: &mut Writer<'_>, ty: MmaType, [a, b]: [&Fragments; 2], depth: usize, stage: Value, sums: &Sums) {
     let (a0, b0) = (a.of_stage(w, stage), b.of_stage(w, stage));
     let (turn, step) = w.open_unrolled(depth / steps(ty));
     let pairs = sums[0].len() / 2;
