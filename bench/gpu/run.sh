@@ -49,6 +49,10 @@ for batch in ${BATCHES:-32 128 1024}; do
         speed "seed CNN, training, batch $batch, $device" \
             ./thalweg bench train cifar10.toml --batch-size "$batch" --device "$device" --seconds "$each" --json
     done
+    if [[ " ${devices[*]} " == *" cuda "* ]]; then
+        speed "seed CNN, training, batch $batch, cuda:tf32" \
+            ./thalweg bench train cifar10.toml --batch-size "$batch" --device cuda:tf32 --seconds "$each" --json
+    fi
     if python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
         for way in eager compiled graph; do
             speed "seed CNN, training, batch $batch, PyTorch $way" \
@@ -57,7 +61,7 @@ for batch in ${BATCHES:-32 128 1024}; do
     fi
     if python3 -c 'import jax, sys; sys.exit(jax.default_backend() != "gpu")' 2>/dev/null; then
         for steps in 1 16; do
-            speed "seed CNN, training, batch $batch, JAX, $steps a call" \
+            speed "seed CNN, training, batch $batch, JAX tf32, $steps a call" \
                 python3 peers/jax_gpu.py --batch-size "$batch" --steps "$steps" --seconds "$each"
         done
     fi

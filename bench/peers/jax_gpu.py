@@ -29,6 +29,7 @@ def arguments():
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--steps", type=int, default=1, help="steps of one call")
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16, on f32 weights")
+    parser.add_argument("--precision", default="tensorfloat32", help="of products in f32; JAX's name")
     parser.add_argument("--seconds", type=float, default=5.0)
     return parser.parse_args()
 
@@ -98,6 +99,7 @@ def picks(args, key):
 
 def main():
     args = arguments()
+    jax.config.update("jax_default_matmul_precision", args.precision)
     keys = jax.random.split(jax.random.key(0), 4)
     images = jax.random.randint(keys[0], (IMAGES, 32, 32, 3), 0, 256, jnp.uint8)
     labels = jax.random.randint(keys[1], (IMAGES,), 0, 10)
@@ -120,7 +122,7 @@ def main():
     print(json.dumps({
         "images_per_second": {"median": round(median, 1), "min": round(min(speeds), 1), "max": round(max(speeds), 1)},
         "step_us": round(args.batch_size / median * 1e6, 2),
-        "steps": args.steps, "bf16": args.bf16, "batch_size": args.batch_size, "losses": [losses[0], losses[-1]],
+        "steps": args.steps, "bf16": args.bf16, "precision": args.precision, "batch_size": args.batch_size, "losses": [losses[0], losses[-1]],
         "device": jax.devices()[0].platform, "version": f"jax {jax.__version__}",
     }))
 

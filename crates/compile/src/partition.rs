@@ -87,25 +87,24 @@ pub fn gradient_operand(op: &Op) -> Option<(usize, &ConvDims)> {
     }
 }
 
-/// Unpoolings that only convolution gradients read, which take what was unpooled instead: they are not stored.
+/// Whether a convolution's gradient takes what was unpooled, and the positions, instead of its `i`-th operand `x`. Devices need
+/// not look for positions that no maximum has.
+pub fn takes_unpooled(g: &Graph, user: &Op, i: usize, x: NodeId) -> bool {
+    let Op::Unpool(dims) = g.node(x).op else { return false };
+    let unpooled = Unpooled { dims, arg: BufferId(0) };
+    let fits = gradient_operand(user).is_some_and(|(at, d)| at == i && unpooled.fits(d));
+    fits && g.node(g.node(x).inputs[0]).op == Op::ArgPool(dims)
+}
+
+/// Unpoolings that only such gradients read: they are not stored.
 fn absorbed(g: &Graph, alive: &[NodeId], root: &[bool]) -> BTreeSet<NodeId> {
-    let mut found: BTreeSet<NodeId> = alive
-        .iter()
-        .copied()
-        .filter(|&id| {
-            // Devices need not look for positions that no maximum has.
-            let Op::Unpool(dims) = g.node(id).op else { return false };
-            g.node(g.node(id).inputs[0]).op == Op::ArgPool(dims) && !root[id.index()]
-        })
-        .collect();
+    let unpools = alive.iter().copied().filter(|&id| matches!(g.node(id).op, Op::Unpool(_)));
+    let mut found: BTreeSet<NodeId> = unpools.filter(|id| !root[id.index()]).collect();
     for &user in alive {
         let node = g.node(user);
-        for (i, x) in node.inputs.iter().enumerate() {
-            let Op::Unpool(dims) = g.node(*x).op else { continue };
-            let unpooled = Unpooled { dims, arg: BufferId(0) };
-            let takes = gradient_operand(&node.op).is_some_and(|(at, d)| at == i && unpooled.fits(d));
-            if !takes {
-                found.remove(x);
+        for (i, &x) in node.inputs.iter().enumerate() {
+            if !takes_unpooled(g, &node.op, i, x) {
+                found.remove(&x);
             }
         }
     }
@@ -209,7 +208,7 @@ impl Partition {
         }
         let cost = Self::costs(g, &alive, &stored);
         let needed = stored.clone();
-        Self::share(g, &alive, &cost, &mut stored);
+        Self::share(g, (&alive, &halves), &cost, &mut stored);
         // From the results back, the last value of a chain is found first. Where what it is made of is stored, too,
         // it may cost little to make it again.
         let mut cost = vec![0u64; g.len()];
@@ -220,11 +219,11 @@ impl Partition {
             }
             cost[id.index()] = from;
         }
-        let mut users = Self::share(g, &alive, &cost, &mut stored);
+        let mut users = Self::share(g, (&alive, &halves), &cost, &mut stored);
         let rounded = rounded(g, &alive, halves.keys(), &users, &root);
         if !rounded.is_empty() {
             stored.extend(rounded);
-            users = Self::share(g, &alive, &cost, &mut stored);
+            users = Self::share(g, (&alive, &halves), &cost, &mut stored);
         }
         Partition { stored, users, root, halves }
     }
@@ -232,7 +231,7 @@ impl Partition {
     /// Stores what several need and is dear; returns the users of each node.
     fn share(
         g: &Graph,
-        alive: &[NodeId],
+        (alive, halves): (&[NodeId], &BTreeMap<NodeId, [NodeId; 2]>),
         cost: &[u64],
         stored: &mut BTreeSet<NodeId>,
     ) -> Vec<BTreeSet<NodeId>> {
@@ -245,6 +244,10 @@ impl Partition {
                 if stored.contains(&id) { BTreeSet::from([id]) } else { users[id.index()].clone() };
             for i in g.node(id).inputs.clone() {
                 users[i.index()].extend(&through);
+            }
+            // Also where the cast between is stored for others: the product reads what it is of.
+            for source in halves.get(&id).into_iter().flatten() {
+                users[source.index()].insert(id);
             }
         }
         users

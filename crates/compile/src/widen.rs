@@ -7,6 +7,7 @@
 //!
 //! Where a device multiplies 16-bit floats as they are, operands of products are casts of them, which lowering leaves out.
 
+use crate::partition::takes_unpooled;
 use std::collections::HashMap;
 use thalweg_graph::{DType, Graph, NodeId, Op, PoolKind, ReduceKind, Update};
 
@@ -61,9 +62,12 @@ impl Widening {
         };
         let product =
             matches!(op, Op::Dot { .. } | Op::Conv(_) | Op::ConvInputGrad(_) | Op::ConvFilterGrad(_));
-        let as_is = product && self.half_products;
-        let inputs: Vec<NodeId> =
-            x.iter().map(|&x| if as_is { self.operand(x) } else { self.widened(x) }).collect();
+        let operands = self.half_products && (product || matches!(op, Op::Unpool(_)));
+        let of = |(i, &x): (usize, &NodeId)| match operands {
+            true => self.operand(op, i, x),
+            false => self.widened(x),
+        };
+        let inputs: Vec<NodeId> = x.iter().enumerate().map(of).collect();
         let result = self.out.op(op.clone(), &inputs);
         if !dtype.is_half() {
             return Some(result);
@@ -75,10 +79,10 @@ impl Widening {
         Some(rounded)
     }
 
-    /// An operand of a product that reads 16 bits: a cast of them, but where it can leave an unpooling out.
-    fn operand(&mut self, x: NodeId) -> NodeId {
+    /// An operand of what reads 16 bits: a cast of them, but where the product takes what was unpooled.
+    fn operand(&mut self, user: &Op, i: usize, x: NodeId) -> NodeId {
         let known = self.wide.get(&x).copied();
-        match known.filter(|&w| matches!(self.out.node(w).op, Op::Unpool(_))) {
+        match known.filter(|&w| takes_unpooled(&self.out, user, i, w)) {
             Some(unpooled) => unpooled,
             None if self.out.ty(x).dtype.is_half() => self.out.cast(x, DType::F32),
             None => x,

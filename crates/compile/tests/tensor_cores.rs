@@ -5,12 +5,14 @@
 
 use std::sync::Arc;
 use thalweg_compile::{Options, compile};
-use thalweg_device::Plan;
+use thalweg_device::cpu::CpuDevice;
 use thalweg_device::gpu::launch::Abilities;
 use thalweg_device::gpu::lower::lower;
+use thalweg_device::plan::{Entry, Kernel};
+use thalweg_device::{Device, Plan};
 use thalweg_graph::reference::{Feeds, Tensor};
 use thalweg_graph::{
-    ConvDims, DType, Graph, NodeId, Op, PoolDims, PoolKind, Type, Window, gradients, philox,
+    ConvDims, DType, Graph, NodeId, Op, PoolDims, PoolKind, ReduceKind, Type, Window, gradients, philox,
 };
 use thalweg_testkit::gpu::InterpretedGpu;
 use thalweg_testkit::{Tolerance, compare_results, run_plan, run_reference};
@@ -18,8 +20,17 @@ use thalweg_testkit::{Tolerance, compare_results, run_plan, run_reference};
 const OPERANDS: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
 const EXACT: Tolerance = Tolerance { abs: 0.0, rel: 1e-6, scale: 0.0 };
 
+/// The type that each product of a plan stores.
+fn stored(plan: &Plan) -> Vec<DType> {
+    let product = |e: &Entry| match &e.kernel {
+        Kernel::Contraction(c) => Some(plan.buffer(c.out).dtype),
+        _ => None,
+    };
+    plan.kernels.iter().filter_map(product).collect()
+}
+
 /// Runs a graph on whole numbers from -3 to 3; every product of it must be by tensor cores.
-fn check(graph: &Graph, dtype: DType, products: usize) {
+fn check(graph: &Graph, dtype: DType, products: usize) -> Arc<Plan> {
     let tf32 = dtype == DType::F32;
     let abilities =
         Abilities { shared_bytes: 48 << 10, parallel: 1 << 8, tensor: true, tf32, ..Abilities::LEAST };
@@ -37,6 +48,7 @@ fn check(graph: &Graph, dtype: DType, products: usize) {
     assert_eq!(by_tensor_cores.count(), products, "{plan}");
     let found = run_plan(&mut InterpretedGpu::new(abilities), &plan, graph, &feeds).unwrap();
     compare_results(&run_reference(graph, &feeds), &found, EXACT).unwrap();
+    plan
 }
 
 fn input(g: &mut Graph, name: &str, dtype: DType, shape: &[usize]) -> NodeId {
@@ -83,6 +95,66 @@ fn a_convolution_its_pooling_and_its_gradients() {
         let y = g.op(Op::Pool(PoolKind::Max, pool), &[y]);
         output(&mut g, "y", y);
         let y = g.mul(y, weight);
+        let grads = gradients(&mut g, y, &[x, filter]).unwrap();
+        output(&mut g, "dx", grads[0]);
+        output(&mut g, "dfilter", grads[1]);
+        check(&g, dtype, 3);
+    }
+}
+
+/// What a product reads may be read by others as f32, and what it makes by several.
+#[test]
+fn operands_and_results_that_others_use() {
+    for dtype in [DType::F16, DType::BF16] {
+        let (m, k, n) = (48, 32, 64);
+        let mut g = Graph::new();
+        let (a, b) = (input(&mut g, "a", dtype, &[m, k]), input(&mut g, "b", dtype, &[k, n]));
+        let a = g.relu(a);
+        let y = g.op(Op::Dot { ta: false, tb: false }, &[a, b]);
+        output(&mut g, "a out", a);
+        let wide = g.cast(y, DType::F32);
+        let sum = |g: &mut Graph, axis| g.op(Op::Reduce(ReduceKind::Sum, vec![axis]), &[wide]);
+        let (columns, rows) = (sum(&mut g, 0), sum(&mut g, 1));
+        g.output("columns", columns);
+        g.output("rows", rows);
+        let plan = check(&g, dtype, 1);
+        assert_eq!(stored(&plan), [dtype], "two sums read what is rounded: {plan}");
+        let mut cpu = CpuDevice::new(Some(1), None).unwrap();
+        let bound: Vec<_> = plan.bindings.iter().map(|b| cpu.allocate(b.bytes()).unwrap()).collect();
+        let told = cpu.load(plan, &bound).unwrap_err().to_string();
+        assert!(told.contains("a product of 16-bit floats, which the CPU has in f32"), "{told}");
+
+        let window = Window::same(6, 3, 1, 1);
+        let conv =
+            ConvDims { n: 2, h: 6, w: 6, c: 8, k: 8, oh: 6, ow: 6, rows: window, cols: window, groups: 1 };
+        let half = Window::valid(2, 2, 1);
+        let pool = PoolDims { n: 2, h: 6, w: 6, c: 8, oh: 3, ow: 3, rows: half, cols: half };
+        let mut g = Graph::new();
+        let x = input(&mut g, "x", dtype, &conv.image());
+        let filter = input(&mut g, "filter", dtype, &conv.filter());
+        let x = g.relu(x);
+        let pooled = g.op(Op::Pool(PoolKind::Max, pool), &[x]);
+        output(&mut g, "pooled", pooled);
+        let y = g.op(Op::Conv(conv), &[x, filter]);
+        output(&mut g, "y", y);
+        check(&g, dtype, 1);
+    }
+}
+
+/// A pooling behind a convolution in groups: its gradients take what is unpooled, in 16 bits all the same.
+#[test]
+fn gradients_of_groups_behind_a_pooling() {
+    for dtype in [DType::F16, DType::BF16] {
+        let window = Window::same(6, 3, 1, 1);
+        let conv =
+            ConvDims { n: 2, h: 6, w: 6, c: 32, k: 32, oh: 6, ow: 6, rows: window, cols: window, groups: 2 };
+        let half = Window::valid(2, 2, 1);
+        let pool = PoolDims { n: 2, h: 6, w: 6, c: 32, oh: 3, ow: 3, rows: half, cols: half };
+        let mut g = Graph::new();
+        let x = input(&mut g, "x", dtype, &conv.image());
+        let filter = input(&mut g, "filter", dtype, &conv.filter());
+        let y = g.op(Op::Conv(conv), &[x, filter]);
+        let y = g.op(Op::Pool(PoolKind::Max, pool), &[y]);
         let grads = gradients(&mut g, y, &[x, filter]).unwrap();
         output(&mut g, "dx", grads[0]);
         output(&mut g, "dfilter", grads[1]);

@@ -224,6 +224,9 @@ impl Builder {
 
     /// Stores four elements from a multiple of four on.
     pub fn store4(&mut self, to: Param, index: Value, values: [Value; 4]) {
+        let ty = self.kernel.params[to.0 as usize];
+        let fits = values.iter().all(|v| self.dtype(*v) == ty.dtype);
+        assert!(ty.written && fits, "a store of four to {ty:?}");
         self.emit(Stmt::Store4(to, index, values));
     }
 

@@ -279,7 +279,7 @@ impl Kernel {
     }
 }
 
-/// Bytes of an element of shared memory: those of a float of 16 bits, 4 of anything else.
+/// Bytes of an element of shared memory: those of a float of 16 bits (for tensor cores, so in CUDA alone), 4 of anything else.
 pub fn in_shared(dtype: DType) -> usize {
     if dtype.is_half() { 2 } else { 4 }
 }

@@ -196,11 +196,15 @@ impl Checker<'_> {
                     return self.dense(c.out, DType::F32, c.parts * count(&space));
                 };
                 self.body(&e.body, &space, true)?;
+                if e.value.0 as usize >= e.body.len() {
+                    return Err(format!("e{} does not exist", e.value.0));
+                }
+                let stored = match e.body.dtype(e.value) {
+                    DType::F32 => DType::F32,
+                    half if half.is_half() && half == dtype && e.pool.is_none() => half,
+                    other => return Err(format!("a product of {dtype} that stores {other}")),
+                };
                 let Some(PoolEpilogue { dims, arg }) = e.pool else {
-                    let stored = match e.body.dtype(e.value) {
-                        half if half.is_half() && half == dtype => half,
-                        _ => DType::F32,
-                    };
                     return self.dense(c.out, stored, c.parts * count(&space));
                 };
                 let unpadded = [dims.rows, dims.cols].iter().all(|w| w.lo + w.hi == 0);

@@ -77,6 +77,7 @@ impl Renderer<'_> {
                 writeln!(text, "@group(0) @binding({}) var<storage, read_write> m{m}: array<{word}>;", m + 1);
         }
         for (i, (dtype, len)) in self.kernel.shared.iter().enumerate() {
+            assert!(!dtype.is_half(), "shared memory of {dtype} is for tensor cores");
             let _ = writeln!(text, "var<workgroup> s{i}: array<{}, {len}>;", type_name(*dtype));
         }
         text.push_str(prelude::FUNCTIONS);

@@ -1,6 +1,6 @@
 //! The part of an operand that a group has in shared memory: a tile's rows of A, or columns of B, for a chunk of the sum.
 //!
-//! Every thread brings a few items, one element each or four that follow each other in memory: either into registers, from
+//! Every thread brings a few items, one element each or 16 bytes that follow each other in memory: either into registers, from
 //! where they are stored when the tile is free ([`Panel::fetch`], [`Panel::deposit`]), or straight by asynchronous copies
 //! ([`Panel::copy`]). What does not change from chunk to chunk is computed when the panel is made.
 
@@ -65,7 +65,7 @@ struct Item {
     step: Value,
     /// Whether the thread brings it: the last round of items may be short.
     there: Value,
-    /// Registers that hold it meanwhile.
+    /// Registers that hold it meanwhile, where it is not copied.
     held: Vec<Var>,
 }
 
@@ -108,6 +108,8 @@ impl<'t> Panel<'t> {
             Order::AsInMemory(_) => COPIED / e.kept.size(),
         };
         let layout = operand.layout(e.side, at_once);
+        let copies = layout.plain && layout.width == at_once && order != Order::Steps;
+        let held = if copies { 0 } else { layout.width };
         let places = order.places(w, &e, &layout);
         let count = (e.tile * e.depth / layout.width).div_ceil(THREADS);
         let mut items = Vec::with_capacity(count);
@@ -120,10 +122,9 @@ impl<'t> Panel<'t> {
                 Side::A => operand.row(w, number),
                 Side::B => vec![number],
             };
-            let held = (0..layout.width).map(|_| w.mutable(Value::Const(e.kept, 0))).collect();
+            let held = (0..held).map(|_| w.mutable(Value::Const(e.kept, 0))).collect();
             items.push(Item { across, valid, local, step, there, held });
         }
-        let copies = layout.plain && layout.width == at_once;
         Panel { operand, batch, layout, side: e.side, places, copies, items }
     }
 

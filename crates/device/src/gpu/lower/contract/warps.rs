@@ -2,7 +2,7 @@
 //! columns.
 //!
 //! Panels lie in shared memory as in memory, so that asynchronous copies can fill them several chunks ahead; an operand that
-//! is computed on load, or whose neighbours are no fours, passes through registers one chunk later than it is loaded. One
+//! is computed on load, or whose neighbours do not fill 16 bytes, passes through registers one chunk later than it is loaded. One
 //! barrier a chunk: after it the chunk has arrived for all, and the stage of the chunk before it is free.
 
 use super::super::Writer;
