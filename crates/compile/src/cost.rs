@@ -11,7 +11,11 @@ pub fn of(kernel: &Kernel, program: &Program) -> (u64, u64) {
         let b = &program.buffers[b.0 as usize];
         (b.len * b.dtype.size()) as u64
     };
-    let bytes = buffers.iter().map(whole).sum();
+    let bytes = match kernel {
+        // Of what it gathers from, no more than it takes.
+        Kernel::Gather(g) => whole(&g.at) + 2 * whole(&g.out),
+        _ => buffers.iter().map(whole).sum(),
+    };
     let flops = match kernel {
         Kernel::Loop(l) => {
             let reductions = l.outs.iter().filter(|o| o.reduce.is_some()).count() as u64;

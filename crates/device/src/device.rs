@@ -1,4 +1,4 @@
-//! The interface every device implements: about ten methods.
+//! The interface every device implements: about a dozen methods.
 
 use crate::{DeviceError, Plan};
 use std::sync::Arc;
@@ -24,6 +24,8 @@ pub struct DeviceInfo {
     pub regions: bool,
     /// Whether products read floats of 16 bits as they are and store them; if not, plans for it widen operands to f32 first.
     pub half_products: bool,
+    /// Whether a data set that fits should lie in its memory, as copying a batch there takes time of the step's.
+    pub keeps_data: bool,
 }
 
 /// Bytes the device holds for us.
@@ -80,6 +82,11 @@ pub trait Device: Send {
     fn unload(&mut self, program: Program);
     /// Starts one run; may return before it is done.
     fn run(&mut self, program: Program) -> Result<(), DeviceError>;
+    /// Starts so many runs one after another, each on what the one before left: for devices on which starting a run costs
+    /// more than a call.
+    fn run_many(&mut self, program: Program, times: usize) -> Result<(), DeviceError> {
+        (0..times).try_for_each(|_| self.run(program))
+    }
     /// Waits for everything started.
     fn wait(&mut self) -> Result<(), DeviceError>;
     /// What it holds now.

@@ -90,7 +90,13 @@ impl Model {
         let mut feed = Feed::new(wiring.clone(), &self.network.inputs(), &[], &[])?;
         let mut moments = Moments::new(&layer.places);
         let mut value = |model: &mut Model, batch: &thalweg_data::Batch| -> Result<Tensor> {
-            let spec = ProgramSpec { wiring: wiring.clone(), batch: batch.size, weighted: false, seed: 0 };
+            let spec = ProgramSpec {
+                wiring: wiring.clone(),
+                batch: batch.size,
+                weighted: false,
+                seed: 0,
+                kept: None,
+            };
             let program =
                 model.program_of(Kind::Predict, &format!("tap {} ", layer.input), &spec, |model| {
                     Ok(tap(Plans::of(&model.network, &[], &spec), &layer.input))

@@ -85,6 +85,11 @@ impl Programs {
         Programs { spec, kind, loaded: Vec::new() }
     }
 
+    /// What they are made by.
+    pub(crate) fn spec(&self) -> &ProgramSpec {
+        &self.spec
+    }
+
     /// The program for batches of so many examples.
     pub(crate) fn get(&mut self, model: &mut Model, batch: usize) -> Result<Loaded> {
         if let Some((_, loaded)) = self.loaded.iter().find(|(n, _)| *n == batch) {
@@ -107,13 +112,13 @@ impl Model {
     ) -> Result<ProgramSpec> {
         let wiring = Wiring::new(data, &self.network.inputs(), &self.compiled()?.goals)?;
         let weighted = weighted || wiring.weight.is_some();
-        Ok(ProgramSpec { wiring, batch, weighted, seed })
+        Ok(ProgramSpec { wiring, batch, weighted, seed, kept: None })
     }
 
     /// Which program prediction uses for this data.
     pub fn predict_spec(&self, data: &dyn Dataset, batch: usize) -> Result<ProgramSpec> {
         let wiring = Wiring::for_inputs(data, &self.network.inputs())?;
-        Ok(ProgramSpec { wiring, batch, weighted: false, seed: 0 })
+        Ok(ProgramSpec { wiring, batch, weighted: false, seed: 0, kept: None })
     }
 
     pub(crate) fn feed(&self, wiring: Wiring, class_weight: &[(usize, f32)]) -> Result<Feed> {
@@ -274,7 +279,7 @@ impl Model {
         }
         let size = size.unwrap_or(0);
         let wiring = Wiring { inputs: wires, ..Wiring::default() };
-        let spec = ProgramSpec { wiring: wiring.clone(), batch: size, weighted: false, seed: 0 };
+        let spec = ProgramSpec { wiring: wiring.clone(), batch: size, weighted: false, seed: 0, kept: None };
         let program = self.program(Kind::Predict, &spec)?;
         let mut feed = self.feed(wiring, &[])?;
         feed.write(self.session()?, &program, &Batch { fields, size })?;

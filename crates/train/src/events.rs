@@ -30,6 +30,8 @@ pub enum Event<'a> {
         batch_size: usize,
         /// The device's name.
         device: &'a str,
+        /// Whether the training data are in its memory.
+        data_there: bool,
         /// Elements of all weights.
         parameters: usize,
         /// Those that learn.

@@ -119,20 +119,43 @@ impl Feed {
 
     /// Writes a batch to a program's inputs.
     pub fn write(&mut self, session: &mut Session, program: &Loaded, batch: &Batch) -> Result<()> {
-        for (name, wire) in self.names.iter().zip(self.wiring.fields()) {
-            session.write_input(program, name, &batch.fields[wire.field])?;
-        }
         if self.weighted {
             self.weigh(batch);
-            session.write_input(program, SAMPLE_WEIGHT, &self.weights)?;
         }
-        Ok(())
+        self.inputs(batch).try_for_each(|(name, bytes)| session.write_input(program, name, bytes))
+    }
+
+    /// The inputs of a batch that was weighed, with their bytes.
+    fn inputs<'a>(&'a self, batch: &'a Batch) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        let fields = self.wiring.fields().map(|wire| batch.fields[wire.field].as_slice());
+        let weights = self.weighted.then_some((SAMPLE_WEIGHT, self.weights.as_slice()));
+        self.names.iter().map(String::as_str).zip(fields).chain(weights)
+    }
+
+    /// Bytes of an example's weights.
+    fn weight_bytes(&self) -> usize {
+        DType::F32.size() * self.wiring.weight.as_ref().map_or(1, |w| w.shape.iter().product())
+    }
+
+    /// The inputs, with the bytes that an example has in each.
+    pub fn columns(&self) -> impl Iterator<Item = (&str, usize)> {
+        let each = |wire: &Wire| wire.dtype.size() * wire.shape.iter().product::<usize>();
+        let weights = self.weighted.then(|| (SAMPLE_WEIGHT, self.weight_bytes()));
+        self.names.iter().map(String::as_str).zip(self.wiring.fields().map(each)).chain(weights)
+    }
+
+    /// What a batch becomes, column by column.
+    pub fn filled<'a>(&'a mut self, batch: &'a Batch) -> impl Iterator<Item = &'a [u8]> {
+        if self.weighted {
+            self.weigh(batch);
+        }
+        self.inputs(batch).map(|(_, bytes)| bytes)
     }
 
     /// Sample weight times class weight.
     fn weigh(&mut self, batch: &Batch) {
         let own = self.wiring.weight.as_ref();
-        let elements = own.map_or(1, |w| w.shape.iter().product::<usize>());
+        let each = self.weight_bytes();
         self.weights.clear();
         match own {
             Some(w) => self.weights.extend_from_slice(&batch.fields[w.field]),
@@ -144,7 +167,7 @@ impl Feed {
         let [Some(Labels { wire, form, .. })] = self.labels.as_slice() else { return };
         let one_hot = *form == Form::OneHot;
         let mut labels = numbers(&batch.fields[wire.field], wire.dtype);
-        for weights in self.weights.chunks_exact_mut(4 * elements) {
+        for weights in self.weights.chunks_exact_mut(each) {
             let class = if one_hot {
                 first_largest(labels.by_ref().take(self.class_weight.len()))
             } else {

@@ -8,6 +8,7 @@ use crate::compile::{Compile, Goal, log_names};
 use crate::files::{
     Golden, ModelInfo, ModelReader, Provenance, WeightSpec, check_names, write_model, write_weights,
 };
+use crate::rows::{DATA, Kept};
 use crate::session::{Kind, Loaded, Session};
 use crate::step::{self, Plans, StateInit};
 use crate::wiring::Wiring;
@@ -410,7 +411,8 @@ impl Model {
         build: impl FnOnce(&Model) -> Result<Graph>,
     ) -> Result<Loaded> {
         let weighted = if of.weighted { "w" } else { "" };
-        let key = format!("{what}b{}{weighted} {:?} s{}", of.batch, of.wiring, of.seed);
+        let kept = of.kept.map_or(String::new(), |k| format!(" of {} by {}", k.examples, k.batch));
+        let key = format!("{what}b{}{weighted} {:?} s{}{kept}", of.batch, of.wiring, of.seed);
         self.session()?;
         let Some(mut session) = self.session.take() else {
             return Err(TrainError::argument("the device is gone"));
@@ -418,6 +420,13 @@ impl Model {
         let loaded = session.program(kind, &key, || build(self));
         self.session = Some(session);
         loaded
+    }
+
+    /// Frees the data that [`Model::keep_data`] copied, and the programs that take batches of them.
+    pub fn give_back_data(&mut self) {
+        if let Some(session) = &mut self.session {
+            session.release(DATA);
+        }
     }
 
     /// Names of the logs that training and evaluation make.
@@ -437,6 +446,8 @@ pub struct ProgramSpec {
     pub weighted: bool,
     /// Key of random numbers.
     pub seed: u64,
+    /// The data on the device, if batches are taken there.
+    pub kept: Option<Kept>,
 }
 
 /// What the weights of a network are in a file.

@@ -235,9 +235,62 @@ impl Session {
         }
     }
 
+    /// Storage for an input of so many bytes before a program has it.
+    pub(crate) fn reserve(&mut self, name: &str, bytes: usize) -> Result<()> {
+        let key = (true, name.to_owned(), bytes);
+        if !self.buffers.contains_key(&key) {
+            let allocation = self.device.allocate(bytes)?;
+            self.buffers.insert(key, (allocation, bytes));
+        }
+        Ok(())
+    }
+
+    /// Writes to the storage of an input of so many bytes.
+    pub(crate) fn write_reserved(
+        &mut self,
+        name: &str,
+        bytes: usize,
+        offset: usize,
+        part: &[u8],
+    ) -> Result<()> {
+        match self.buffers.get(&(true, name.to_owned(), bytes)) {
+            Some((allocation, _)) => Ok(self.device.write(*allocation, offset, part)?),
+            None => Err(TrainError::argument(format!("there is no storage of {bytes} bytes for '{name}'"))),
+        }
+    }
+
+    /// Gives back the states and inputs whose names begin so, and the programs that are bound to them.
+    pub(crate) fn release(&mut self, prefix: &str) {
+        let mut gone = Vec::new();
+        self.states.retain(|name, state| {
+            let stays = !name.starts_with(prefix);
+            gone.extend((!stays).then_some(state.allocation));
+            stays
+        });
+        self.buffers.retain(|(input, name, _), (allocation, _)| {
+            let stays = !(*input && name.starts_with(prefix));
+            gone.extend((!stays).then_some(*allocation));
+            stays
+        });
+        let device = &mut self.device;
+        self.programs.retain(|_, loaded| {
+            let stays = !loaded.bindings.iter().any(|b| gone.contains(b));
+            if !stays {
+                device.unload(loaded.program);
+            }
+            stays
+        });
+        gone.into_iter().for_each(|allocation| device.free(allocation));
+    }
+
     /// Starts a run.
     pub fn run(&mut self, loaded: &Loaded) -> Result<(), DeviceError> {
         self.device.run(loaded.program)
+    }
+
+    /// Starts so many runs, one after another.
+    pub fn run_many(&mut self, loaded: &Loaded, times: usize) -> Result<(), DeviceError> {
+        self.device.run_many(loaded.program, times)
     }
 
     /// Runs once and times every kernel.

@@ -10,6 +10,7 @@ use crate::Result;
 use crate::compile::Goal;
 use crate::loss_scale::{self, LossScale};
 use crate::model::ProgramSpec;
+use crate::rows::{Kept, Rows};
 use crate::wiring::{Wire, Wiring, target_name};
 use thalweg_base::DType;
 use thalweg_graph::{Graph, NodeId, Op, Type, gradients};
@@ -47,13 +48,15 @@ pub struct Plans<'a> {
     pub weighted: bool,
     /// Key of random numbers.
     pub seed: u64,
+    /// The data on the device, if batches are taken there.
+    pub kept: Option<Kept>,
 }
 
 impl<'a> Plans<'a> {
     /// Those of a program.
     pub(crate) fn of(network: &'a Network, goals: &'a [Goal], spec: &'a ProgramSpec) -> Plans<'a> {
-        let ProgramSpec { wiring, batch, weighted, seed } = spec;
-        Plans { network, goals, wiring, batch: *batch, weighted: *weighted, seed: *seed }
+        let ProgramSpec { wiring, batch, weighted, seed, kept } = spec;
+        Plans { network, goals, wiring, batch: *batch, weighted: *weighted, seed: *seed, kept: *kept }
     }
 }
 
@@ -63,6 +66,8 @@ struct Builder<'a> {
     plans: Plans<'a>,
     weights: Vec<NodeId>,
     iteration: NodeId,
+    /// The batch's examples, where the data are on the device.
+    rows: Option<Rows>,
 }
 
 /// Name of an optimizer's state of a weight.
@@ -186,6 +191,7 @@ pub fn training(plans: Plans<'_>, optimizer: &Optimizer) -> Result<Graph> {
     let one = b.g.constant_of(DType::I32, 1.0);
     let next = b.g.add(b.iteration, one);
     b.guarded(ok, b.iteration, next);
+    b.advance(Some(ok));
     b.metrics(&losses, loss, Some(ok));
     Ok(b.g)
 }
@@ -195,6 +201,7 @@ pub fn evaluation(plans: Plans<'_>) -> Graph {
     let mut b = Builder::new(plans, false);
     let (_, losses) = b.forward_and_losses(false);
     let loss = b.weighted_sum(&losses);
+    b.advance(None);
     b.metrics(&losses, loss, None);
     b.g
 }
@@ -259,12 +266,28 @@ impl<'a> Builder<'a> {
         } else {
             g.constant_of(DType::I32, 0.0)
         };
-        Builder { g, plans, weights, iteration }
+        let rows = Rows::of(&mut g, plans.kept, plans.batch);
+        Builder { g, plans, weights, iteration, rows }
     }
 
     fn wire(&mut self, name: &str, wire: &Wire) -> NodeId {
-        let shape = [&[self.plans.batch], wire.shape.as_slice()].concat();
-        self.g.input(name, Type::new(wire.dtype, &shape))
+        self.batch(name, wire.dtype, &wire.shape)
+    }
+
+    /// A batch of examples of that shape: an input, or taken from the data on the device.
+    fn batch(&mut self, name: &str, dtype: DType, shape: &[usize]) -> NodeId {
+        match &self.rows {
+            Some(rows) => rows.take(&mut self.g, name, dtype, shape),
+            None => self.g.input(name, Type::new(dtype, &[&[self.plans.batch], shape].concat())),
+        }
+    }
+
+    /// Moves on to the next batch, where a step may move anything.
+    fn advance(&mut self, ok: Option<NodeId>) {
+        if let Some(rows) = &self.rows {
+            let (place, next) = (rows.place, rows.next(&mut self.g));
+            self.update(ok, place, next);
+        }
     }
 
     /// The network's inputs, in its shapes.
@@ -306,8 +329,7 @@ impl<'a> Builder<'a> {
             .collect();
         let weight = self.plans.weighted.then(|| {
             let shape = wiring.weight.as_ref().map_or(&[][..], |w| w.shape.as_slice());
-            let shape = [&[self.plans.batch], shape].concat();
-            self.g.input(SAMPLE_WEIGHT, Type::f32(&shape))
+            self.batch(SAMPLE_WEIGHT, DType::F32, shape)
         });
         let forward = self.forward(&inputs, training);
         self.g.set_scope("loss");

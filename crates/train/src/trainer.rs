@@ -1,28 +1,27 @@
 //! The training loop.
 //!
 //! Input: a model, data, [`Fit`]. Output: [`Fitted`], and on the way files, callbacks and events. Invariants: a
-//! step only copies the batch and runs; the host looks at the device at most ten times a second; a resumed run
-//! does exactly the steps of an uninterrupted one.
+//! step only copies the batch and runs, or not even that; the host looks at the device at most ten times a second; a resumed
+//! run does exactly the steps of an uninterrupted one.
 
 use crate::callbacks::{CSVLogger, Callback, EpochContext, StepContext, TensorBoard, TrainContext, Training};
 use crate::desk::Desk;
-use crate::diagnose::{Origin, origin};
-use crate::evaluate::{Programs, metric_sums, read_metrics, reset_metrics};
+use crate::diagnose::Origin;
+use crate::evaluate::{metric_sums, read_metrics, reset_metrics};
 use crate::events::{Event, REPORT_EVERY};
-use crate::feed::Feed;
 use crate::files::{Settings, TrainerState};
 use crate::fit::{End, Fit, Fitted, OnNan};
-use crate::model::{Model, ProgramSpec};
+use crate::model::Model;
 use crate::report::RunFolder;
 use crate::resume::{self, Position};
-use crate::session::Kind;
 use crate::step::{BAD_STEP, ITERATION};
+use crate::steps::Steps;
 use crate::{History, Logs, Result, TrainError};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
-use thalweg_data::{Dataset, Epoch, Loader, Subset, epoch_order};
+use thalweg_data::{Dataset, Epoch, Subset, epoch_order};
 
 /// Examples by which a trained model's file proves itself.
 const GOLDEN: usize = 4;
@@ -46,7 +45,9 @@ impl Model {
             _ => (data, fit.validation_data.clone()),
         };
         fit.check(data.len())?;
-        Run::new(self, data, validation, fit)?.train()
+        let fitted = Run::new(self, data, validation, fit).and_then(Run::train);
+        self.give_back_data();
+        fitted
     }
 }
 
@@ -71,12 +72,8 @@ struct Run<'m> {
     callbacks: Vec<Box<dyn Callback>>,
     fit: Fit,
     data: Arc<dyn Dataset>,
-    /// The data as they are in this epoch.
-    served: Arc<dyn Dataset>,
     validation: Option<Arc<dyn Dataset>>,
-    feed: Feed,
-    spec: ProgramSpec,
-    programs: Programs,
+    steps: Steps,
     log_names: Vec<String>,
     settings: Settings,
     history: History,
@@ -101,6 +98,7 @@ impl<'m> Run<'m> {
         let weighted = !fit.class_weight.is_empty();
         let spec = model.program_spec(&*data, fit.batch_size, weighted, seed)?;
         let feed = model.feed(spec.wiring.clone(), &fit.class_weight)?;
+        let steps = Steps::new(&data, feed, spec, fit.loader);
         if let Some(validation) = &validation {
             model.program_spec(&**validation, fit.batch_size, false, 0)?;
         }
@@ -130,7 +128,6 @@ impl<'m> Run<'m> {
             compile,
         };
         let log_names = model.log_names()?;
-        let programs = Programs::new(Kind::Train, spec.clone());
         let observer = fit.observer.take();
         let desk = Desk { model, observer, folder, kept: Default::default() };
         let (history, now) = (History::default(), Instant::now());
@@ -138,12 +135,9 @@ impl<'m> Run<'m> {
             desk,
             callbacks,
             fit,
-            served: Arc::clone(&data),
             data,
             validation,
-            feed,
-            spec,
-            programs,
+            steps,
             log_names,
             settings,
             history,
@@ -174,7 +168,7 @@ impl<'m> Run<'m> {
         while at.epoch < self.fit.epochs && stop.is_none() {
             let began = Instant::now();
             let epochs = self.fit.epochs;
-            let (steps, done) = (self.steps(), at.batch);
+            let (steps, done) = (self.epoch_steps(), at.batch);
             self.desk.tell(&Event::EpochBegin { epoch: at.epoch, epochs, steps, done });
             if at.batch == 0 {
                 reset_metrics(self.desk.model.session()?, &self.log_names)?;
@@ -220,7 +214,7 @@ impl<'m> Run<'m> {
     }
 
     /// Steps of a whole epoch.
-    fn steps(&self) -> usize {
+    fn epoch_steps(&self) -> usize {
         let all = self.data.len().div_ceil(self.fit.batch_size);
         self.fit.steps_per_epoch.map_or(all, |n| n.min(all))
     }
@@ -266,9 +260,7 @@ impl<'m> Run<'m> {
 
     fn begin(&mut self, at: Position) -> Result<()> {
         let now = Instant::now();
-        let (steps, last) = (self.steps(), self.data.len() % self.fit.batch_size);
-        let first = if self.data.len() < self.fit.batch_size { last } else { self.fit.batch_size };
-        self.programs.get(self.desk.model, first)?;
+        self.steps.prepare(self.desk.model)?;
         let resumed = self.fit.resume.is_some();
         let info = self.desk.model.device_info()?;
         let weights = self.desk.model.network.weights();
@@ -280,9 +272,10 @@ impl<'m> Run<'m> {
             validation_examples: self.validation.as_ref().map_or(0, |v| v.len()),
             epochs: self.fit.epochs,
             initial_epoch: at.epoch,
-            steps,
+            steps: self.epoch_steps(),
             batch_size: self.fit.batch_size,
             device: &info.name,
+            data_there: self.steps.kept(),
             parameters,
             trainable_parameters,
             planned_bytes: self.desk.model.planned_bytes()?,
@@ -319,46 +312,36 @@ impl<'m> Run<'m> {
     /// The rest of an epoch's batches, from `at` on.
     fn batches(&mut self, at: &mut Position) -> Result<Ended> {
         let mut order = epoch_order(self.data.len(), self.seed, at.epoch as u32, self.fit.shuffle);
-        order.truncate(self.steps() * self.fit.batch_size);
-        let order: Arc<[u32]> = order.into();
+        order.truncate(self.epoch_steps() * self.fit.batch_size);
         let epoch = Epoch { index: at.epoch as u32, of: self.fit.epochs as u32 };
-        self.served = self.data.in_epoch(epoch).unwrap_or_else(|| Arc::clone(&self.data));
-        let mut loader = self.loader(&order, at.batch);
+        self.steps.begin(self.desk.model, epoch, order, at.batch)?;
         // Which batch an iteration was: the device counts steps, not batches.
         let mut base = (self.iteration()?, at.batch);
         let (mut told, mut told_at) = (Instant::now(), at.batch);
         loop {
-            let Some(batch) = loader.next_batch()? else {
+            let most = self.until_due(*at);
+            let ran = self.steps.run(self.desk.model, at.batch, most)?;
+            at.batch += ran;
+            if ran == 0 {
                 match self.look(at, base)? {
                     None => break,
-                    Some(ended) => match self.handle_bad(ended, at, &order, &mut base)? {
+                    Some(bad) => match self.handle_bad(bad, at, &mut base)? {
                         Some(ended) => return Ok(ended),
-                        None => loader = self.loader(&order, at.batch),
+                        None => continue,
                     },
                 }
-                continue;
-            };
-            let first = at.batch * self.fit.batch_size;
-            self.feed.check(&batch, &*self.data, |place| order[first + place] as usize)?;
-            let program = self.programs.get(self.desk.model, batch.size)?;
-            let session = self.desk.model.session()?;
-            self.feed.write(session, &program, &batch)?;
-            session.run(&program)?;
-            loader.recycle(batch);
-            at.batch += 1;
-
+            }
             let interrupted = self.is_interrupted();
             let report = told.elapsed() >= REPORT_EVERY;
             let checkpoint = self.checkpoint_due(at.batch);
-            let steps_done = at.epoch * self.steps() + at.batch;
+            let steps_done = at.epoch * self.epoch_steps() + at.batch;
             let asked = self.callbacks.iter().any(|c| is_due(&**c, steps_done));
             if !(report || interrupted || checkpoint || asked) {
                 continue;
             }
             if let Some(bad) = self.look(at, base)? {
-                match self.handle_bad(bad, at, &order, &mut base)? {
-                    Some(ended) => return Ok(ended),
-                    None => loader = self.loader(&order, at.batch),
+                if let Some(ended) = self.handle_bad(bad, at, &mut base)? {
+                    return Ok(ended);
                 }
                 (told, told_at) = (Instant::now(), at.batch);
                 continue;
@@ -367,7 +350,7 @@ impl<'m> Run<'m> {
             if asked {
                 self.step_callbacks(*at, steps_done)?;
             }
-            if interrupted && at.batch < self.steps() {
+            if interrupted && at.batch < self.epoch_steps() {
                 return Ok(Ended::Interrupted);
             }
             if checkpoint {
@@ -382,9 +365,13 @@ impl<'m> Run<'m> {
         Ok(Ended::Done(read_metrics(self.desk.model.session()?, &self.log_names)?))
     }
 
-    fn loader(&self, order: &Arc<[u32]>, from: usize) -> Loader {
-        let (data, order) = (Arc::clone(&self.served), Arc::clone(order));
-        Loader::new(data, order, self.fit.batch_size, self.fit.loader).starting_at(from)
+    /// Steps until the host has something to do, whatever the clock says.
+    fn until_due(&self, at: Position) -> usize {
+        let done = at.epoch * self.epoch_steps() + at.batch;
+        let asked = self.callbacks.iter().filter_map(|c| c.every_steps()).filter(|n| *n > 0);
+        let kept = self.fit.checkpoint_steps.filter(|_| self.checkpoint.is_some());
+        let due = asked.map(|n| n - done % n).chain(kept.map(|n| n - at.batch % n));
+        due.min().unwrap_or(usize::MAX)
     }
 
     fn iteration(&mut self) -> Result<usize> {
@@ -393,7 +380,7 @@ impl<'m> Run<'m> {
 
     fn progress(&mut self, at: Position, steps_per_second: f64) -> Result<()> {
         let logs = read_metrics(self.desk.model.session()?, &self.log_names)?;
-        let steps = self.steps();
+        let steps = self.epoch_steps();
         let images_per_second = steps_per_second * self.fit.batch_size as f64;
         let event =
             Event::Progress { epoch: at.epoch, step: at.batch, steps, images_per_second, logs: &logs };
@@ -423,19 +410,10 @@ impl<'m> Run<'m> {
         &mut self,
         bad: usize,
         at: &mut Position,
-        order: &Arc<[u32]>,
         base: &mut (usize, usize),
     ) -> Result<Option<Ended>> {
         let step = self.iteration()?;
-        let first = bad * self.fit.batch_size;
-        let found = match self.loader(order, bad).next_batch()? {
-            Some(batch) => {
-                origin(self.desk.model, &mut self.feed, &self.spec, &batch, &*self.data, |place| {
-                    order[first + place] as usize
-                })?
-            }
-            None => Origin::Elsewhere("its batch cannot be read again".into()),
-        };
+        let found = self.steps.origin(self.desk.model, bad)?;
         let error =
             TrainError::NotFinite { step, epoch: at.epoch + 1, batch: bad + 1, origin: found.describe() };
         // All well again, at the batch before the bad one: what a checkpoint now must say.
@@ -451,6 +429,7 @@ impl<'m> Run<'m> {
                 self.desk.note(format!("passed over a batch: {error}"));
                 at.batch = bad + 1;
                 *base = (step, at.batch);
+                self.steps.go_on(self.desk.model, at.batch)?;
                 Ok(None)
             }
             OnNan::Stop => Ok(Some(Ended::NotFinite(error.to_string()))),

@@ -161,6 +161,7 @@ impl Observer for Watch {
                 steps,
                 batch_size,
                 device,
+                data_there,
                 parameters,
                 trainable_parameters,
                 planned_bytes,
@@ -178,8 +179,9 @@ impl Observer for Watch {
                 } else {
                     String::new()
                 };
+                let data = if data_there { " with the data" } else { "" };
                 self.say(&format!(
-                    "{} parameters{frozen}, {} images, batches of {batch_size}, {epochs} epochs{from}, on {device}, \
+                    "{} parameters{frozen}, {} images, batches of {batch_size}, {epochs} epochs{from}, on {device}{data}, \
                      {} planned",
                     grouped(parameters as u64),
                     grouped(examples as u64),
@@ -188,7 +190,7 @@ impl Observer for Watch {
                 self.console.event(&json!({
                     "event": "start", "examples": examples, "validation_examples": validation_examples,
                     "epochs": epochs, "initial_epoch": initial_epoch, "steps_per_epoch": steps,
-                    "batch_size": batch_size, "device": device, "parameters": parameters,
+                    "batch_size": batch_size, "device": device, "data_there": data_there, "parameters": parameters,
                     "trainable_parameters": trainable_parameters, "planned_bytes": planned_bytes,
                     "compile_seconds": rounded(compile_seconds, 4), "resumed": resumed,
                 }));

@@ -169,6 +169,7 @@ impl Device for CpuDevice {
             workers: self.workers.len(),
             regions: true,
             half_products: false,
+            keeps_data: false,
         }
     }
 

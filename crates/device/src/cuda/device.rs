@@ -158,7 +158,7 @@ impl CudaDevice {
 impl Device for CudaDevice {
     fn info(&self) -> DeviceInfo {
         let (name, description) = (self.gpu.name.clone(), self.description.clone());
-        DeviceInfo { name, description, workers: 1, regions: false, half_products: true }
+        DeviceInfo { name, description, workers: 1, regions: false, half_products: true, keeps_data: true }
     }
 
     fn allocate(&mut self, bytes: usize) -> Result<Allocation, DeviceError> {
@@ -227,6 +227,13 @@ impl Device for CudaDevice {
 
     fn run(&mut self, program: Program) -> Result<(), DeviceError> {
         self.loaded(program).run()
+    }
+
+    fn run_many(&mut self, program: Program, times: usize) -> Result<(), DeviceError> {
+        match self.programs.get_mut(program.0 as usize) {
+            Some(Some(loaded)) => loaded.run_many(times),
+            _ => panic!("program {} is not loaded", program.0),
+        }
     }
 
     fn wait(&mut self) -> Result<(), DeviceError> {

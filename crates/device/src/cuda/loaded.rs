@@ -1,4 +1,4 @@
-//! A plan on the GPU: its launches, captured into a CUDA graph.
+//! A plan on the GPU: its launches, captured into a CUDA graph; and once several runs are wanted, into one of several copies.
 
 use super::driver::Gpu;
 use super::kernels::{Function, Kernels};
@@ -27,6 +27,8 @@ pub struct Loaded {
     pub bound: Vec<Allocation>,
     ready: Vec<Ready>,
     graph: Option<Graph>,
+    /// [`Launches::copies`] runs in one.
+    copies: Option<Graph>,
 }
 
 // SAFETY: what it holds are handles and addresses of a context that any thread may enter.
@@ -50,7 +52,15 @@ impl Loaded {
         let all = launches.stages.iter().flatten();
         let wanted = all.map(|l| (&launches.kernels[l.kernel], l.apart(&launches.kernels[l.kernel])));
         kernels.prepare(wanted)?;
-        Ok(Loaded { gpu: Arc::clone(gpu), plan, launches, bound, ready: Vec::new(), graph: None })
+        Ok(Loaded {
+            gpu: Arc::clone(gpu),
+            plan,
+            launches,
+            bound,
+            ready: Vec::new(),
+            graph: None,
+            copies: None,
+        })
     }
 
     /// Sets all addresses, by the arena's first byte and those of the bindings, and captures the launches.
@@ -60,7 +70,7 @@ impl Loaded {
         arena: sys::CUdeviceptr,
         bindings: &[sys::CUdeviceptr],
     ) -> Result<(), DeviceError> {
-        self.graph = None;
+        (self.graph, self.copies) = (None, None);
         let pointer = |a: &Argument| match a.place {
             Place::Arena { offset } => arena + offset as u64,
             Place::Binding(n) => bindings[n as usize],
@@ -78,17 +88,18 @@ impl Loaded {
             });
         }
         self.ready = ready;
-        self.graph = Some(self.capture()?);
+        self.graph = Some(self.capture(1)?);
         Ok(())
     }
 
-    fn capture(&self) -> Result<Graph, DeviceError> {
+    /// All launches so many times over.
+    fn capture(&self, times: usize) -> Result<Graph, DeviceError> {
         let gpu = &self.gpu;
         gpu.wait()?;
         let mode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: the stream is ours and idle.
         gpu.check(unsafe { result::stream::begin_capture(gpu.stream(), mode) })?;
-        let launched = self.ready.iter().try_for_each(|r| r.launch(gpu));
+        let launched = (0..times).try_for_each(|_| self.ready.iter().try_for_each(|r| r.launch(gpu)));
         // SAFETY: the capture began above; it has to end even if a launch failed.
         let graph = unsafe { result::stream::end_capture(gpu.stream()) };
         launched?;
@@ -110,10 +121,26 @@ impl Loaded {
     pub fn run(&self) -> Result<(), DeviceError> {
         self.gpu.enter()?;
         match &self.graph {
-            // SAFETY: both are live, and all memory that the graph uses.
-            Some(g) => self.gpu.check(unsafe { result::graph::launch(g.exec, self.gpu.stream()) }),
+            Some(g) => g.launch(),
             None => self.ready.iter().try_for_each(|r| r.launch(&self.gpu)),
         }
+    }
+
+    /// Starts all launches so many times over.
+    pub fn run_many(&mut self, times: usize) -> Result<(), DeviceError> {
+        let most = self.launches.copies();
+        if most > 1 && times >= most {
+            let copies = match self.copies.take() {
+                Some(copies) => copies,
+                None => self.capture(most)?,
+            };
+            self.gpu.enter()?;
+            let started = (0..times / most).try_for_each(|_| copies.launch());
+            self.copies = Some(copies);
+            started?;
+            return (0..times % most).try_for_each(|_| self.run());
+        }
+        (0..times).try_for_each(|_| self.run())
     }
 
     /// Starts all launches one by one; seconds of each of the plan's kernels.
@@ -141,6 +168,13 @@ impl Loaded {
             gpu.check(unsafe { result::event::destroy(e) })?;
         }
         Ok(seconds)
+    }
+}
+
+impl Graph {
+    fn launch(&self) -> Result<(), DeviceError> {
+        // SAFETY: both are live, and all memory that the graph uses.
+        self.gpu.check(unsafe { result::graph::launch(self.exec, self.gpu.stream()) })
     }
 }
 

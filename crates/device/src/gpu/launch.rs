@@ -59,6 +59,19 @@ pub struct Launches {
     pub arena: usize,
 }
 
+/// Launches that are started together, at most, and runs of a plan among them: what starting costs is little beside so
+/// many, and a driver keeps a record of each.
+const TOGETHER: usize = 512;
+const MOST_COPIES: usize = 16;
+
+impl Launches {
+    /// Runs that are worth being started together.
+    pub fn copies(&self) -> usize {
+        let launches: usize = self.stages.iter().map(Vec::len).sum();
+        (TOGETHER / launches.max(1)).clamp(1, MOST_COPIES)
+    }
+}
+
 /// What a GPU can do, as far as kernels depend on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Abilities {

@@ -76,6 +76,7 @@ impl Device for NullDevice {
             workers: 1,
             regions: true,
             half_products: false,
+            keeps_data: false,
         }
     }
 

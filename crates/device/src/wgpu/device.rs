@@ -230,6 +230,7 @@ impl Device for WgpuDevice {
             workers: 1,
             regions: false,
             half_products: true,
+            keeps_data: true,
         }
     }
 
@@ -326,12 +327,23 @@ impl Device for WgpuDevice {
     }
 
     fn run(&mut self, program: Program) -> Result<(), DeviceError> {
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        {
-            let mut pass = encoder.begin_compute_pass(&Default::default());
-            self.loaded(program).encode(&mut pass);
+        self.run_many(program, 1)
+    }
+
+    fn run_many(&mut self, program: Program, times: usize) -> Result<(), DeviceError> {
+        let most = self.loaded(program).launches.copies();
+        let mut left = times;
+        while left > 0 {
+            let copies = left.min(most);
+            let mut encoder = self.device.create_command_encoder(&Default::default());
+            {
+                let mut pass = encoder.begin_compute_pass(&Default::default());
+                (0..copies).for_each(|_| self.loaded(program).encode(&mut pass));
+            }
+            self.submit(encoder)?;
+            left -= copies;
         }
-        self.submit(encoder)
+        Ok(())
     }
 
     fn wait(&mut self) -> Result<(), DeviceError> {

@@ -63,5 +63,7 @@ pub fn cases() -> Vec<Case> {
         case(0, Type::f32(&[4, 2, 33]), &[300], 0.0, 4.0),
         case(1, Type::new(DType::I32, &[2, 6]), &[2, 3], 0.0, 6.0).discrete(),
         case(1, Type::new(DType::U8, &[2, 6, 3]), &[2, 4], 0.0, 6.0).discrete(),
+        // Pieces of whole words.
+        case(0, Type::new(DType::U8, &[6, 3, 4]), &[9], -1.0, 7.0).discrete(),
     ]
 }

@@ -54,7 +54,7 @@ impl Device for InterpretedGpu {
     fn info(&self) -> DeviceInfo {
         let description = "interpreter of the kernel IR".into();
         let name = "interpreted".into();
-        DeviceInfo { name, description, workers: 1, regions: false, half_products: true }
+        DeviceInfo { name, description, workers: 1, regions: false, half_products: true, keeps_data: true }
     }
 
     fn allocate(&mut self, bytes: usize) -> Result<Allocation, DeviceError> {

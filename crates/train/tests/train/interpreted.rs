@@ -27,6 +27,7 @@ impl Device for Interpreted {
             workers: 1,
             regions: true,
             half_products: false,
+            keeps_data: false,
         }
     }
     fn allocate(&mut self, bytes: usize) -> Result<Allocation, DeviceError> {

@@ -3,9 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod adapting;
+mod asking;
 mod bad_values;
 mod devices;
 mod interpreted;
+mod kept;
 mod mixed;
 mod resume;
 mod support;

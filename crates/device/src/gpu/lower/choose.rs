@@ -98,24 +98,29 @@ fn comes_before(w: &mut Writer<'_>, a: [Value; 2], b: [Value; 2]) -> Value {
     w.select(more, Value::bool(true), tie)
 }
 
-/// Lowers a gather: a thread per element of the result.
+/// Lowers a gather: a thread per element of the result; bytes and 16-bit numbers go by whole words where pieces are such, as
+/// adapters store nothing smaller at once.
 pub fn gather(l: &mut Lowering<'_>, g: &Gather) {
-    let count = g.outer * g.count * g.inner;
+    let per_word = 4 / g.dtype.size();
+    let whole = per_word > 1 && g.inner.is_multiple_of(per_word);
+    let (dtype, inner) = if whole { (DType::U32, g.inner / per_word) } else { (g.dtype, g.inner) };
+    let count = g.outer * g.count * inner;
     let mut w = Writer::new(l.plan, "gather", THREADS as u32);
     let linear = linear_thread(&mut w, THREADS);
     let inside = within(&mut w, linear, count, THREADS);
     let open = w.open(inside);
-    let (place, inner) = w.div_rem(linear, g.inner);
+    let (place, element) = w.div_rem(linear, inner);
     let (row, _) = w.div_rem(place, g.count);
-    let (x, at, out) = (w.buffer(g.x, false), w.buffer(g.at, false), w.buffer(g.out, true));
+    let (x, at, out) =
+        (w.buffer_as(g.x, dtype, false), w.buffer(g.at, false), w.buffer_as(g.out, dtype, true));
     let index = w.load(at, place);
-    let zero = w.cast(Value::index(0), g.dtype);
+    let zero = w.cast(Value::index(0), dtype);
     let value = w.mutable(zero);
     let (after, before) = (w.lt(Value::i32(-1), index), w.lt(index, Value::index(g.n)));
     let there = w.and(after, before);
     let found = w.open(there);
     let from = w.mul_add(row, Value::index(g.n), index);
-    let from = w.mul_add(from, Value::index(g.inner), inner);
+    let from = w.mul_add(from, Value::index(inner), element);
     let v = w.load(x, from);
     w.set(value, v);
     w.close(found);

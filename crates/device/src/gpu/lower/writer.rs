@@ -35,6 +35,15 @@ impl<'a> Writer<'a> {
         param
     }
 
+    /// The parameter of a buffer whose memory is taken for elements of another type, which fill it exactly.
+    pub fn buffer_as(&mut self, id: BufferId, dtype: DType, written: bool) -> Param {
+        let buffer = self.plan.buffer(id);
+        if buffer.dtype == dtype {
+            return self.buffer(id, written);
+        }
+        self.argument(Argument { place: buffer.place, bytes: buffer.bytes() }, dtype, written)
+    }
+
     /// A parameter for memory that is no buffer of the plan.
     pub fn argument(&mut self, argument: Argument, dtype: DType, written: bool) -> Param {
         self.arguments.push(argument);

@@ -1,0 +1,268 @@
+//! Data on the device change no bit of a training, are checked as on the host, and make way where there is no room.
+
+use crate::asking::{Asking, Given};
+use crate::interpreted::Interpreted;
+use crate::support::{Notes, blobs, mlp};
+use std::path::Path;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, Mutex};
+use thalweg_base::philox::Sequence;
+use thalweg_data::{Arrays, Dataset};
+use thalweg_device::cpu::CpuDevice;
+use thalweg_device::gpu::launch::Abilities;
+use thalweg_device::{Device, open};
+use thalweg_nn::layers::{Conv2D, Dense, Flatten, MaxPooling2D, Rescaling};
+use thalweg_nn::{ModelConfig, Sequential};
+use thalweg_testkit::gpu::InterpretedGpu;
+use thalweg_train::callbacks::{Callback, StepContext};
+use thalweg_train::{Compile, End, Event, Fit, Fitted, Kind, Model, OnNan, Result};
+
+/// A compiled model on a device, which asks for data or not, and what that was given.
+fn on(device: Box<dyn Device>, keeps_data: bool, config: ModelConfig) -> (Model, Arc<Given>) {
+    let mut model = Model::from_config(config, 7).unwrap();
+    let compile = Compile::from_names("adam", "sparse_categorical_crossentropy", &["accuracy"]).unwrap();
+    model.compile(compile).unwrap();
+    let device = Asking::new(device, keeps_data);
+    let given = Arc::clone(&device.given);
+    model.use_device(Box::new(device)).unwrap();
+    (model, given)
+}
+
+fn slow(keeps_data: bool) -> Model {
+    on(Box::<Interpreted>::default(), keeps_data, mlp(6, 3, true)).0
+}
+
+/// Every device that there is here, by name.
+fn devices() -> Vec<(&'static str, Box<dyn Device>)> {
+    let mut all: Vec<(&str, Box<dyn Device>)> = vec![
+        ("interpreted", Box::<Interpreted>::default()),
+        ("interpreted gpu", Box::new(InterpretedGpu::new(Abilities::LEAST))),
+        ("cpu", Box::new(CpuDevice::new(Some(2), None).unwrap())),
+    ];
+    for name in ["wgpu", "cuda"] {
+        match open(name, None) {
+            Ok(device) => all.push((name, device)),
+            Err(e) => println!("skipped: {e}"),
+        }
+    }
+    all
+}
+
+/// Images of bytes in three shades, the labels as floats, with weights.
+fn images(n: usize, weights: bool) -> Arc<dyn Dataset> {
+    let mut random = Sequence::new(5, 9, 0);
+    let pixels: Vec<u8> = (0..n * 48).map(|i| (80 * (i / 48 % 3) as u32 + random.below(90)) as u8).collect();
+    let labels = (0..n).map(|i| (i % 3) as i32).collect::<Vec<_>>();
+    let data = Arrays::new().input("image", &[4, 4, 3], pixels).target("y", &[], labels).name("shades");
+    let weights = weights.then(|| (0..n).map(|i| 0.5 + (i % 4) as f32).collect());
+    Arc::new(weights.into_iter().fold(data, |d, w| d.sample_weight(w)).build().unwrap())
+}
+
+fn small_cnn() -> ModelConfig {
+    Sequential::new()
+        .input(&[4, 4, 3])
+        .add(Rescaling::new(1.0 / 255.0))
+        .add(Conv2D::new(4, 3).padding("same").activation("relu"))
+        .add(MaxPooling2D::new())
+        .add(Flatten::new())
+        .add(Dense::new(3).activation("softmax"))
+        .build()
+        .unwrap()
+}
+
+/// All that a training gives: its weights' sum, what it said.
+fn trained(model: &mut Model, data: Arc<dyn Dataset>, fit: Fit) -> (String, Fitted, bool) {
+    let notes = Notes::default();
+    let fitted = model.fit(data, fit.observer(notes.clone())).unwrap();
+    let there = notes.with("TrainBegin")[0].contains("data_there: true");
+    let session = model.session().unwrap();
+    assert!(session.state_names().all(|n| !n.starts_with("data/")), "data were not given back");
+    assert_eq!(session.planned_bytes(), session.memory().total());
+    (model.weights_sha256().unwrap(), Fitted { seconds: 0.0, ..fitted }, there)
+}
+
+#[test]
+fn no_bit_changes() {
+    let fit = |shuffle: bool| Fit::epochs(2).batch_size(8).shuffle(shuffle);
+    for i in 0..devices().len() {
+        let run = |keeps_data: bool| {
+            let (name, device) = devices().swap_remove(i);
+            let (mut model, _) = on(device, keeps_data, mlp(6, 3, true));
+            // 45 examples: the last batch has five. Fewer than a batch: it has all.
+            let shuffled = trained(&mut model, blobs(45, 3, 1), fit(true).validation_data(blobs(20, 3, 5)));
+            let ordered = trained(&mut model, blobs(45, 3, 1), fit(false).steps_per_epoch(4));
+            let few = trained(&mut model, blobs(7, 3, 1), fit(true).class_weight(&[(1, 3.0)]));
+            let (name, device) = (name, devices().swap_remove(i).1);
+            let (mut model, _) = on(device, keeps_data, small_cnn());
+            let weighed = trained(&mut model, images(45, true), fit(true));
+            let both = trained(&mut model, images(24, true), fit(true).class_weight(&[(2, 0.5)]));
+            (name, [shuffled, ordered, few, weighed, both])
+        };
+        let (name, from_host) = run(false);
+        let (_, kept) = run(true);
+        for (n, (a, b)) in from_host.into_iter().zip(kept).enumerate() {
+            assert!(!a.2 && b.2, "{name}, training {n}: data there {} and {}", a.2, b.2);
+            assert_eq!((a.0, a.1), (b.0, b.1), "{name}, training {n}");
+        }
+    }
+}
+
+/// The host writes what an epoch needs, and not what a step does; steps are started several at a time.
+#[test]
+fn an_epoch_is_a_few_words_to_the_device() {
+    let count = |n: usize| {
+        let (mut model, given) = on(Box::<Interpreted>::default(), true, mlp(6, 3, false));
+        let fit = || Fit::epochs(1).batch_size(8).checkpoint_every_seconds(None);
+        model.fit(blobs(n, 3, 1), fit()).unwrap();
+        [&given.writes, &given.starts, &given.runs].map(|c| c.load(SeqCst))
+    };
+    let ([few, _, _], [many, starts, runs]) = (count(80), count(1600));
+    assert_eq!(few, many);
+    assert!(runs >= 200 && starts < runs / 2, "{starts} starts of {runs} runs");
+}
+
+/// Raises a flag after some steps, goes on in a new model, with the data on the device or not.
+#[test]
+fn resumed_anywhere_is_the_same_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let path: &Path = &folder.path().join("last.safetensors");
+    let data = || blobs(45, 3, 1);
+    let fit = || Fit::epochs(4).batch_size(8);
+    let (sum, whole, _) = trained(&mut slow(false), data(), fit());
+    let mut stopped = 0;
+    for steps in 1..24 {
+        let (mut first, given) = on(Box::<Interpreted>::default(), true, mlp(6, 3, true));
+        given.fuse.store(steps, SeqCst);
+        let ended = first.fit(data(), fit().interrupt(Arc::clone(&given.flag)).checkpoint_to(path)).unwrap();
+        if ended.end == End::Complete {
+            continue;
+        }
+        stopped += 1;
+        for keeps_data in [true, false] {
+            let mut second = slow(keeps_data);
+            let (found, fitted, there) = trained(&mut second, data(), fit().resume(path));
+            assert_eq!((found, there), (sum.clone(), keeps_data), "after {steps} steps");
+            assert_eq!(fitted.history, whole.history, "after {steps} steps");
+        }
+    }
+    assert!(stopped >= 20, "only {stopped} runs were interrupted");
+}
+
+#[test]
+fn an_unknown_label_is_refused_before_the_first_step() {
+    let x = vec![0.5f32; 80];
+    let y: Vec<i32> = (0..40).map(|i| if i == 37 { 3 } else { i % 3 }).collect();
+    let data =
+        Arc::new(Arrays::new().input("x", &[2], x).target("y", &[], y).name("points").build().unwrap());
+    let refused = |keeps_data: bool| {
+        let mut model = slow(keeps_data);
+        let before = model.weights_sha256().unwrap();
+        let told = model.fit(data.clone(), Fit::epochs(1).batch_size(8)).unwrap_err().to_string();
+        (told, model.weights_sha256().unwrap() == before, model)
+    };
+    let ((from_host, _, _), (told, untouched, mut model)) = (refused(false), refused(true));
+    assert!(told.contains("example 37 has the label 3"), "{told}");
+    assert_eq!(told, from_host);
+    assert!(untouched);
+    // Nothing is left of it.
+    let session = model.session().unwrap();
+    assert_eq!(session.planned_bytes(), session.memory().total());
+    model.fit(blobs(45, 3, 1), Fit::epochs(1)).unwrap();
+}
+
+#[test]
+fn a_bad_batch_is_found_and_passed_over() {
+    let mut x: Vec<f32> = (0..160).map(|i| (i as f32 * 0.7).sin()).collect();
+    x[2 * 41] = f32::NAN;
+    let y: Vec<i32> = (0..80).map(|i| i % 3).collect();
+    let data: Arc<dyn Dataset> =
+        Arc::new(Arrays::new().input("x", &[2], x).target("y", &[], y).name("points").build().unwrap());
+    let fit = || Fit::epochs(3).batch_size(8);
+    let run = |keeps_data: bool| {
+        let told = slow(keeps_data).fit(data.clone(), fit()).unwrap_err().to_string();
+        (told, trained(&mut slow(keeps_data), data.clone(), fit().on_nan(OnNan::Skip)))
+    };
+    let ((told, kept), (from_host, read)) = (run(true), run(false));
+    assert!(told.contains("field 'x' of example 41 of points"), "{told}");
+    assert_eq!((told, kept.0, kept.1), (from_host, read.0, read.1));
+    assert!(kept.2);
+}
+
+/// Notes the steps that it is told of.
+struct Every(usize, Arc<Mutex<Vec<(usize, usize)>>>);
+
+impl Callback for Every {
+    fn name(&self) -> String {
+        format!("Every{}", self.0)
+    }
+    fn every_steps(&self) -> Option<usize> {
+        Some(self.0)
+    }
+    fn on_step_end(&mut self, context: &mut StepContext<'_>) -> Result<()> {
+        self.1.lock().unwrap().push((context.epoch, context.batch));
+        Ok(())
+    }
+}
+
+#[test]
+fn callbacks_hear_of_their_steps() {
+    let heard = |keeps_data: bool| {
+        let (threes, fives) = (Arc::default(), Arc::default());
+        let fit = Fit::epochs(2).batch_size(4).callback(Every(3, Arc::clone(&threes)));
+        trained(&mut slow(keeps_data), blobs(45, 3, 1), fit.callback(Every(5, Arc::clone(&fives))));
+        (threes.lock().unwrap().clone(), fives.lock().unwrap().clone())
+    };
+    let (threes, fives) = heard(true);
+    assert_eq!((threes.len(), fives.len()), (8, 4));
+    assert_eq!(heard(false), (threes, fives));
+}
+
+#[test]
+fn data_that_do_not_fit_stay_on_the_host() {
+    let wanted = trained(&mut slow(false), blobs(45, 3, 1), Fit::epochs(2).batch_size(8));
+    // A quarter of the room; what an allocation may be.
+    for (room, most, there) in
+        [(None, usize::MAX, true), (Some(1000), usize::MAX, false), (None, 45 * 4, false)]
+    {
+        let (mut model, _) = on(Box::<Interpreted>::default(), true, mlp(6, 3, true));
+        let device = Asking { room, most, ..Asking::new(Box::<Interpreted>::default(), true) };
+        model.use_device(Box::new(device)).unwrap();
+        let found = trained(&mut model, blobs(45, 3, 1), Fit::epochs(2).batch_size(8));
+        assert_eq!(
+            (found.0, found.1, found.2),
+            (wanted.0.clone(), wanted.1.clone(), there),
+            "{room:?} {most}"
+        );
+    }
+}
+
+/// What is planned with data is what is held, and both are as before once they are given back.
+#[test]
+fn memory_is_planned_with_the_data_in_it() {
+    let mut model = slow(true);
+    let data: Arc<dyn Dataset> = images(45, false);
+    let (mut model2, _) = on(Box::new(InterpretedGpu::new(Abilities::LEAST)), true, small_cnn());
+    let spec = model2.program_spec(&*data, 8, false, 7).unwrap();
+    let held = |m: &mut Model| (m.planned_bytes().unwrap(), m.memory().unwrap().total());
+    model2.program(Kind::Train, &spec).unwrap();
+    let before = held(&mut model2);
+    assert!(model2.keep_data(Kind::Train, &data, &spec).unwrap().is_some());
+    let with = held(&mut model2);
+    assert_eq!(with.0, with.1);
+    // Images, labels, the order of six rows.
+    assert!(with.0 >= before.0 + 45 * 52 + 48 * 4, "{before:?} {with:?}");
+    model2.give_back_data();
+    assert_eq!(held(&mut model2), before);
+    // Progress still comes, from many steps at a time.
+    let told = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&told);
+    let observer = move |event: &Event<'_>| {
+        *count.lock().unwrap() += usize::from(matches!(event, Event::Progress { .. }));
+    };
+    let fit = Fit::epochs(1).batch_size(1).shuffle(false).observer(observer);
+    let began = std::time::Instant::now();
+    model.fit(blobs(3000, 3, 1), fit).unwrap();
+    let most = (began.elapsed().as_secs_f64() * 10.0) as usize + 1;
+    let told = *told.lock().unwrap();
+    assert!(told <= most && (told > 0 || most < 4), "{told} reports where {most} are due at most");
+}
