@@ -27,6 +27,7 @@ fn conforms(device: &mut dyn Device, random: u64) {
     gradients_behind_pools(device, random / 5);
     check_random(0..random, Tolerance::GRAPH, |g, f| run(device, g, f));
     repeated_runs_are_equal(device);
+    many_runs_are_runs(device);
     memory_is_given_back(device);
 }
 
@@ -106,6 +107,47 @@ fn repeated_runs_are_equal(device: &mut dyn Device) {
         let first = run(device, &graph, &feeds);
         assert_eq!(first, run(device, &graph, &feeds), "random graph {seed}\n{graph}");
     }
+}
+
+/// Several runs started at once are as many runs: each goes on from what the one before left. The program adds up the rows of
+/// a table, one a run, and counts them.
+fn many_runs_are_runs(device: &mut dyn Device) {
+    let mut g = Graph::new();
+    let table = g.input("table", Type::f32(&[100, 3]));
+    let (place, sum) = (g.state("place", Type::new(DType::I32, &[])), g.state("sum", Type::f32(&[3])));
+    let at = g.reshape(place, &[1]);
+    let row = g.op(Op::Gather(0), &[table, at]);
+    let row = g.reshape(row, &[3]);
+    let one = g.constant_of(DType::I32, 1.0);
+    let (next, total) = (g.add(place, one), g.add(sum, row));
+    g.update(place, next);
+    g.update(sum, total);
+    let plan = Arc::new(compile(&g, &Options::of(&device.info())).plan);
+    let storage: Vec<_> = plan.bindings.iter().map(|b| device.allocate(b.bytes()).expect("memory")).collect();
+    let of = |name: &str| storage[plan.bindings.iter().position(|b| b.name == name).expect("a binding")];
+    let values: Vec<f32> = (0..300).map(|i| (i * i % 17) as f32).collect();
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    device.write(of("table"), 0, &bytes).expect("it is as large");
+    let program = device.load(Arc::clone(&plan), &storage).expect("a good plan");
+    let mut done = 0;
+    // More and fewer than any device starts at once; and behind another program, which may have moved the arena.
+    for (times, other) in [(1, false), (37, false), (0, false), (40, true), (2, false)] {
+        if other {
+            let (graph, feeds) = thalweg_testkit::random_graph(7);
+            run(device, &graph, &feeds);
+        }
+        device.run_many(program, times).expect("it runs");
+        done += times;
+        let (mut place, mut sum) = ([0; 4], [0; 12]);
+        device.read(of("place"), 0, &mut place).expect("it is as large");
+        device.read(of("sum"), 0, &mut sum).expect("it is as large");
+        assert_eq!(i32::from_le_bytes(place), done as i32);
+        let wanted = (0..3).map(|c| values.chunks(3).take(done).map(|row| row[c]).sum::<f32>());
+        let wanted: Vec<u8> = wanted.flat_map(f32::to_le_bytes).collect();
+        assert_eq!(sum[..], wanted, "{done} runs");
+    }
+    device.unload(program);
+    storage.into_iter().for_each(|a| device.free(a));
 }
 
 /// What was allocated and loaded is counted, and gone when given back.

@@ -10,6 +10,7 @@ use crate::model::{Model, ProgramSpec};
 use crate::report::Confusion;
 use crate::session::{Kind, Loaded, Session};
 use crate::step::metric_names;
+use crate::steps::Steps;
 use crate::wiring::{Wire, Wiring, same_but_ones};
 use crate::{Logs, Result, Tensor, TrainError};
 use std::sync::Arc;
@@ -27,12 +28,7 @@ pub(crate) fn batches(
     options: LoaderOptions,
     mut each: impl FnMut(&Batch, usize, usize) -> Result<bool>,
 ) -> Result<()> {
-    if data.is_empty() {
-        return Err(TrainError::argument(format!("{} has no examples", data.describe())));
-    }
-    if batch_size == 0 {
-        return Err(TrainError::argument("the batch size is 0; use at least 1"));
-    }
+    check_batches(&**data, batch_size)?;
     let order: Arc<[u32]> = epoch_order(data.len(), 0, 0, false).into();
     let mut loader = Loader::new(Arc::clone(data), order, batch_size, options);
     let (mut index, count) = (0, loader.batches());
@@ -42,6 +38,16 @@ pub(crate) fn batches(
         }
         loader.recycle(batch);
         index += 1;
+    }
+    Ok(())
+}
+
+fn check_batches(data: &dyn Dataset, batch_size: usize) -> Result<()> {
+    if data.is_empty() {
+        return Err(TrainError::argument(format!("{} has no examples", data.describe())));
+    }
+    if batch_size == 0 {
+        return Err(TrainError::argument("the batch size is 0; use at least 1"));
     }
     Ok(())
 }
@@ -140,46 +146,52 @@ impl Model {
         options: LoaderOptions,
         observer: &mut Option<Box<dyn Observer>>,
     ) -> Result<Logs> {
-        let judged = self.evaluate_until(data, batch_size, options, observer, &|| false)?;
+        let mut steps = self.judge(data, batch_size, options)?;
+        let judged = self.evaluate_until(&mut steps, observer, &|| false)?;
         judged.ok_or_else(|| TrainError::argument("evaluation was interrupted"))
     }
 
-    /// The same; nothing where `stop` says, before some batch, that it is enough.
-    pub(crate) fn evaluate_until(
-        &mut self,
+    /// The steps of an evaluation.
+    pub(crate) fn judge(
+        &self,
         data: &Arc<dyn Dataset>,
         batch_size: usize,
         options: LoaderOptions,
+    ) -> Result<Steps> {
+        check_batches(&**data, batch_size)?;
+        let spec = self.program_spec(&**data, batch_size, false, 0)?;
+        let feed = self.feed(spec.wiring.clone(), &[])?;
+        Ok(Steps::new(Kind::Evaluate, data, feed, spec, options))
+    }
+
+    /// Evaluates by these steps; nothing where `stop` says, before some step, that it is enough.
+    pub(crate) fn evaluate_until(
+        &mut self,
+        steps: &mut Steps,
         observer: &mut Option<Box<dyn Observer>>,
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<Logs>> {
-        let spec = self.program_spec(&**data, batch_size, false, 0)?;
-        let mut feed = self.feed(spec.wiring.clone(), &[])?;
         self.declare_states(true)?;
         let logs = self.log_names()?;
         reset_metrics(self.session()?, &logs)?;
-        let mut programs = Programs::new(Kind::Evaluate, spec);
-        let (mut told, mut stopped) = (Instant::now(), false);
-        batches(data, batch_size, options, |batch, index, count| {
-            if stop() {
-                stopped = true;
-                return Ok(false);
+        let order = epoch_order(steps.examples(), 0, 0, false);
+        steps.begin(self, order, 0)?;
+        let (mut told, mut done) = (Instant::now(), 0);
+        loop {
+            if done < steps.batches() && stop() {
+                return Ok(None);
             }
-            feed.check(batch, &**data, |place| index * batch_size + place)?;
-            let program = programs.get(self, batch.size)?;
-            let session = self.session()?;
-            feed.write(session, &program, batch)?;
-            session.run(&program)?;
+            let ran = steps.run(self, done, usize::MAX)?;
+            if ran == 0 {
+                break;
+            }
+            done += ran;
             if let Some(observer) = observer
                 && told.elapsed() >= REPORT_EVERY
             {
                 told = Instant::now();
-                observer.event(&Event::Evaluating { step: index + 1, steps: count });
+                observer.event(&Event::Evaluating { step: done, steps: steps.batches() });
             }
-            Ok(true)
-        })?;
-        if stopped {
-            return Ok(None);
         }
         read_metrics(self.session()?, &logs).map(Some)
     }

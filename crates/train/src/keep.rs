@@ -6,7 +6,7 @@
 
 use crate::feed::Feed;
 use crate::model::{Model, ProgramSpec};
-use crate::rows::{Kept, ORDER, PLACE, data_name};
+use crate::rows::Kept;
 use crate::session::Kind;
 use crate::{Result, TrainError};
 use std::sync::Arc;
@@ -29,8 +29,9 @@ fn countable(data: &dyn Dataset) -> bool {
 }
 
 impl Model {
-    /// Copies a data set to the device, if that asks for data and has room: then the returned program of that kind takes its
-    /// batches there, in the order that [`Model::begin_epoch`] is told. [`Model::give_back_data`] has to follow.
+    /// Copies a data set for training or evaluation to the device, if that asks for data and has room: then the returned
+    /// program takes its batches there, in the order that [`Model::begin_epoch`] is told. [`Model::give_back_data`] has to
+    /// follow.
     pub fn keep_data(
         &mut self,
         kind: Kind,
@@ -51,10 +52,11 @@ impl Model {
     ) -> Result<Option<ProgramSpec>> {
         let steady = data.in_memory() && data.in_epoch(Epoch { index: 0, of: 1 }).is_none();
         let session = self.session()?;
-        if !session.info().keeps_data || !steady || data.is_empty() || !countable(&**data) {
+        let asked = session.info().keeps_data && matches!(kind, Kind::Train | Kind::Evaluate);
+        if !asked || !steady || data.is_empty() || !countable(&**data) {
             return Ok(None);
         }
-        let kept = Kept { examples: data.len(), batch: spec.batch };
+        let kept = Kept { kind, examples: data.len(), batch: spec.batch };
         let bytes = feed.columns().map(|(_, each)| each * kept.examples).sum::<usize>() + kept.order_bytes();
         if bytes > session.room().unwrap_or(ROOM) / PART {
             return Ok(None);
@@ -64,7 +66,7 @@ impl Model {
         match self.copy_data(data, kept, feed).and_then(|()| self.program(kind, &first)) {
             Ok(_) => Ok(Some(spec)),
             Err(e) => {
-                self.give_back_data();
+                self.session()?.release(&kept.prefix());
                 match e {
                     TrainError::Memory { .. } | TrainError::Device(DeviceError::OutOfMemory { .. }) => {
                         Ok(None)
@@ -77,9 +79,9 @@ impl Model {
 
     fn copy_data(&mut self, data: &Arc<dyn Dataset>, kept: Kept, feed: &mut Feed) -> Result<()> {
         let session = self.session()?;
-        session.declare(PLACE, &Type::new(DType::I32, &[]))?;
-        session.reserve(ORDER, kept.order_bytes())?;
-        let columns: Vec<(String, usize)> = feed.columns().map(|(n, each)| (data_name(n), each)).collect();
+        session.declare(&kept.place(), &Type::new(DType::I32, &[]))?;
+        session.reserve(&kept.order(), kept.order_bytes())?;
+        let columns: Vec<(String, usize)> = feed.columns().map(|(n, each)| (kept.of(n), each)).collect();
         for (name, each) in &columns {
             session.reserve(name, each * kept.examples)?;
         }
@@ -106,7 +108,7 @@ impl Model {
         let session = self.session()?;
         let mut bytes: Vec<u8> = order.iter().flat_map(|n| n.to_le_bytes()).collect();
         bytes.resize(kept.order_bytes(), 0xff);
-        session.write_reserved(ORDER, bytes.len(), 0, &bytes)?;
-        session.write_scalar(PLACE, done as f64)
+        session.write_reserved(&kept.order(), bytes.len(), 0, &bytes)?;
+        session.write_scalar(&kept.place(), done as f64)
     }
 }

@@ -54,6 +54,7 @@ pub use events::{Event, Observer};
 pub use fit::{End, Fit, Fitted, OnNan};
 pub use logs::{History, Logs};
 pub use model::{Model, ProgramSpec};
+pub use pace::Pace;
 pub use rows::Kept;
 pub use session::{Kind, Loaded, Session};
 pub use tensor::Tensor;

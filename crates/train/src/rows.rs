@@ -1,28 +1,22 @@
 //! Batches that a step takes from data on its device: the graph's part.
 //!
 //! Input: the data, one tensor of all examples per input of the graph, and the numbers of examples, a row per batch. Output: the
-//! batch whose turn it is, and what says which is next. Names: `data/<input>` [examples, ..], `data/order` i32 [batches,
-//! batch], -1 behind the last example, and the state `data/place`, the batches of the epoch done. Invariant: nothing as large
-//! as the data is made of them; a step that changes nothing takes the same batch again.
+//! batch whose turn it is, and what says which is next. Names, behind `data/` and the kind of program: `<input>` [examples, ..],
+//! `order` i32 [batches, batch], -1 behind the last example, and the state `place`, i32, the batches that are done. Invariant:
+//! nothing as large as the data is made of them; a step that changes nothing takes the same batch again.
 
+use crate::session::Kind;
 use thalweg_base::DType;
 use thalweg_graph::{Graph, NodeId, Op, Type};
 
 /// What all of these names begin with.
 pub const DATA: &str = "data/";
-/// The order of an epoch: an input.
-pub const ORDER: &str = "data/order";
-/// Batches done: a state, i32.
-pub const PLACE: &str = "data/place";
 
-/// The data of an input.
-pub fn data_name(input: &str) -> String {
-    format!("{DATA}{input}")
-}
-
-/// Data on a device.
+/// Data on a device, for one kind of program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kept {
+    /// Which.
+    pub kind: Kind,
     /// Their examples.
     pub examples: usize,
     /// Examples of a whole batch: a row of the order.
@@ -30,6 +24,26 @@ pub struct Kept {
 }
 
 impl Kept {
+    /// What belongs to these data begins so.
+    pub fn prefix(self) -> String {
+        format!("{DATA}{}/", self.kind.name())
+    }
+
+    /// The data of an input.
+    pub fn of(self, input: &str) -> String {
+        self.prefix() + input
+    }
+
+    /// The order of an epoch: an input.
+    pub fn order(self) -> String {
+        self.of("order")
+    }
+
+    /// Batches done: a state.
+    pub fn place(self) -> String {
+        self.of("place")
+    }
+
     /// Rows of the order.
     pub fn batches(self) -> usize {
         self.examples.div_ceil(self.batch)
@@ -53,8 +67,8 @@ impl Rows {
     /// Those of a program, where its data are kept.
     pub fn of(g: &mut Graph, kept: Option<Kept>, batch: usize) -> Option<Rows> {
         let kept = kept?;
-        let place = g.state(PLACE, Type::new(DType::I32, &[]));
-        let order = g.input(ORDER, Type::new(DType::I32, &[kept.batches(), kept.batch]));
+        let place = g.state(&kept.place(), Type::new(DType::I32, &[]));
+        let order = g.input(&kept.order(), Type::new(DType::I32, &[kept.batches(), kept.batch]));
         let at = g.reshape(place, &[1]);
         let row = g.op(Op::Gather(0), &[order, at]);
         let numbers = g.reshape(row, &[kept.batch]);
@@ -64,7 +78,7 @@ impl Rows {
 
     /// The batch of an input whose examples are `shape`.
     pub fn take(&self, g: &mut Graph, input: &str, dtype: DType, shape: &[usize]) -> NodeId {
-        let all = g.input(&data_name(input), Type::new(dtype, &[&[self.kept.examples], shape].concat()));
+        let all = g.input(&self.kept.of(input), Type::new(dtype, &[&[self.kept.examples], shape].concat()));
         g.op(Op::Gather(0), &[all, self.numbers])
     }
 

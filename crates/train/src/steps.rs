@@ -1,4 +1,4 @@
-//! The steps of an epoch, on batches from the host or from the device.
+//! The steps of an epoch or of an evaluation, on batches from the host or from the device.
 //!
 //! Input: an order of examples. Output: steps that were run. From the host a step is a batch read, copied and run, and the call
 //! returns while it runs; where the data are on the device, a call runs as many steps as are due in one go and waits for them.
@@ -17,6 +17,7 @@ use thalweg_data::{Batch, Dataset, Epoch, Loader, LoaderOptions};
 
 /// Runs them.
 pub(crate) struct Steps {
+    kind: Kind,
     data: Arc<dyn Dataset>,
     /// The data as they are in this epoch.
     served: Arc<dyn Dataset>,
@@ -33,13 +34,20 @@ pub(crate) struct Steps {
 }
 
 impl Steps {
-    /// Steps of the program `spec` on `data`.
-    pub fn new(data: &Arc<dyn Dataset>, feed: Feed, spec: ProgramSpec, options: LoaderOptions) -> Steps {
+    /// Steps of the program `spec` of a kind on `data`.
+    pub fn new(
+        kind: Kind,
+        data: &Arc<dyn Dataset>,
+        feed: Feed,
+        spec: ProgramSpec,
+        options: LoaderOptions,
+    ) -> Steps {
         Steps {
+            kind,
             data: Arc::clone(data),
             served: Arc::clone(data),
             feed,
-            programs: Programs::new(Kind::Train, spec.clone()),
+            programs: Programs::new(kind, spec.clone()),
             spec,
             options,
             pace: Pace::START,
@@ -48,11 +56,16 @@ impl Steps {
         }
     }
 
-    /// Loads the first program, with the data where the device asks for them.
-    pub fn prepare(&mut self, model: &mut Model) -> Result<()> {
-        if let Some(kept) = model.keep_fed(Kind::Train, &self.data, &self.spec, &mut self.feed)? {
-            self.programs = Programs::new(Kind::Train, kept);
+    /// Puts the data on the device, if that asks for them and has room.
+    pub fn keep(&mut self, model: &mut Model) -> Result<()> {
+        if let Some(kept) = model.keep_fed(self.kind, &self.data, &self.spec, &mut self.feed)? {
+            self.programs = Programs::new(self.kind, kept);
         }
+        Ok(())
+    }
+
+    /// Loads the first program.
+    pub fn load(&mut self, model: &mut Model) -> Result<()> {
         self.programs.get(model, self.spec.batch.min(self.data.len())).map(|_| ())
     }
 
@@ -61,11 +74,25 @@ impl Steps {
         self.programs.spec().kept.is_some()
     }
 
-    /// Begins an epoch that visits the examples of `order`, behind its first `done` batches.
-    pub fn begin(&mut self, model: &mut Model, epoch: Epoch, order: Vec<u32>, done: usize) -> Result<()> {
-        self.order = order.into();
+    /// The data are as in this epoch from now on.
+    pub fn serve(&mut self, epoch: Epoch) {
         self.served = self.data.in_epoch(epoch).unwrap_or_else(|| Arc::clone(&self.data));
+    }
+
+    /// Begins to visit the examples of `order`, behind its first `done` batches.
+    pub fn begin(&mut self, model: &mut Model, order: Vec<u32>, done: usize) -> Result<()> {
+        self.order = order.into();
         self.go_on(model, done)
+    }
+
+    /// All examples of the data.
+    pub fn examples(&self) -> usize {
+        self.data.len()
+    }
+
+    /// All batches of the order.
+    pub fn batches(&self) -> usize {
+        self.order.len().div_ceil(self.spec.batch)
     }
 
     /// Goes on behind the first `done` batches.
@@ -84,7 +111,11 @@ impl Steps {
 
     fn one(&mut self, model: &mut Model, done: usize) -> Result<usize> {
         let Some(loader) = &mut self.loader else { return Ok(0) };
-        let Some(batch) = loader.next_batch()? else { return Ok(0) };
+        let Some(batch) = loader.next_batch()? else {
+            // Its batches are not needed again.
+            self.loader = None;
+            return Ok(0);
+        };
         let first = done * self.spec.batch;
         self.feed.check(&batch, &*self.data, |place| self.order[first + place] as usize)?;
         let program = self.programs.get(model, batch.size)?;

@@ -14,6 +14,7 @@ use crate::fit::{End, Fit, Fitted, OnNan};
 use crate::model::Model;
 use crate::report::RunFolder;
 use crate::resume::{self, Position};
+use crate::session::Kind;
 use crate::step::{BAD_STEP, ITERATION};
 use crate::steps::Steps;
 use crate::{History, Logs, Result, TrainError};
@@ -74,6 +75,8 @@ struct Run<'m> {
     data: Arc<dyn Dataset>,
     validation: Option<Arc<dyn Dataset>>,
     steps: Steps,
+    /// Evaluation of the validation data.
+    judge: Option<Steps>,
     log_names: Vec<String>,
     settings: Settings,
     history: History,
@@ -98,10 +101,9 @@ impl<'m> Run<'m> {
         let weighted = !fit.class_weight.is_empty();
         let spec = model.program_spec(&*data, fit.batch_size, weighted, seed)?;
         let feed = model.feed(spec.wiring.clone(), &fit.class_weight)?;
-        let steps = Steps::new(&data, feed, spec, fit.loader);
-        if let Some(validation) = &validation {
-            model.program_spec(&**validation, fit.batch_size, false, 0)?;
-        }
+        let steps = Steps::new(Kind::Train, &data, feed, spec, fit.loader);
+        let batch = fit.validation_batch_size.unwrap_or(fit.batch_size);
+        let judge = validation.as_ref().map(|v| model.judge(v, batch, fit.loader)).transpose()?;
         let mut callbacks = std::mem::take(&mut fit.callbacks);
         let folder = fit.run_folder.as_ref().map(|f| RunFolder::create(f)).transpose()?;
         if let Some(folder) = &folder {
@@ -138,6 +140,7 @@ impl<'m> Run<'m> {
             data,
             validation,
             steps,
+            judge,
             log_names,
             settings,
             history,
@@ -260,7 +263,11 @@ impl<'m> Run<'m> {
 
     fn begin(&mut self, at: Position) -> Result<()> {
         let now = Instant::now();
-        self.steps.prepare(self.desk.model)?;
+        self.steps.keep(self.desk.model)?;
+        self.steps.load(self.desk.model)?;
+        if let Some(judge) = &mut self.judge {
+            judge.keep(self.desk.model)?;
+        }
         let resumed = self.fit.resume.is_some();
         let info = self.desk.model.device_info()?;
         let weights = self.desk.model.network.weights();
@@ -314,7 +321,8 @@ impl<'m> Run<'m> {
         let mut order = epoch_order(self.data.len(), self.seed, at.epoch as u32, self.fit.shuffle);
         order.truncate(self.epoch_steps() * self.fit.batch_size);
         let epoch = Epoch { index: at.epoch as u32, of: self.fit.epochs as u32 };
-        self.steps.begin(self.desk.model, epoch, order, at.batch)?;
+        self.steps.serve(epoch);
+        self.steps.begin(self.desk.model, order, at.batch)?;
         // Which batch an iteration was: the device counts steps, not batches.
         let mut base = (self.iteration()?, at.batch);
         let (mut told, mut told_at) = (Instant::now(), at.batch);
@@ -457,13 +465,12 @@ impl<'m> Run<'m> {
         mut logs: Logs,
         stop: &mut Option<String>,
     ) -> Result<Option<Logs>> {
-        if let Some(validation) = &self.validation {
-            let batch = self.fit.validation_batch_size.unwrap_or(self.fit.batch_size);
+        if let Some(judge) = &mut self.judge {
             let sums = metric_sums(self.desk.model.session()?, &self.log_names)?;
             let Desk { model, observer, .. } = &mut self.desk;
             let flag = self.fit.interrupt.as_deref();
             let interrupted = || flag.is_some_and(|f| f.load(Ordering::Relaxed));
-            let judged = model.evaluate_until(validation, batch, self.fit.loader, observer, &interrupted)?;
+            let judged = model.evaluate_until(judge, observer, &interrupted)?;
             let Some(judged) = judged else {
                 // Both sides use the same sums: those of the epoch are what a resumed run must find.
                 let session = model.session()?;

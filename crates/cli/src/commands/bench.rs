@@ -2,7 +2,8 @@
 //!
 //! In: a recipe. Out: images a second over windows of a third of a second (median, least, most), the time of a
 //! step, for predictions the latency of one image, memory, the share of every kernel. Invariant: what is measured
-//! is what `fit` and `predict` do: batches from the loader, written to the device, run; nothing is left out.
+//! is what `fit` and `predict` do: batches from the loader, written to the device, run; or, where the training data are
+//! on the device, several steps at a time there.
 
 use super::bench_devices::side_by_side;
 use super::prepare;
@@ -22,7 +23,7 @@ use thalweg::data::{Arrays, Batch, Loader, LoaderOptions, Split, epoch_order, op
 use thalweg::device::cpu::contract::peak_flops;
 use thalweg::device::cpu_target;
 use thalweg::graph::philox::Sequence;
-use thalweg::train::{Kind, Loaded, Model, ProgramSpec};
+use thalweg::train::{Kind, Loaded, Model, Pace, ProgramSpec};
 
 /// Length of a window.
 const WINDOW: Duration = Duration::from_millis(333);
@@ -43,6 +44,8 @@ pub struct Measurement {
     pub latency_us: Option<f64>,
     /// Bytes on the device.
     pub planned_bytes: usize,
+    /// The program.
+    spec: ProgramSpec,
 }
 
 impl Measurement {
@@ -70,9 +73,7 @@ pub fn bench(args: &BenchArgs, environment: &Environment, console: &Console) -> 
     prepare::place(&mut model, &args.device, console)?;
     console.say(format!("images from    {}", data.describe()));
     let measured = measure(&mut model, &data, args, batch, console)?;
-    let what = what(args);
-    let spec = prepare::spec(&model, what, &*data, batch)?;
-    let kernels = profile(&mut model, prepare::kind(what), &spec)?;
+    let kernels = profile(&mut model, prepare::kind(what(args)), &measured.spec)?;
     report(&mut model, &measured, &kernels, batch, console)?;
     let peak = cpu_target(&args.device.device).map_or(0.0, |t| peak_flops(t.isa));
     show(&mut model, &kernels, peak, console)
@@ -96,12 +97,13 @@ fn measure(
     let spec = prepare::spec(model, what(args), &**data, batch)?;
     let mut steps = Steps::new(model, data, what(args), spec)?;
     let speeds = windows(&mut steps, args.seconds, console)?;
+    let spec = steps.spec;
     let latency_us = match args.what {
         Measured::Predict => Some(latency(model, data)?),
         Measured::Train => None,
     };
     let planned_bytes = model.memory()?.total();
-    Ok(Measurement { speeds, latency_us, planned_bytes })
+    Ok(Measurement { speeds, latency_us, planned_bytes, spec })
 }
 
 /// The recipe's training data where they are there; else the sample, or noise of the same shape.
@@ -156,56 +158,96 @@ struct Steps<'a> {
     data: &'a Data,
     program: Loaded,
     spec: ProgramSpec,
-    /// Names of the program's inputs and the fields that feed them.
-    feeds: Vec<(String, usize)>,
-    loader: Loader,
+    batches: Batches,
     epoch: u32,
+}
+
+/// Where batches come from.
+enum Batches {
+    /// From the host: names of the program's inputs, and the fields that feed them.
+    Host { feeds: Vec<(String, usize)>, loader: Loader },
+    /// They are on the device: so many of the epoch are left.
+    Device { left: usize, pace: Pace },
 }
 
 impl<'a> Steps<'a> {
     fn new(model: &'a mut Model, data: &'a Data, what: What, spec: ProgramSpec) -> Result<Steps<'a>> {
-        let program = model.program(prepare::kind(what), &spec)?;
-        let names = model.input_names(&spec)?;
-        let feeds = names.into_iter().zip(spec.wiring.fields().map(|w| w.field)).collect();
-        let loader = loader(data, spec.batch, 0);
-        Ok(Steps { model, data, program, spec, feeds, loader, epoch: 0 })
-    }
-
-    fn batch(&mut self) -> Result<Batch> {
-        loop {
-            if let Some(batch) = self.loader.next_batch()? {
-                return Ok(batch);
+        let kept = match what {
+            What::Train if data.len() >= spec.batch => model.keep_data(Kind::Train, data, &spec)?,
+            _ => None,
+        };
+        let batches = match &kept {
+            Some(_) => Batches::Device { left: 0, pace: Pace::START },
+            None => {
+                let names = model.input_names(&spec)?;
+                let feeds = names.into_iter().zip(spec.wiring.fields().map(|w| w.field)).collect();
+                Batches::Host { feeds, loader: loader(data, spec.batch, 0) }
             }
-            self.epoch += 1;
-            self.loader = loader(self.data, self.spec.batch, self.epoch);
-        }
+        };
+        let spec = kept.unwrap_or(spec);
+        let program = model.program(prepare::kind(what), &spec)?;
+        Ok(Steps { model, data, program, spec, batches, epoch: 0 })
     }
 
-    fn step(&mut self) -> Result<()> {
-        let batch = self.batch()?;
-        let session = self.model.session()?;
-        for (name, field) in &self.feeds {
-            session.write_input(&self.program, name, &batch.fields[*field])?;
+    /// As many steps as `fit` would run without another look: how many.
+    fn run(&mut self) -> Result<usize> {
+        let Steps { model, data, program, spec, batches, epoch } = self;
+        match batches {
+            Batches::Host { feeds, loader } => {
+                let batch = next_batch(loader, data, spec.batch, epoch)?;
+                let session = model.session()?;
+                for (name, field) in feeds {
+                    session.write_input(program, name, &batch.fields[*field])?;
+                }
+                session.run(program)?;
+                loader.recycle(batch);
+                Ok(1)
+            }
+            Batches::Device { left, pace } => {
+                if *left == 0 {
+                    let order = order(data, spec.batch, *epoch);
+                    model.begin_epoch(spec, &order, 0)?;
+                    (*left, *epoch) = (order.len() / spec.batch, *epoch + 1);
+                }
+                let steps = pace.steps().min(*left);
+                let (session, began) = (model.session()?, Instant::now());
+                session.run_many(program, steps)?;
+                session.wait()?;
+                pace.took(steps, began.elapsed());
+                *left -= steps;
+                Ok(steps)
+            }
         }
-        session.run(&self.program)?;
-        self.loader.recycle(batch);
-        Ok(())
     }
 
     /// Steps until `time` has passed; images a second.
     fn run_for(&mut self, time: Duration) -> Result<f64> {
         let (began, mut images) = (Instant::now(), 0);
         while began.elapsed() < time {
-            self.step()?;
-            images += self.spec.batch;
+            images += self.run()? * self.spec.batch;
         }
         self.model.session()?.wait()?;
         Ok(images as f64 / began.elapsed().as_secs_f64())
     }
 }
 
-/// An epoch of whole batches; small data go round often enough to fill one.
+/// The next batch of an endless run.
+fn next_batch(from: &mut Loader, data: &Data, size: usize, epoch: &mut u32) -> Result<Batch> {
+    loop {
+        if let Some(batch) = from.next_batch()? {
+            return Ok(batch);
+        }
+        *epoch += 1;
+        *from = loader(data, size, *epoch);
+    }
+}
+
 fn loader(data: &Data, batch: usize, epoch: u32) -> Loader {
+    Loader::new(Arc::clone(data), order(data, batch, epoch).into(), batch, LoaderOptions::default())
+}
+
+/// An epoch of whole batches; small data go round often enough to fill one.
+fn order(data: &Data, batch: usize, epoch: u32) -> Vec<u32> {
     let mut order = epoch_order(data.len(), 0, epoch, true);
     let whole = order.len() - order.len() % batch;
     if whole > 0 {
@@ -213,7 +255,7 @@ fn loader(data: &Data, batch: usize, epoch: u32) -> Loader {
     } else {
         order = order.iter().copied().cycle().take(batch).collect();
     }
-    Loader::new(Arc::clone(data), order.into(), batch, LoaderOptions::default())
+    order
 }
 
 fn windows(steps: &mut Steps<'_>, seconds: f64, console: &Console) -> Result<Vec<f64>> {

@@ -25,6 +25,9 @@ const PARALLEL_SOFTWARE: usize = 1 << 10;
 /// Memories that a kernel may use, at most, where an adapter has no limit to speak of.
 const MEMORIES: usize = 32;
 
+/// Bytes of a write that is sent at once: until it is, they are held a second time.
+const LARGE: usize = 1 << 20;
+
 struct Storage {
     buffer: Buffer,
     bytes: usize,
@@ -264,6 +267,10 @@ impl Device for WgpuDevice {
             }
             words[offset - first..][..bytes.len()].copy_from_slice(bytes);
             self.queue.write_buffer(&self.storage(to).buffer, first as u64, &words);
+        }
+        if bytes.len() >= LARGE {
+            let nothing = self.device.create_command_encoder(&Default::default());
+            return self.submit(nothing);
         }
         self.faults.check(&self.name)
     }

@@ -12,7 +12,7 @@ use thalweg::nn::layers::{RandomFlip, RandomTranslation, Rescaling};
 use thalweg::nn::losses::TaskAligned;
 use thalweg::nn::{DTypePolicy, ModelConfig};
 use thalweg::prelude::*;
-use thalweg::train::Kind;
+use thalweg::train::{Kept, Kind, ProgramSpec};
 use thalweg::vision::{DETECTORS, MODELS};
 
 /// What an H100 can do.
@@ -40,8 +40,12 @@ pub fn programs(abilities: &Abilities) -> Vec<(String, Launches)> {
         let config = ModelConfig { dtype_policy: policy, ..(m.build)(shape, 10).unwrap() };
         let config = config.preprocess("uint8", layers);
         let how = Compile::new(Adam::default(), SparseCategoricalCrossentropy::default());
-        let data = image(shape).target("label", &[], vec![0i32]);
-        all.extend(of(config, how.metric(Accuracy::default()), data, 32, abilities));
+        let data = image(shape).target("label", &[], vec![0i32]).build().unwrap();
+        let how = how.metric(Accuracy::default());
+        if m.name == "simple_cnn" && policy == DTypePolicy::Float32 {
+            all.extend(kept(config.clone(), how.clone(), &data, abilities));
+        }
+        all.extend(of(config, how, data, 32, abilities));
     }
     // The sizes differ in their numbers; these two in their kernels: full and depthwise convolutions.
     for m in DETECTORS.iter().filter(|m| m.name.starts_with("detector_nano")) {
@@ -50,7 +54,7 @@ pub fn programs(abilities: &Abilities) -> Vec<(String, Launches)> {
         let config = (m.build)(shape, 3).unwrap().preprocess("uint8", layers);
         let loss = TaskAligned::default();
         let boxes = image(shape).target("boxes", &[5, 4], vec![0f32; 20]);
-        let data = boxes.target("classes", &[5], vec![0i32; 5]);
+        let data = boxes.target("classes", &[5], vec![0i32; 5]).build().unwrap();
         all.extend(of(config, Compile::new(Adam::default(), loss), data, 4, abilities));
     }
     all
@@ -65,12 +69,11 @@ fn image(shape: [usize; 3]) -> ArraysBuilder {
 fn of(
     config: ModelConfig,
     how: Compile,
-    data: ArraysBuilder,
+    data: Arrays,
     batch: usize,
     abilities: &Abilities,
 ) -> Vec<(String, Launches)> {
     let name = format!("{} {}", config.name, config.dtype_policy.name());
-    let data = data.build().unwrap();
     let mut model = Model::from_config(config, 7).unwrap();
     model.compile(how).unwrap();
     [Kind::Train, Kind::Evaluate, Kind::Predict]
@@ -85,6 +88,22 @@ fn of(
             (format!("{name} {}", kind.name()), lower(&plan, abilities).unwrap())
         })
         .collect()
+}
+
+/// The programs that take their batches of data on the device: whole batches, and the last one.
+fn kept(config: ModelConfig, how: Compile, data: &Arrays, abilities: &Abilities) -> [(String, Launches); 2] {
+    let mut model = Model::from_config(config, 7).unwrap();
+    model.compile(how).unwrap();
+    let spec = model.program_spec(data, 32, false, 7).unwrap();
+    [32, 16].map(|batch| {
+        let kept = Kept { kind: Kind::Train, examples: 50_000, batch: 32 };
+        let spec = ProgramSpec { batch, kept: Some(kept), ..spec.clone() };
+        let options = Options { regions: false, ..Options::default() };
+        let plan = compile(&model.graph(Kind::Train, &spec).unwrap(), &options).plan;
+        // The data are no part of the arena.
+        assert!(plan.arena < 50_000 * 3072, "{} bytes", plan.arena);
+        (format!("{} kept, {batch}", model.network().config().name), lower(&plan, abilities).unwrap())
+    })
 }
 
 /// What no program's kernels have yet, so that every statement is compiled: four elements at once of each type, tensor

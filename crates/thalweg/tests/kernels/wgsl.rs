@@ -41,4 +41,7 @@ fn launches_of_the_programs() {
     }
     let seed = found.iter().find(|(name, ..)| name == "simple_cnn float32 train").unwrap();
     assert_eq!(seed.1, 27, "{seed:?}");
+    // To look up which examples are due, and to gather them.
+    let kept = found.iter().find(|(name, ..)| name == "simple_cnn kept, 32").unwrap();
+    assert_eq!(kept.1, 29, "{kept:?}");
 }
