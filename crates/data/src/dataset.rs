@@ -123,7 +123,8 @@ pub trait Dataset: Send + Sync {
     /// `shape x dtype` bytes.
     fn read(&self, index: usize, out: &mut [&mut [u8]]) -> Result<()>;
 
-    /// Whether `read` only copies memory: then threads that read ahead cost more than they save.
+    /// Whether `read` only copies memory: then threads that read ahead cost more than they save, and a device may be given
+    /// all examples at once.
     fn in_memory(&self) -> bool {
         false
     }

@@ -80,16 +80,24 @@ fn no_bit_changes(name: &str) {
         return;
     }
     let fit = |shuffle: bool| Fit::epochs(2).batch_size(8).shuffle(shuffle);
+    // A compiler in software takes seconds for every kernel.
+    let all = std::env::var_os("SOFTWARE_CUDA").is_none();
     let run = |keeps_data: bool| {
         let (mut model, _) = on(device(name).unwrap(), keeps_data, mlp(6, 3, true));
-        // 45 examples: the last batch has five. Fewer than a batch: it has all.
-        let shuffled = trained(&mut model, blobs(45, 3, 1), fit(true).validation_data(blobs(20, 3, 5)));
-        let ordered = trained(&mut model, blobs(45, 3, 1), fit(false).steps_per_epoch(4));
-        let few = trained(&mut model, blobs(7, 3, 1), fit(true).class_weight(&[(1, 3.0)]));
+        // 45 examples: the last batch has five.
+        let validated = fit(true).validation_data(blobs(20, 3, 5));
+        let mut done = vec![trained(&mut model, blobs(45, 3, 1), validated)];
+        if all {
+            done.push(trained(&mut model, blobs(45, 3, 1), fit(false).steps_per_epoch(4)));
+            // Fewer than a batch.
+            done.push(trained(&mut model, blobs(7, 3, 1), fit(true).class_weight(&[(1, 3.0)])));
+        }
         let (mut model, _) = on(device(name).unwrap(), keeps_data, small_cnn());
-        let weighed = trained(&mut model, images(45, true), fit(true));
-        let both = trained(&mut model, images(24, true), fit(true).class_weight(&[(2, 0.5)]));
-        [shuffled, ordered, few, weighed, both]
+        if all {
+            done.push(trained(&mut model, images(45, true), fit(true)));
+        }
+        done.push(trained(&mut model, images(24, true), fit(true).class_weight(&[(2, 0.5)])));
+        done
     };
     for (n, (a, b)) in run(false).into_iter().zip(run(true)).enumerate() {
         assert!(!a.2 && b.2, "{name}, training {n}: data there {} and {}", a.2, b.2);
@@ -145,7 +153,7 @@ fn resumed_anywhere_is_the_same_run() {
     let fit = || Fit::epochs(4).batch_size(8);
     let (sum, whole, _) = trained(&mut slow(false), data(), fit());
     let mut stopped = 0;
-    for steps in 1..24 {
+    for steps in (1..24).step_by(2) {
         let (mut first, given) = on(Box::<Interpreted>::default(), true, mlp(6, 3, true));
         given.fuse.store(steps, SeqCst);
         let ended = first.fit(data(), fit().interrupt(Arc::clone(&given.flag)).checkpoint_to(path)).unwrap();
@@ -160,7 +168,7 @@ fn resumed_anywhere_is_the_same_run() {
             assert_eq!(fitted.history, whole.history, "after {steps} steps");
         }
     }
-    assert!(stopped >= 20, "only {stopped} runs were interrupted");
+    assert!(stopped >= 10, "only {stopped} runs were interrupted");
 }
 
 #[test]
@@ -272,10 +280,10 @@ fn memory_is_planned_with_the_data_in_it() {
 /// Progress is told ten times a second at most, however many steps that is.
 #[test]
 fn progress_is_told_at_its_pace() {
-    let told = Arc::new(Mutex::new(0));
+    let told = Arc::new(Mutex::new(0u32));
     let count = Arc::clone(&told);
     let observer = move |event: &Event<'_>| {
-        *count.lock().unwrap() += usize::from(matches!(event, Event::Progress { .. }));
+        *count.lock().unwrap() += u32::from(matches!(event, Event::Progress { .. }));
     };
     let began = Instant::now();
     slow(true).fit(blobs(3000, 3, 1), Fit::epochs(1).batch_size(1).observer(observer)).unwrap();
