@@ -11,7 +11,7 @@ use crate::session::Kind;
 use crate::{Result, TrainError};
 use std::sync::Arc;
 use thalweg_base::DType;
-use thalweg_data::{Dataset, Epoch, Loader, LoaderOptions, epoch_order};
+use thalweg_data::{Dataset, Epoch, Field, Loader, LoaderOptions, epoch_order};
 use thalweg_device::DeviceError;
 use thalweg_graph::Type;
 
@@ -22,10 +22,11 @@ const ROOM: usize = 1 << 30;
 /// Bytes that are copied at a time.
 const PIECE: usize = 8 << 20;
 
-/// Whether a device's kernels, which count elements in 31 bits, reach every element of the data.
-fn countable(data: &dyn Dataset) -> bool {
-    let elements = |n: usize| data.len().checked_mul(n).is_some_and(|all| i32::try_from(all).is_ok());
-    elements(1) && data.fields().iter().all(|f| elements(f.elements()))
+/// Whether a device's kernels, which count elements in 31 bits, reach every element of the data and of their order.
+fn countable(kept: Kept, fields: &[Field]) -> bool {
+    let reached = |all: Option<usize>| all.is_some_and(|n| i32::try_from(n).is_ok());
+    reached(kept.examples.checked_next_multiple_of(kept.batch))
+        && fields.iter().all(|f| reached(kept.examples.checked_mul(f.elements())))
 }
 
 impl Model {
@@ -53,16 +54,16 @@ impl Model {
         let steady = data.in_memory() && data.in_epoch(Epoch { index: 0, of: 1 }).is_none();
         let session = self.session()?;
         let asked = session.info().keeps_data && matches!(kind, Kind::Train | Kind::Evaluate);
-        if !asked || !steady || data.is_empty() || !countable(&**data) {
+        let kept = Kept { kind, examples: data.len(), batch: spec.batch.min(data.len()) };
+        if !asked || !steady || data.is_empty() || !countable(kept, data.fields()) {
             return Ok(None);
         }
-        let kept = Kept { kind, examples: data.len(), batch: spec.batch };
         let bytes = feed.columns().map(|(_, each)| each * kept.examples).sum::<usize>() + kept.order_bytes();
         if bytes > session.room().unwrap_or(ROOM) / PART {
             return Ok(None);
         }
         let spec = ProgramSpec { kept: Some(kept), ..spec.clone() };
-        let first = ProgramSpec { batch: kept.batch.min(kept.examples), ..spec.clone() };
+        let first = ProgramSpec { batch: kept.batch, ..spec.clone() };
         match self.copy_data(data, kept, feed).and_then(|()| self.program(kind, &first)) {
             Ok(_) => Ok(Some(spec)),
             Err(e) => {
@@ -110,5 +111,24 @@ impl Model {
         bytes.resize(kept.order_bytes(), 0xff);
         session.write_reserved(&kept.order(), bytes.len(), 0, &bytes)?;
         session.write_scalar(&kept.place(), done as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_31_bits_do_not_count_stays_on_the_host() {
+        let fits = |examples: usize, batch: usize, shape: &[usize]| {
+            let kept = Kept { kind: Kind::Train, examples, batch };
+            countable(kept, &[Field::target("y", &[], DType::I32), Field::input("x", shape, DType::U8)])
+        };
+        assert!(fits(50_000, 32, &[32, 32, 3]));
+        assert!(fits((1 << 19) - 1, 32, &[1 << 12]));
+        assert!(!fits(1 << 19, 32, &[1 << 12]));
+        // The order's last row is filled up.
+        assert!(fits(i32::MAX as usize, 1, &[]) && !fits(i32::MAX as usize, 2, &[]));
+        assert!(!fits(usize::MAX, 32, &[2]));
     }
 }

@@ -19,7 +19,7 @@ pub struct Kept {
     pub kind: Kind,
     /// Their examples.
     pub examples: usize,
-    /// Examples of a whole batch: a row of the order.
+    /// Examples of a whole batch: a row of the order; all of them where they are fewer.
     pub batch: usize,
 }
 

@@ -108,6 +108,15 @@ mod tests {
     use thalweg_base::DType;
 
     #[test]
+    fn the_more_launches_the_fewer_copies() {
+        let launch = Launch { kernel: 0, groups: 1, arguments: Vec::new(), source: 0 };
+        let copies = |stages: usize| {
+            Launches { stages: vec![vec![launch.clone()]; stages], ..Launches::default() }.copies()
+        };
+        assert_eq!([0, 27, 100, 512, 5000].map(copies), [16, 16, 5, 1, 1]);
+    }
+
+    #[test]
     fn what_is_stored_to_is_apart_or_not() {
         let mut b = Builder::new("k", 32);
         for written in [false, false, true] {
