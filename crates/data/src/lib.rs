@@ -13,6 +13,7 @@ pub mod detection;
 pub mod draw;
 mod error;
 pub mod folder;
+#[cfg(not(target_family = "wasm"))]
 mod get;
 mod loader;
 mod memory;
@@ -27,6 +28,7 @@ mod subset;
 pub use arrays::{Arrays, ArraysBuilder, Values};
 pub use dataset::{Dataset, Epoch, Field, Role, Split, class_counts};
 pub use error::{DataError, Result};
+#[cfg(not(target_family = "wasm"))]
 pub use get::{Progress, get};
 pub use loader::{Batch, Loader, LoaderOptions};
 pub use named::{NAMES, default_root, dir_of, open_named};

@@ -9,6 +9,7 @@ use memmap2::MmapMut;
 use std::ops::Deref;
 
 /// From so many bytes on huge pages are worth it.
+#[cfg(any(target_os = "linux", test))]
 const BIG: usize = 4 << 20;
 /// Bytes that are moved at a time.
 const PIECE: usize = 8 << 20;

@@ -1,6 +1,8 @@
 //! The interface every device implements: about a dozen methods.
 
 use crate::{DeviceError, Plan};
+use std::future::{Future, ready};
+use std::pin::Pin;
 use std::sync::Arc;
 
 /// A persistent storage on a device, by number. Freed by [`Device::free`].
@@ -57,6 +59,9 @@ pub struct StageTime {
     pub flops: u64,
 }
 
+/// Bytes that a device was asked for, once they are there.
+pub type Later = Pin<Box<dyn Future<Output = Result<Vec<u8>, DeviceError>> + Send>>;
+
 /// A device: holds storage, loads plans, runs them. Nothing in `run` allocates.
 pub trait Device: Send {
     /// What it is.
@@ -69,6 +74,13 @@ pub trait Device: Send {
     fn write(&mut self, to: Allocation, offset: usize, bytes: &[u8]) -> Result<(), DeviceError>;
     /// Device to host; waits for what was started.
     fn read(&mut self, from: Allocation, offset: usize, bytes: &mut [u8]) -> Result<(), DeviceError>;
+    /// Device to host where the host may not wait (a browser's page): the copy is ordered now, behind what was started.
+    /// A device that does not have to be asked so reads at once.
+    fn read_later(&mut self, from: Allocation, offset: usize, bytes: usize) -> Result<Later, DeviceError> {
+        let mut read = vec![0; bytes];
+        self.read(from, offset, &mut read)?;
+        Ok(Box::pin(ready(Ok(read))))
+    }
     /// What it would hold beside the host's allocations if just these plans were loaded: known before anything
     /// is allocated, and equal to what [`Device::memory`] says once they are.
     fn needs(&self, plans: &[Arc<Plan>]) -> MemoryUse;

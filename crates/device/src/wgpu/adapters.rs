@@ -3,7 +3,6 @@
 //! In: nothing. Out: the adapters this system offers, best first, each with what it is. Invariant: asking never fails;
 //! without a graphics library there are none.
 
-use crate::Found;
 use ::wgpu::{Backends, DeviceType, Instance, InstanceDescriptor};
 use std::cmp::Reverse;
 
@@ -33,12 +32,12 @@ pub struct Adapter {
     pub description: String,
 }
 
-/// All adapters, best first; those of one class in the system's order.
-pub fn adapters() -> Vec<Adapter> {
+/// All adapters, best first; those of one class in the system's order. A browser has one or none.
+pub async fn search() -> Vec<Adapter> {
     let mut descriptor = InstanceDescriptor::new_without_display_handle();
     descriptor.backends = Backends::PRIMARY;
     let instance = Instance::new(descriptor);
-    let found = pollster::block_on(instance.enumerate_adapters(Backends::PRIMARY));
+    let found = instance.enumerate_adapters(Backends::PRIMARY).await;
     let mut all: Vec<Adapter> = found.into_iter().map(described).collect();
     all.sort_by_key(|a| Reverse(a.class));
     all
@@ -58,18 +57,4 @@ fn described(inner: wgpu::Adapter) -> Adapter {
     let description =
         format!("{} through {:?}{software} ({})", info.name.trim(), info.backend, driver.trim());
     Adapter { inner, class, description }
-}
-
-/// All adapters as `devices` lists them, or one line that says why there is none.
-pub fn found() -> Vec<Found> {
-    let all = adapters();
-    if all.is_empty() {
-        return vec![Found { name: "wgpu".into(), usable: false, description: super::NONE.into() }];
-    }
-    let one = |(i, a): (usize, Adapter)| Found {
-        name: format!("wgpu:{i}"),
-        usable: true,
-        description: a.description,
-    };
-    all.into_iter().enumerate().map(one).collect()
 }

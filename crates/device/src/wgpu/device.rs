@@ -4,20 +4,18 @@
 //! one runs at a time. Invariants: after the first error every call returns it; [`Device::memory`] counts what the plan
 //! and the host asked for, which is what is held but for rounding to words.
 
-use super::adapters::{Adapter, adapters};
-use super::faults::{Faults, guarded};
+use super::adapters::Adapter;
+use super::faults::Faults;
+use super::guarded;
 use super::loaded::{Loaded, Parts, most_memories, record_bytes};
 use super::shaders::Shaders;
 use crate::gpu::launch::{Abilities, Launches};
 use crate::gpu::lower::lower;
 use crate::plan::check;
 use crate::{Allocation, Device, DeviceError, DeviceInfo, MemoryUse, Plan, Program, StageTime};
-use ::wgpu::{Buffer, BufferUsages, Features, PollType};
-use std::collections::VecDeque;
+use ::wgpu::{Buffer, BufferUsages, Features};
 use std::sync::Arc;
 
-/// Runs that may be under way before the host waits for the oldest.
-const UNDER_WAY: usize = 4;
 /// Threads that a GPU runs at a time, about: adapters do not say.
 const PARALLEL: usize = 1 << 15;
 /// The same for an adapter that is a program on the processor.
@@ -28,9 +26,9 @@ const MEMORIES: usize = 32;
 /// Bytes of a write that is sent at once: until it is, they are held a second time.
 const LARGE: usize = 1 << 20;
 
-struct Storage {
-    buffer: Buffer,
-    bytes: usize,
+pub(super) struct Storage {
+    pub(super) buffer: Buffer,
+    pub(super) bytes: usize,
 }
 
 /// A GPU.
@@ -39,32 +37,18 @@ pub struct WgpuDevice {
     description: String,
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
-    faults: Faults,
+    pub(super) faults: Faults,
     abilities: Abilities,
     shaders: Shaders,
     allocations: Vec<Option<Storage>>,
     programs: Vec<Option<Loaded>>,
     arena: Option<Storage>,
-    staging: Option<Storage>,
-    under_way: VecDeque<wgpu::SubmissionIndex>,
+    #[cfg(not(target_family = "wasm"))]
+    pub(super) pace: super::waiting::Pace,
 }
 
 impl WgpuDevice {
-    /// The `index`-th adapter, best first.
-    pub fn new(index: usize) -> Result<Self, DeviceError> {
-        let name = format!("wgpu:{index}");
-        let mut all = adapters();
-        if index >= all.len() {
-            let reason = match all.len() {
-                0 => super::NONE.into(),
-                n => format!("there are {n} adapters, counted from 0; see `thalweg devices`"),
-            };
-            return Err(DeviceError::Gpu { device: name, reason });
-        }
-        Self::open(name, all.swap_remove(index))
-    }
-
-    fn open(name: String, adapter: Adapter) -> Result<Self, DeviceError> {
+    pub(super) async fn open(name: String, adapter: Adapter) -> Result<Self, DeviceError> {
         let limits = adapter.inner.limits();
         let wanted = Features::TIMESTAMP_QUERY & adapter.inner.features();
         let descriptor = wgpu::DeviceDescriptor {
@@ -76,8 +60,7 @@ impl WgpuDevice {
         };
         let refused =
             |e: wgpu::RequestDeviceError| DeviceError::Gpu { device: name.clone(), reason: e.to_string() };
-        let (device, queue) =
-            pollster::block_on(adapter.inner.request_device(&descriptor)).map_err(refused)?;
+        let (device, queue) = adapter.inner.request_device(&descriptor).await.map_err(refused)?;
         let software = adapter.class == super::Class::Software;
         let abilities = Abilities {
             shared_bytes: limits.max_compute_workgroup_storage_size as usize,
@@ -97,12 +80,12 @@ impl WgpuDevice {
             allocations: Vec::new(),
             programs: Vec::new(),
             arena: None,
-            staging: None,
-            under_way: VecDeque::new(),
+            #[cfg(not(target_family = "wasm"))]
+            pace: Default::default(),
         })
     }
 
-    fn storage(&self, a: Allocation) -> &Storage {
+    pub(super) fn storage(&self, a: Allocation) -> &Storage {
         match self.allocations.get(a.0 as usize) {
             Some(Some(storage)) => storage,
             _ => panic!("allocation {} is not live", a.0),
@@ -169,54 +152,13 @@ impl WgpuDevice {
         Ok(())
     }
 
-    fn submit(&mut self, encoder: wgpu::CommandEncoder) -> Result<(), DeviceError> {
-        self.under_way.push_back(self.queue.submit([encoder.finish()]));
-        if self.under_way.len() > UNDER_WAY
-            && let Some(oldest) = self.under_way.pop_front()
-        {
-            self.poll(Some(oldest))?;
-        }
-        self.faults.check(&self.name)
-    }
-
-    pub(super) fn poll(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<(), DeviceError> {
-        let failed =
-            |e: wgpu::PollError| DeviceError::Gpu { device: self.name.clone(), reason: e.to_string() };
-        self.device.poll(PollType::Wait { submission_index, timeout: None }).map_err(failed)?;
-        self.faults.check(&self.name)
-    }
-
-    /// Copies whole words to the host.
-    fn fetch(&mut self, from: Allocation, offset: usize, bytes: &mut [u8]) -> Result<(), DeviceError> {
-        if self.staging.as_ref().is_none_or(|s| s.bytes < bytes.len()) {
-            let size = bytes.len().next_power_of_two().max(4096);
-            let buffer = guarded(&self.device, &self.name, (size, "results"), || {
-                self.device.create_buffer(&wgpu::BufferDescriptor {
-                    label: Some("staging"),
-                    size: size as u64,
-                    usage: BufferUsages::MAP_READ | BufferUsages::COPY_DST,
-                    mapped_at_creation: false,
-                })
-            })?;
-            self.staging = Some(Storage { buffer, bytes: size });
-        }
-        let Some(staging) = &self.staging else { return Ok(()) };
-        let n = bytes.len() as u64;
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        let source = &self.storage(from).buffer;
-        encoder.copy_buffer_to_buffer(source, offset as u64, &staging.buffer, 0, Some(n));
-        self.queue.submit([encoder.finish()]);
-        let slice = staging.buffer.slice(..n);
-        slice.map_async(wgpu::MapMode::Read, |_| ());
-        self.poll(None)?;
-        let failed =
-            |e: wgpu::MapRangeError| DeviceError::Gpu { device: self.name.clone(), reason: e.to_string() };
-        bytes.copy_from_slice(&slice.get_mapped_range().map_err(failed)?);
-        staging.buffer.unmap();
-        Ok(())
-    }
-
-    fn fits(&self, what: &str, a: Allocation, offset: usize, bytes: usize) -> Result<(), DeviceError> {
+    pub(super) fn fits(
+        &self,
+        what: &str,
+        a: Allocation,
+        offset: usize,
+        bytes: usize,
+    ) -> Result<(), DeviceError> {
         let (have, end) = (self.storage(a).bytes, offset.saturating_add(bytes));
         match end <= have {
             true => Ok(()),
@@ -290,6 +232,16 @@ impl Device for WgpuDevice {
         Ok(())
     }
 
+    #[cfg(target_family = "wasm")]
+    fn read_later(
+        &mut self,
+        from: Allocation,
+        offset: usize,
+        bytes: usize,
+    ) -> Result<crate::Later, DeviceError> {
+        self.copy_out(from, offset, bytes)
+    }
+
     fn needs(&self, plans: &[Arc<Plan>]) -> MemoryUse {
         // A plan that cannot be lowered is refused when it is loaded, with the reason.
         let lowered: Vec<Launches> = plans.iter().filter_map(|p| lower(p, &self.abilities).ok()).collect();
@@ -354,8 +306,7 @@ impl Device for WgpuDevice {
     }
 
     fn wait(&mut self) -> Result<(), DeviceError> {
-        self.under_way.clear();
-        self.poll(None)
+        self.settle()
     }
 
     fn memory(&self) -> MemoryUse {
@@ -368,10 +319,7 @@ impl Device for WgpuDevice {
 
     fn profile(&mut self, program: Program) -> Result<Vec<StageTime>, DeviceError> {
         self.wait()?;
-        let seconds = match self.device.features().contains(Features::TIMESTAMP_QUERY) {
-            true => self.timestamps(program)?,
-            false => self.stopwatch(program)?,
-        };
+        let seconds = self.seconds(program)?;
         let entries = &self.loaded(program).plan.kernels;
         let time = |(e, seconds): (&crate::plan::Entry, f64)| StageTime {
             label: e.label.clone(),

@@ -3,7 +3,7 @@
 //! Invariant: the first error stays, and every later call says it; nothing panics.
 
 use crate::DeviceError;
-use ::wgpu::{Error, ErrorFilter};
+use ::wgpu::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The first error of a device, if there was one.
@@ -41,29 +41,7 @@ impl Faults {
     }
 }
 
-/// Does something that may need memory that is not there, or be refused.
-pub fn guarded<T>(
-    device: &wgpu::Device,
-    name: &str,
-    (bytes, what): (usize, &str),
-    f: impl FnOnce() -> T,
-) -> Result<T, DeviceError> {
-    let memory = device.push_error_scope(ErrorFilter::OutOfMemory);
-    let validation = device.push_error_scope(ErrorFilter::Validation);
-    let value = f();
-    let refused = pollster::block_on(validation.pop());
-    if pollster::block_on(memory.pop()).is_some() {
-        return Err(DeviceError::OutOfMemory { device: name.into(), needed: bytes, what: what.into() });
-    }
-    match refused {
-        None => Ok(value),
-        Some(e) => {
-            let reason = format!("{what}: {}", one_line(&e.to_string()));
-            Err(DeviceError::Gpu { device: name.into(), reason })
-        }
-    }
-}
-
-fn one_line(message: &str) -> String {
+/// A message without line breaks.
+pub fn one_line(message: &str) -> String {
     message.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -1,6 +1,6 @@
 //! A plan on the GPU: its launches, each with its pipeline, bindings and record.
 
-use super::faults::guarded;
+use super::guarded;
 use super::shaders::Shaders;
 use crate::gpu::launch::{Launch, Launches};
 use crate::gpu::wgsl;
@@ -127,6 +127,10 @@ impl Loaded {
     }
 
     /// Launches one by one, with the plan's kernel that each is part of.
+    #[cfg_attr(
+        target_family = "wasm",
+        expect(dead_code, reason = "launches are timed one by one by a host that waits")
+    )]
     pub fn each(&self) -> impl Iterator<Item = (usize, impl Fn(&mut wgpu::ComputePass<'_>))> {
         self.ready.iter().map(|r| (r.source, move |pass: &mut wgpu::ComputePass<'_>| r.encode(pass)))
     }

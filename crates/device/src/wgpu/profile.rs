@@ -2,15 +2,23 @@
 
 use super::WgpuDevice;
 use crate::{DeviceError, Program};
-use ::wgpu::BufferUsages;
+use ::wgpu::{BufferUsages, Features};
 use std::time::Instant;
 
 /// Time stamps in a set, at most: WebGPU's own limit.
 const MOST_STAMPS: usize = 4096;
 
 impl WgpuDevice {
-    /// Seconds per kernel of the plan, by time stamps of the GPU; programs of too many launches by the host's clock.
-    pub(super) fn timestamps(&mut self, program: Program) -> Result<Vec<f64>, DeviceError> {
+    /// Seconds per kernel of the plan.
+    pub(super) fn seconds(&mut self, program: Program) -> Result<Vec<f64>, DeviceError> {
+        match self.device.features().contains(Features::TIMESTAMP_QUERY) {
+            true => self.timestamps(program),
+            false => self.stopwatch(program),
+        }
+    }
+
+    /// By time stamps of the GPU; programs of too many launches by the host's clock.
+    fn timestamps(&mut self, program: Program) -> Result<Vec<f64>, DeviceError> {
         let sources: Vec<usize> = self.loaded(program).each().map(|(source, _)| source).collect();
         let stamps = 2 * sources.len();
         if stamps > MOST_STAMPS || stamps == 0 {
@@ -65,8 +73,8 @@ impl WgpuDevice {
         Ok(seconds)
     }
 
-    /// Seconds per kernel of the plan, by the host's clock, each launch waited for.
-    pub(super) fn stopwatch(&mut self, program: Program) -> Result<Vec<f64>, DeviceError> {
+    /// By the host's clock, each launch waited for.
+    fn stopwatch(&mut self, program: Program) -> Result<Vec<f64>, DeviceError> {
         let mut seconds = vec![0.0; self.loaded(program).plan.kernels.len()];
         for (source, encode) in self.loaded(program).each() {
             let mut encoder = self.device.create_command_encoder(&Default::default());

@@ -1,6 +1,6 @@
 //! Compiled shaders, each kernel once per pattern of memories.
 
-use super::faults::guarded;
+use super::guarded;
 use crate::DeviceError;
 use crate::gpu::ir::Kernel;
 use crate::gpu::wgsl;

@@ -6,8 +6,11 @@ use crate::layers::{AnyLayer, WeightSpec};
 use crate::{ModelConfig, NnError, Shape, suggest};
 use std::collections::{HashMap, HashSet};
 
-/// More elements than any tensor may have, so that no product of extents overflows.
-const MOST: usize = 1 << 32;
+/// More elements than any tensor may have, so that no product of extents overflows; fewer where sizes have 32 bits.
+const MOST: usize = match 1usize.checked_shl(32) {
+    Some(most) => most,
+    None => 1 << 28,
+};
 
 /// A call before the order is known: layer, and which of its calls.
 type Key = (usize, usize);
@@ -35,7 +38,8 @@ pub fn network(config: ModelConfig) -> Result<Network, NnError> {
     }
     let weights = weights(&layers, &calls);
     if let Some(large) = weights.iter().find(|w| too_large(&w.shape)) {
-        let problem = format!("weight '{}' {:?} has more than 2^32 elements", large.path, large.shape);
+        let problem =
+            format!("weight '{}' {:?} has more than 2^{} elements", large.path, large.shape, MOST.ilog2());
         return Err(NnError::Model { model: config.name, problem });
     }
     Ok(Network { config, layers, calls, weights, inputs, outputs })
@@ -177,7 +181,11 @@ impl Resolver<'_> {
         let shape = named.layer.get().output_shape(&shapes).map_err(place)?;
         if too_large(&shape) {
             let class = named.layer.get().class_name();
-            let fix = format!("its output {} would have more than 2^32 elements", crate::batched(&shape));
+            let fix = format!(
+                "its output {} would have more than 2^{} elements",
+                crate::batched(&shape),
+                MOST.ilog2()
+            );
             return Err(place(crate::LayerError::Inputs { class, got: shapes, fix }));
         }
         // A shared layer has one set of weights: every call must ask for the same.
