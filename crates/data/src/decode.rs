@@ -77,6 +77,28 @@ pub fn image_bytes(bytes: &[u8], name: &str, size: Size) -> Result<Vec<u8>> {
     Ok(out)
 }
 
+/// Brings pixels that were decoded elsewhere, RGBA of `from` = (rows, columns) as a browser's canvas has them, to `size`.
+/// Nothing shines through: colours count as they are, as in files.
+pub fn rgba(pixels: Vec<u8>, from: (usize, usize), size: Size) -> Result<Vec<u8>> {
+    size.check()?;
+    let mut out = vec![0; size.bytes()];
+    stretch(canvas(pixels, from)?, size, &mut out);
+    Ok(out)
+}
+
+/// RGBA pixels of (rows, columns) as an image.
+pub(crate) fn canvas(pixels: Vec<u8>, (height, width): (usize, usize)) -> Result<DynamicImage> {
+    let bytes = pixels.len();
+    let fits = height.checked_mul(width).and_then(|n| n.checked_mul(4)) == Some(bytes) && bytes > 0;
+    let sides = u32::try_from(width).ok().zip(u32::try_from(height).ok()).filter(|_| fits);
+    let image = sides.and_then(|(width, height)| image::RgbaImage::from_raw(width, height, pixels));
+    image.map(DynamicImage::from).ok_or_else(|| {
+        DataError::argument(format!(
+            "{bytes} bytes are no picture of {height} rows and {width} columns with 4 bytes (RGBA) a pixel"
+        ))
+    })
+}
+
 /// Decodes an image file into `out`, which holds exactly `size` bytes.
 pub(crate) fn file_into(path: &Path, size: Size, max_pixels: u64, out: &mut [u8]) -> Result<()> {
     let bytes = fs::read(path).map_err(DataError::io("read", path))?;
@@ -90,7 +112,12 @@ pub(crate) fn rgb(path: &Path, max_pixels: u64) -> Result<RgbImage> {
 }
 
 fn bytes_into(bytes: &[u8], path: &Path, size: Size, max_pixels: u64, out: &mut [u8]) -> Result<()> {
-    let image = decode(bytes, path, max_pixels)?;
+    stretch(decode(bytes, path, max_pixels)?, size, out);
+    Ok(())
+}
+
+/// Brings an image to a size.
+fn stretch(image: DynamicImage, size: Size, out: &mut [u8]) {
     let from = (image.height() as usize, image.width() as usize);
     let to = (size.height, size.width);
     match size.channels {
@@ -98,7 +125,6 @@ fn bytes_into(bytes: &[u8], path: &Path, size: Size, max_pixels: u64, out: &mut 
         3 => resize::<3>(&image.into_rgb8(), from, out, to),
         _ => resize::<4>(&image.into_rgba8(), from, out, to),
     }
-    Ok(())
 }
 
 /// Rows and columns of an image file as they are seen, turned upright by EXIF; only its head is read where that says it.

@@ -36,6 +36,12 @@ impl Picture {
         Picture { width, height, pixels }
     }
 
+    /// From RGBA as a browser's canvas has it; nothing shines through.
+    pub fn from_rgba(width: usize, height: usize, pixels: Vec<u8>) -> Result<Picture> {
+        let pixels = decode::canvas(pixels, (height, width))?.into_rgb8().into_raw();
+        Ok(Picture { width, height, pixels })
+    }
+
     /// Decodes a JPEG, PNG or WebP file, upright.
     pub fn open(path: &Path) -> Result<Picture> {
         let image = decode::rgb(path, decode::MAX_PIXELS)?;

@@ -7,6 +7,7 @@ use std::fs;
 use std::io::Cursor;
 use std::path::Path;
 use tempfile::tempdir;
+use thalweg_data::Picture;
 use thalweg_data::decode::{self, Size};
 use thalweg_data::folder::{self, FolderOptions};
 use thalweg_data::{Dataset, class_counts};
@@ -119,6 +120,19 @@ fn images_are_stretched_with_an_antialiased_filter() {
     assert_eq!(gray[..4], [0, 255, 0, 255]);
     let rgba = decode::image_bytes(&png, "stripes", Size { height: 64, width: 64, channels: 4 }).unwrap();
     assert_eq!(rgba[..8], [0, 0, 0, 255, 255, 255, 255, 255]);
+
+    // Pixels that a browser decoded are brought to a size in the same way, whatever their alpha.
+    for size in [(16, 16, 3), (7, 64, 1), (64, 5, 4)] {
+        let size = Size { height: size.0, width: size.1, channels: size.2 };
+        let file = decode::image_bytes(&png, "stripes", size).unwrap();
+        assert_eq!(decode::rgba(rgba.clone(), (64, 64), size).unwrap(), file);
+    }
+    let clear: Vec<u8> = rgba.chunks(4).flat_map(|p| [p[0], p[1], p[2], 7]).collect();
+    assert_eq!(Picture::from_rgba(64, 64, clear).unwrap().pixels(), stripes);
+    for from in [(64, 63), (65, 64), (0, 64), (usize::MAX, 5)] {
+        let error = Picture::from_rgba(from.0, from.1, rgba.clone()).unwrap_err().to_string();
+        assert!(error.contains("16384 bytes are no picture"), "{error}");
+    }
 
     let dir = tempdir().unwrap();
     let path = dir.path().join("s.png");

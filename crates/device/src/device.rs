@@ -1,7 +1,7 @@
 //! The interface every device implements: about a dozen methods.
 
 use crate::{DeviceError, Plan};
-use std::future::{Future, ready};
+use std::future::ready;
 use std::pin::Pin;
 use std::sync::Arc;
 

@@ -269,6 +269,13 @@ impl Model {
 
     /// The outputs for given inputs ([n, ..] each, by the network's names of inputs).
     pub fn predict_tensors(&mut self, inputs: &[(String, Tensor)]) -> Result<Vec<(String, Tensor)>> {
+        let program = self.start_prediction(inputs)?;
+        let names = self.network.outputs().into_iter().map(|o| o.name);
+        Ok(names.zip(self.outputs(&program)?).collect())
+    }
+
+    /// Starts the prediction of given inputs; its outputs are those of the program.
+    pub(crate) fn start_prediction(&mut self, inputs: &[(String, Tensor)]) -> Result<Loaded> {
         let (mut wires, mut fields, mut size) = (Vec::new(), Vec::new(), None);
         for info in self.network.inputs() {
             let Some((_, tensor)) = inputs.iter().find(|(n, _)| *n == info.name) else {
@@ -296,8 +303,7 @@ impl Model {
         let mut feed = self.feed(wiring, &[])?;
         feed.write(self.session()?, &program, &Batch { fields, size })?;
         self.session()?.run(&program)?;
-        let names = self.network.outputs().into_iter().map(|o| o.name);
-        Ok(names.zip(self.outputs(&program)?).collect())
+        Ok(program)
     }
 
     pub(crate) fn golden_outputs(&mut self) -> Result<Vec<(String, Tensor)>> {
@@ -333,8 +339,15 @@ impl Model {
     /// The largest difference between what this device makes of a file's golden inputs and what the file says.
     pub fn verify(&mut self, golden: &Golden) -> Result<f64> {
         let found = self.predict_tensors(&golden.inputs)?;
+        golden.apart(&found)
+    }
+}
+
+impl Golden {
+    /// The largest difference between what a device made of the inputs and the outputs here.
+    pub(crate) fn apart(&self, found: &[(String, Tensor)]) -> Result<f64> {
         let mut worst = 0f64;
-        for (name, want) in &golden.outputs {
+        for (name, want) in &self.outputs {
             let Some((_, got)) = found.iter().find(|(n, t)| n == name && t.shape() == want.shape()) else {
                 return Err(TrainError::argument(format!(
                     "the file's golden output '{name}' {:?} is not an output of its model",

@@ -21,6 +21,7 @@
 mod adapt;
 mod averages;
 pub mod callbacks;
+mod classify;
 mod compile;
 mod desk;
 pub mod detection;
@@ -32,6 +33,7 @@ mod feed;
 pub mod files;
 mod fit;
 mod keep;
+mod later;
 mod logs;
 mod loss_scale;
 mod model;
@@ -47,6 +49,7 @@ mod tensor;
 mod trainer;
 mod wiring;
 
+pub use classify::{ImageInput, Ranking};
 pub use compile::{Compile, Goal, OutputLoss, OutputMetric, Watched};
 pub use error::{Result, TrainError};
 pub use evaluate::BATCH_SIZE;

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use thalweg_base::DType;
 use thalweg_compile::{Options, compile};
-use thalweg_device::plan::{Plan, Role};
+use thalweg_device::plan::{Binding, Plan, Role};
 use thalweg_device::{Allocation, Device, DeviceError, DeviceInfo, MemoryUse, Program, StageTime};
 use thalweg_graph::{Graph, Type};
 
@@ -305,13 +305,26 @@ impl Session {
 
     /// An output of a program's last run.
     pub fn read_output(&mut self, loaded: &Loaded, name: &str) -> Result<Tensor> {
-        let Some(at) = loaded.plan.binding(Role::Output, name) else {
-            return Err(TrainError::argument(format!("plan {} has no output '{name}'", loaded.plan.name)));
-        };
-        let binding = &loaded.plan.bindings[at as usize];
+        let (allocation, binding) = output(loaded, name)?;
         let mut tensor = Tensor::zeros(binding.dtype, &binding.shape);
-        self.device.read(loaded.bindings[at as usize], 0, tensor.bytes_mut())?;
+        self.device.read(allocation, 0, tensor.bytes_mut())?;
         Ok(tensor)
+    }
+
+    /// The same where the host may not wait: ordered now, there when the future says so.
+    pub fn read_output_later(
+        &mut self,
+        loaded: &Loaded,
+        name: &str,
+    ) -> Result<impl Future<Output = Result<Tensor>> + use<>> {
+        let (allocation, binding) = output(loaded, name)?;
+        let (dtype, shape, bytes) = (binding.dtype, binding.shape.clone(), binding.bytes());
+        let read = self.device.read_later(allocation, 0, bytes)?;
+        Ok(async move {
+            let wrong =
+                || TrainError::argument("the device read another number of bytes than it was asked for");
+            Tensor::from_bytes(dtype, &shape, read.await?).ok_or_else(wrong)
+        })
     }
 
     /// What the device holds.
@@ -331,6 +344,14 @@ impl Session {
         let states: usize = self.states.values().map(|s| s.ty.bytes()).sum();
         states + self.buffers.values().map(|(_, bytes)| bytes).sum::<usize>()
     }
+}
+
+/// Where an output of a program is, and what.
+fn output<'a>(loaded: &'a Loaded, name: &str) -> Result<(Allocation, &'a Binding)> {
+    let Some(at) = loaded.plan.binding(Role::Output, name) else {
+        return Err(TrainError::argument(format!("plan {} has no output '{name}'", loaded.plan.name)));
+    };
+    Ok((loaded.bindings[at as usize], &loaded.plan.bindings[at as usize]))
 }
 
 impl Drop for Session {

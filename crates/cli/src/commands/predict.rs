@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use thalweg::data::decode;
 use thalweg::graph::DType;
-use thalweg::train::{Model, Tensor};
+use thalweg::train::{Ranking, Tensor};
 
 /// Images that are decoded and predicted together.
 const TOGETHER: usize = 64;
@@ -20,7 +20,7 @@ const TOP: usize = 3;
 pub fn predict(args: &PredictArgs, console: &Console) -> Result<()> {
     let files = files(&args.inputs)?;
     let mut model = prepare::model_from(&args.model)?;
-    let (name, shape) = image_input(&model)?;
+    let input = model.image_input().map_err(|e| Failure::Usage(e.to_string()))?;
     prepare::place_quietly(&mut model, &args.device)?;
     if model.detector_input().is_some() {
         return detect(&mut model, &files, args, console);
@@ -31,15 +31,15 @@ pub fn predict(args: &PredictArgs, console: &Console) -> Result<()> {
         ));
     }
     for files in files.chunks(TOGETHER) {
-        let mut pixels = Vec::with_capacity(files.len() * shape.iter().product::<usize>());
+        let mut pixels = Vec::with_capacity(files.len() * input.height * input.width * input.channels);
         for file in files {
-            pixels.extend(decode::image(file, shape[0], shape[1], shape[2])?);
+            pixels.extend(decode::image(file, input.height, input.width, input.channels)?);
         }
-        let extents = [files.len(), shape[0], shape[1], shape[2]];
+        let extents = [files.len(), input.height, input.width, input.channels];
         let Some(images) = Tensor::from_bytes(DType::U8, &extents, pixels) else {
             return Err(Failure::Run("decoded images have a wrong size".into()));
         };
-        let outputs = model.predict_tensors(&[(name.clone(), images)])?;
+        let outputs = model.predict_tensors(&[(input.name.clone(), images)])?;
         let Some((_, output)) = outputs.into_iter().next() else { continue };
         let width = output.len() / files.len();
         let names = model.info().class_names.clone();
@@ -48,21 +48,6 @@ pub fn predict(args: &PredictArgs, console: &Console) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The only input, which must take images.
-fn image_input(model: &Model) -> Result<(String, [usize; 3])> {
-    let inputs = model.network().inputs();
-    match inputs.as_slice() {
-        [one] => match one.shape.as_slice() {
-            &[h, w, c] if [1, 3, 4].contains(&c) => Ok((one.name.clone(), [h, w, c])),
-            other => Err(Failure::Usage(format!("the model takes {other:?}, which no image file can be"))),
-        },
-        many => Err(Failure::Usage(format!(
-            "the model has {} inputs; predict takes models of one image",
-            many.len()
-        ))),
-    }
 }
 
 /// Image files as they are, folders as the images in them, sorted.
@@ -98,11 +83,7 @@ fn show(file: &Path, row: &[f32], shape: &[usize], names: &[String], top: usize,
         return;
     }
     let name = |class: usize| names.get(class).cloned().unwrap_or_else(|| class.to_string());
-    let mut order: Vec<usize> = (0..row.len()).collect();
-    order.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
-    // Scores that are no probabilities (a model without softmax) are shown as they are.
-    let sum: f32 = row.iter().sum();
-    let are_probabilities = (sum - 1.0).abs() < 1e-3 && row.iter().all(|p| *p >= 0.0);
+    let Ranking { order, are_probabilities } = Ranking::of(row);
     let value = |class: usize| match are_probabilities {
         true => format!("{:.1}%", 100.0 * row[class]),
         false => format!("{:.4}", row[class]),

@@ -71,24 +71,46 @@ impl Model {
         if pictures.is_empty() {
             return Ok(Vec::new());
         }
-        let mut pixels = Vec::with_capacity(pictures.len() * input.height * input.width * 3);
-        let mut places = Vec::with_capacity(pictures.len());
-        for picture in pictures {
-            let (image, place) = letterboxed(picture, (input.width, input.height));
-            pixels.extend_from_slice(image.pixels());
-            places.push(place);
-        }
-        let shape = [pictures.len(), input.height, input.width, 3];
-        let images = Tensor::from_bytes(DType::U8, &shape, pixels)
-            .ok_or_else(|| TrainError::argument("pictures have a wrong size"))?;
+        let (images, views) = views(&input, pictures)?;
         let outputs = self.predict_tensors(&[(input.name, images)])?;
-        let values = outputs.get(input.output).map(|(_, t)| t.to_f32()).unwrap_or_default();
-        let rows = values.chunks_exact((values.len() / pictures.len()).max(ROW));
-        let each = rows.zip(&places).zip(pictures);
-        Ok(each
-            .map(|((rows, place), p)| in_picture(rows, place, (p.width() as f64, p.height() as f64)))
-            .collect())
+        Ok(found(input.output, &outputs, &views))
     }
+
+    /// The same where the host may not wait for its device, of one picture.
+    pub fn detect_later(
+        &mut self,
+        picture: &Picture,
+    ) -> Result<impl Future<Output = Result<Vec<Detection>>> + use<>> {
+        let input = self.needs_detector()?;
+        let (images, views) = views(&input, &[picture])?;
+        let outputs = self.predict_later(&[(input.name, images)])?;
+        Ok(async move { Ok(found(input.output, &outputs.await?, &views).pop().unwrap_or_default()) })
+    }
+}
+
+/// A picture in use: where it lies in the model's image, its columns and rows.
+type View = (Letterbox, (f64, f64));
+
+/// Pictures as the model takes them.
+fn views(input: &DetectorInput, pictures: &[&Picture]) -> Result<(Tensor, Vec<View>)> {
+    let mut pixels = Vec::with_capacity(pictures.len() * input.height * input.width * 3);
+    let mut views = Vec::with_capacity(pictures.len());
+    for picture in pictures {
+        let (image, place) = letterboxed(picture, (input.width, input.height));
+        pixels.extend_from_slice(image.pixels());
+        views.push((place, (picture.width() as f64, picture.height() as f64)));
+    }
+    let shape = [pictures.len(), input.height, input.width, 3];
+    let images = Tensor::from_bytes(DType::U8, &shape, pixels)
+        .ok_or_else(|| TrainError::argument("pictures have a wrong size"))?;
+    Ok((images, views))
+}
+
+/// Detections by picture.
+fn found(output: usize, outputs: &[(String, Tensor)], views: &[View]) -> Vec<Vec<Detection>> {
+    let values = outputs.get(output).map(|(_, t)| t.to_f32()).unwrap_or_default();
+    let rows = values.chunks_exact((values.len() / views.len()).max(ROW));
+    rows.zip(views).map(|(rows, (place, size))| in_picture(rows, place, *size)).collect()
 }
 
 /// Rows of a picture's output as detections in the picture; what lies outside is cut off.

@@ -1,10 +1,20 @@
 //! What the tests of training share: small data, small models, a device.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use thalweg_base::philox::Sequence;
 use thalweg_data::{Arrays, Dataset};
 use thalweg_nn::ModelConfig;
 use thalweg_train::{Compile, Event, Model, Observer};
+
+/// What a future has, of a device that answers at once.
+pub fn at_once<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("the device did not answer at once"),
+    }
+}
 
 /// Points around `classes` centres in the plane.
 pub fn blobs(n: usize, classes: usize, seed: u64) -> Arc<dyn Dataset> {

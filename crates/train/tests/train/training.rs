@@ -1,6 +1,6 @@
 //! Models train, judge, predict, and come back from files as they were.
 
-use crate::support::{Notes, blobs, mlp, model, xor};
+use crate::support::{Notes, at_once, blobs, mlp, model, xor};
 use std::sync::Arc;
 use thalweg_data::{Arrays, Dataset};
 use thalweg_train::callbacks::{EarlyStopping, ModelCheckpoint, SaveFreq};
@@ -61,6 +61,8 @@ fn fit_evaluate_predict_save_load_agree() {
     assert_eq!(second.evaluate(test, 16).unwrap(), logs);
     let golden = thalweg_train::files::ModelReader::open(&path).unwrap().golden().unwrap().unwrap();
     assert_eq!(second.verify(&golden).unwrap(), 0.0);
+    let later = second.verify_later(&golden).unwrap();
+    assert_eq!(at_once(later).unwrap(), 0.0);
     assert_eq!(second.info().provenance.epochs, 12);
     assert_eq!(second.info().provenance.recipe.as_deref(), Some("epochs = 12"));
 
