@@ -3,10 +3,9 @@
 //! In: the workspace. Out: `target/gpu-kit`, with the command, test programs, goldens, recipes, the peers' scripts and
 //! `run.sh`, which runs all of it. Invariant: it is under 60 MB.
 
-use crate::run::{Failure, cargo, program, run};
-use serde_json::Value;
+use crate::run::{Failure, built, cargo, program, run};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Bytes that a kit may have.
 const MOST: u64 = 60_000_000;
@@ -46,22 +45,6 @@ pub fn gpu_kit(root: &Path) -> Result<(), Failure> {
         return Err(Failure::Usage(format!("the kit has {bytes} bytes, more than {MOST}")));
     }
     Ok(())
-}
-
-/// Builds and says where the program of that name is.
-fn built(root: &Path, arguments: &[&str], name: &str) -> Result<PathBuf, Failure> {
-    let arguments = [arguments, &["--message-format", "json"]].concat();
-    let shown = format!("cargo {}", arguments.join(" "));
-    let mut command = program(root, cargo(), &arguments);
-    command.stderr(std::process::Stdio::inherit());
-    println!("\n== {shown}");
-    let output = command.output().map_err(|problem| Failure::Start { program: "cargo".into(), problem })?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let executable = text.lines().filter_map(|l| serde_json::from_str::<Value>(l).ok()).find_map(|m| {
-        let named = m["target"]["name"].as_str() == Some(name);
-        m["executable"].as_str().filter(|_| named).map(PathBuf::from)
-    });
-    executable.filter(|_| output.status.success()).ok_or(Failure::Program { command: shown })
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), Failure> {

@@ -7,6 +7,7 @@ mod gpu_kit;
 mod run;
 mod source;
 mod tidy;
+mod web;
 
 use run::Failure;
 use std::path::PathBuf;
@@ -17,7 +18,8 @@ cargo xtask check [--doc]      format, lints, tidy, tests (and documentation): w
 cargo xtask tidy               only the project's own rules
 cargo xtask golden [NAME]...   makes goldens/*.safetensors with real Keras and PyTorch (needs python3)
 cargo xtask bench [ARGUMENT].. runs bench/compare.py
-cargo xtask gpu-kit            target/gpu-kit: all that a GPU machine without Rust needs to test and measure us";
+cargo xtask gpu-kit            target/gpu-kit: all that a GPU machine without Rust needs to test and measure us
+cargo xtask web [--check]      target/web: the package for browsers; with --check proven in a headless Chromium";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -32,6 +34,9 @@ fn main() -> ExitCode {
         "golden" => golden::golden(&root, rest),
         "bench" => bench::bench(&root, rest),
         "gpu-kit" => gpu_kit::gpu_kit(&root),
+        "web" => web::web(&root, rest),
+        #[cfg(feature = "web")]
+        "web-glue" => web::glue(rest),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");
             Ok(())

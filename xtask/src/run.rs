@@ -1,8 +1,9 @@
 //! Running another program: printed before, judged by its exit code.
 
+use serde_json::Value;
 use std::ffi::OsString;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use thiserror::Error;
 
 /// Why a command of ours failed.
@@ -55,4 +56,22 @@ pub fn run(mut command: Command) -> Result<(), Failure> {
         Ok(_) => Err(Failure::Program { command: shown }),
         Err(problem) => Err(Failure::Start { program: shown, problem }),
     }
+}
+
+/// Builds and says where the program of that name is, or the WebAssembly module.
+pub fn built(root: &Path, arguments: &[&str], name: &str) -> Result<PathBuf, Failure> {
+    let arguments = [arguments, &["--message-format", "json"]].concat();
+    let shown = format!("cargo {}", arguments.join(" "));
+    let mut command = program(root, cargo(), &arguments);
+    command.stderr(Stdio::inherit());
+    println!("\n== {shown}");
+    let output = command.output().map_err(|problem| Failure::Start { program: "cargo".into(), problem })?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let executable = text.lines().filter_map(|l| serde_json::from_str::<Value>(l).ok()).find_map(|m| {
+        let named = m["target"]["name"].as_str() == Some(name);
+        let module = |f: &&str| f.ends_with(".wasm");
+        let modules = m["filenames"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        m["executable"].as_str().or(modules.into_iter().find(module)).filter(|_| named).map(PathBuf::from)
+    });
+    executable.filter(|_| output.status.success()).ok_or(Failure::Program { command: shown })
 }

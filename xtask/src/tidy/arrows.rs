@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::path::Path;
 
 /// Each crate with the crates of ours that it may use. Indirect use must be listed, too.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("thalweg-base", &[]),
     ("thalweg-graph", &["base"]),
     ("thalweg-device", &["base"]),
@@ -17,6 +17,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("thalweg-vision", &["nn"]),
     ("thalweg", &["base", "graph", "device", "compile", "data", "nn", "train", "vision"]),
     ("thalweg-cli", &["thalweg"]),
+    ("thalweg-web", &["base", "data", "device", "nn", "train"]),
     ("thalweg-testkit", &["base", "graph", "device"]),
     ("xtask", &[]),
     // Development only, so that anybody's tests may use it; never an ordinary dependency.
