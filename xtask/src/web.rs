@@ -49,11 +49,8 @@ pub fn glue(arguments: &[String]) -> Result<(), Failure> {
         return Err(Failure::Usage("web-glue takes a module and a folder".into()));
     };
     let mut maker = wasm_bindgen_cli_support::Bindgen::new();
-    let made = maker
-        .input_path(module)
-        .out_name("thalweg")
-        .typescript(true)
-        .web(true)
-        .and_then(|m| m.generate(folder));
+    maker.input_path(module).out_name("thalweg").typescript(true).omit_default_module_path(false);
+    maker.remove_name_section(true).remove_producers_section(true);
+    let made = maker.web(true).and_then(|maker| maker.generate(folder));
     made.map_err(|problem| Failure::Usage(format!("{module}: {problem:#}")))
 }

@@ -52,9 +52,11 @@ fn described(inner: wgpu::Adapter) -> Adapter {
         DeviceType::IntegratedGpu => Class::Integrated,
         DeviceType::DiscreteGpu => Class::Discrete,
     };
-    let driver = [info.driver.as_str(), info.driver_info.as_str()].join(" ");
     let software = if class == Class::Software { ", software" } else { "" };
-    let description =
-        format!("{} through {:?}{software} ({})", info.name.trim(), info.backend, driver.trim());
+    // Browsers keep some of it to themselves.
+    let name = if info.name.trim().is_empty() { "a GPU" } else { info.name.trim() };
+    let driver = [info.driver.as_str(), info.driver_info.as_str()].join(" ");
+    let driver = if driver.trim().is_empty() { String::new() } else { format!(" ({})", driver.trim()) };
+    let description = format!("{name} through {:?}{software}{driver}", info.backend);
     Adapter { inner, class, description }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 /// Names it goes by.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
-/// Enough for a busy machine of two cores.
-const PATIENCE: Duration = Duration::from_secs(180);
+/// The software adapter takes a second or more for each shader of the detector, and a machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 const FLAGS: [&str; 9] = [
     "--headless=new",

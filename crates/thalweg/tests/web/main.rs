@@ -112,7 +112,6 @@ fn classes(files: &Path, told: &Value) {
 fn boxes(files: &Path, told: &Value) {
     let mut model = on_cpu(files.join("detector.safetensors"));
     assert_eq!(told["isDetector"], true);
-    assert!(told["verified"].as_f64().unwrap() <= APART, "{told}");
     let picture = Picture::open(&files.join("picture.png")).unwrap();
     let mut ours = model.detect_pictures(&[&picture]).unwrap();
     ours[0].retain(|d| d.score >= models::CONFIDENCE);

@@ -32,7 +32,7 @@ pub fn classifier(folder: &Path) {
     );
     let config = Sequential::new()
         .name("colours")
-        .add(InputLayer::new(IMAGE).dtype("uint8").named("image"))
+        .add(InputLayer::new(IMAGE).dtype("uint8").name("image"))
         .add(Rescaling::new(1.0 / 255.0))
         .add(Conv2D::new(8, 3).activation("relu"))
         .add(BatchNormalization::default())
