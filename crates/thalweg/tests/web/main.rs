@@ -97,7 +97,7 @@ fn classes(files: &Path, told: &Value) {
     assert_eq!(told["inputs"], serde_json::json!([{"name": "image", "shape": [h, w, c], "dtype": "u8"}]));
     assert_eq!((&told["isDetector"], &told["name"]), (&false.into(), &"colours".into()));
 
-    let mut all = scores(1, decode::image(&files.join("picture.png"), h, w, c).unwrap());
+    let mut all = scores(1, decode::image(&files.join("picture0.png"), h, w, c).unwrap());
     let ranked = told["ranked"].as_array().unwrap();
     let probabilities: Vec<f64> = ranked.iter().map(|r| r["probability"].as_f64().unwrap()).collect();
     for (r, p) in ranked.iter().zip(&probabilities) {
@@ -112,17 +112,20 @@ fn classes(files: &Path, told: &Value) {
 fn boxes(files: &Path, told: &Value) {
     let mut model = on_cpu(files.join("detector.safetensors"));
     assert_eq!(told["isDetector"], true);
-    let picture = Picture::open(&files.join("picture.png")).unwrap();
-    let mut ours = model.detect_pictures(&[&picture]).unwrap();
-    ours[0].retain(|d| d.score >= models::CONFIDENCE);
+    let open = |i| Picture::open(&files.join(format!("picture{i}.png"))).unwrap();
+    let pictures: Vec<Picture> = (0..models::PICTURES).map(open).collect();
+    let mut ours = model.detect_pictures(&pictures.iter().collect::<Vec<_>>()).unwrap();
+    ours.iter_mut().for_each(|found| found.retain(|d| d.score >= models::CONFIDENCE));
     let detection = |d: &Value| {
         let [x, y, width, height] = list(&d["bbox"])[..] else { panic!("{d}") };
         let class = d["index"].as_u64().unwrap() as usize;
         assert_eq!(d["class"], model.info().class_names[class]);
         Detection { rect: Rect { x, y, width, height }, class, score: d["score"].as_f64().unwrap() }
     };
-    let told = vec![told["found"].as_array().unwrap().iter().map(detection).collect()];
-    println!("{} boxes in a picture", ours[0].len());
+    let each = |found: &Value| found.as_array().unwrap().iter().map(detection).collect();
+    let told: Vec<Vec<Detection>> = told["found"].as_array().unwrap().iter().map(each).collect();
+    println!("{} boxes in {} pictures", ours.iter().flatten().count(), ours.len());
+    assert_eq!(told.len(), ours.len());
     shapes::same(&told, &ours, models::CONFIDENCE + 0.01);
 }
 
@@ -156,6 +159,7 @@ fn errors(told: &Value) {
         ("noDetector", "the model is no detector"),
         ("detectorAsClassifier", "is a detector; use detect"),
         ("missingInput", "input 'b': data must be a Float32Array"),
+        ("noGpu", "this page has no GPU: use a browser with WebGPU"),
     ];
     for (name, part) in expected {
         let message = told[name].as_str().unwrap_or_else(|| panic!("{name}: {told}"));

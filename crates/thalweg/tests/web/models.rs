@@ -3,13 +3,15 @@
 use crate::shapes;
 use std::path::Path;
 use std::sync::Arc;
-use thalweg::data::Dataset;
+use thalweg::data::{Dataset, Picture};
 use thalweg::graph::philox::Sequence;
 use thalweg::prelude::*;
 
 /// Rows, columns and channels of the classifier's images.
 pub const IMAGE: [usize; 3] = [10, 12, 3];
 pub const CLASSES: [&str; 3] = ["red", "green", "blue"];
+/// Pictures that the detector looks at.
+pub const PICTURES: usize = 6;
 /// Least score of boxes that are compared.
 pub const CONFIDENCE: f64 = 0.1;
 
@@ -49,15 +51,17 @@ pub fn classifier(folder: &Path) {
     std::fs::copy(folder.join("run/model.safetensors"), folder.join("classifier.safetensors")).unwrap();
 }
 
-/// `detector.safetensors`, and `picture.png` for it, which has not the model's size.
+/// `detector.safetensors`, and `picture0.png` and so on for it, which have not the model's size.
 pub fn detector(folder: &Path) {
     let set = shapes::pictures(&folder.join("train"), 48, 1);
     let run = folder.join("detector");
     let mut model = shapes::model();
-    model.fit(Arc::new(set.clone()), Fit::epochs(16).batch_size(8).run_folder(&run)).unwrap();
+    model.fit(Arc::new(set.clone()), Fit::epochs(30).batch_size(8).run_folder(&run)).unwrap();
     std::fs::copy(run.join("model.safetensors"), folder.join("detector.safetensors")).unwrap();
-    let picture = thalweg::data::Picture::open(&set.annotations().images[0].path).unwrap();
-    picture.resized(97, 80).save(&folder.join("picture.png")).unwrap();
+    for (i, image) in set.annotations().images[..PICTURES].iter().enumerate() {
+        let picture = Picture::open(&image.path).unwrap().resized(97 + 20 * i, 80 + 30 * i);
+        picture.save(&folder.join(format!("picture{i}.png"))).unwrap();
+    }
 }
 
 /// `two.safetensors`: two inputs, two outputs, not trained, without examples of its own.
