@@ -175,7 +175,10 @@ pub struct Unpool {
 /// A kernel.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[expect(missing_docs, reason = "see the types")]
-#[expect(clippy::large_enum_variant, reason = "a plan has few kernels and is made once")]
+#[cfg_attr(
+    target_pointer_width = "64",
+    expect(clippy::large_enum_variant, reason = "a plan has few kernels and is made once")
+)]
 pub enum Kernel {
     Loop(Loop),
     Contraction(Contraction),

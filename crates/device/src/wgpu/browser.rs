@@ -84,9 +84,14 @@ impl WgpuDevice {
         let mapping = Arc::new(Mutex::new(Mapping::default()));
         let told = mapping.clone();
         buffer.slice(..).map_async(wgpu::MapMode::Read, move |outcome| {
-            let mut mapping = told.lock().unwrap_or_else(PoisonError::into_inner);
-            mapping.outcome = Some(outcome);
-            mapping.waker.take().map(Waker::wake);
+            let waker = {
+                let mut mapping = told.lock().unwrap_or_else(PoisonError::into_inner);
+                mapping.outcome = Some(outcome);
+                mapping.waker.take()
+            };
+            if let Some(waker) = waker {
+                waker.wake();
+            }
         });
         let faults = self.faults.clone();
         Ok(Box::pin(async move {

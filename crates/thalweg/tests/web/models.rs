@@ -47,7 +47,7 @@ pub fn classifier(folder: &Path) {
     let mut model = Model::from_config(config, 2).unwrap();
     let loss = SparseCategoricalCrossentropy::default();
     model.compile(Compile::new(Adam::default(), loss)).unwrap();
-    model.fit(data, Fit::epochs(3).batch_size(10).run_folder(folder.join("run"))).unwrap();
+    model.fit(data, Fit::epochs(30).batch_size(10).run_folder(folder.join("run"))).unwrap();
     std::fs::copy(folder.join("run/model.safetensors"), folder.join("classifier.safetensors")).unwrap();
 }
 
