@@ -2,6 +2,7 @@
 //!
 //! In: `THALWEG_DATA`, `XDG_CACHE_HOME`, `NO_COLOR`. Out: [`Environment`].
 
+use crate::error::{Failure, Result};
 use std::env;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,18 @@ impl Environment {
             .or_else(|| set("XDG_CACHE_HOME"))
             .map_or_else(thalweg::data::default_root, PathBuf::from);
         Environment { data_root, color: set("NO_COLOR").is_none() }
+    }
+
+    /// The data root for reading: a folder that the user names has to be there.
+    pub fn data_to_read<'a>(&'a self, named: Option<&'a Path>) -> Result<&'a Path> {
+        match named {
+            Some(dir) if !dir.is_dir() => Err(Failure::Data(format!(
+                "--data {0}: there is no such folder; make it to have data sets fetched into it, or leave --data out for {1}",
+                dir.display(),
+                self.data_root.display()
+            ))),
+            _ => Ok(self.data_root(named)),
+        }
     }
 
     /// The data root: what the user names with `--data`, else the environment's.

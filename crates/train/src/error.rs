@@ -127,6 +127,14 @@ pub enum TrainError {
 }
 
 impl TrainError {
+    /// Whether a device has no room.
+    pub(crate) fn is_memory(&self) -> bool {
+        matches!(
+            self,
+            TrainError::Memory { .. } | TrainError::Device(thalweg_device::DeviceError::OutOfMemory { .. })
+        )
+    }
+
     /// For `map_err` on file operations: `fs::read(p).map_err(TrainError::io("read", p))`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TrainError {
         let path = path.to_path_buf();

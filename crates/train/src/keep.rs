@@ -12,7 +12,6 @@ use crate::{Result, TrainError};
 use std::sync::Arc;
 use thalweg_base::DType;
 use thalweg_data::{Dataset, Epoch, Field, Loader, LoaderOptions, epoch_order};
-use thalweg_device::DeviceError;
 use thalweg_graph::Type;
 
 /// The part of a device's room that data may take: programs loaded later need the rest.
@@ -31,8 +30,7 @@ fn countable(kept: Kept, fields: &[Field]) -> bool {
 
 impl Model {
     /// Copies a data set for training or evaluation to the device, if that asks for data and has room: then the returned
-    /// program takes its batches there, in the order that [`Model::begin_epoch`] is told. [`Model::give_back_data`] has to
-    /// follow.
+    /// program takes its batches there, in the order that [`Model::begin_epoch`] is told, until [`Model::give_back_data`].
     pub fn keep_data(
         &mut self,
         kind: Kind,
@@ -40,6 +38,11 @@ impl Model {
         spec: &ProgramSpec,
     ) -> Result<Option<ProgramSpec>> {
         let mut feed = self.feed(spec.wiring.clone(), &[])?;
+        if feed.weighted != spec.weighted {
+            return Err(TrainError::argument(
+                "the program takes example weights, which the data do not have",
+            ));
+        }
         self.keep_fed(kind, data, spec, &mut feed)
     }
 
@@ -68,18 +71,16 @@ impl Model {
             Ok(_) => Ok(Some(spec)),
             Err(e) => {
                 self.session()?.release(&kept.prefix());
-                match e {
-                    TrainError::Memory { .. } | TrainError::Device(DeviceError::OutOfMemory { .. }) => {
-                        Ok(None)
-                    }
-                    other => Err(other),
-                }
+                // From the host a wrong label is told when its turn comes, if that comes.
+                let host = e.is_memory() || matches!(e, TrainError::Label { .. });
+                if host { Ok(None) } else { Err(e) }
             }
         }
     }
 
     fn copy_data(&mut self, data: &Arc<dyn Dataset>, kept: Kept, feed: &mut Feed) -> Result<()> {
         let session = self.session()?;
+        session.release(&kept.prefix());
         session.declare(&kept.place(), &Type::new(DType::I32, &[]))?;
         session.reserve(&kept.order(), kept.order_bytes())?;
         let columns: Vec<(String, usize)> = feed.columns().map(|(n, each)| (kept.of(n), each)).collect();

@@ -1,7 +1,7 @@
 //! How many steps a device is given before the host looks at it again.
 //!
-//! Input: how long the last ones took. Output: a number of steps. Invariant: at least one; from the second look on about
-//! [`BURST`] of them, so that progress is told and an interruption heard as it should be, however fast a step is.
+//! Input: how long the last ones took. Output: a number of steps. Invariant: at least one; at most twice as many as last, and no
+//! more than about [`BURST`] takes, so that progress is told and an interruption heard as it should be, however fast a step is.
 
 use crate::events::REPORT_EVERY;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Batches that a step takes from data on its device: the graph's part.
 //!
 //! Input: the data, one tensor of all examples per input of the graph, and the numbers of examples, a row per batch. Output: the
-//! batch whose turn it is, and what says which is next. Names, behind `data/` and the kind of program: `<input>` [examples, ..],
+//! batch whose turn it is, and what says which is next. Names, behind `:data/` and the kind of program: `<input>` [examples, ..],
 //! `order` i32 [batches, batch], -1 behind the last example, and the state `place`, i32, the batches that are done. Invariant:
 //! nothing as large as the data is made of them; a step that changes nothing takes the same batch again.
 
@@ -9,8 +9,8 @@ use crate::session::Kind;
 use thalweg_base::DType;
 use thalweg_graph::{Graph, NodeId, Op, Type};
 
-/// What all of these names begin with.
-pub const DATA: &str = "data/";
+/// What all of these names begin with: no layer's name has a colon.
+pub const DATA: &str = ":data/";
 
 /// Data on a device, for one kind of program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -69,6 +69,11 @@ impl Steps {
         self.programs.get(model, self.spec.batch.min(self.data.len())).map(|_| ())
     }
 
+    /// Batches come from the host again.
+    pub fn leave(&mut self) {
+        self.programs = Programs::new(self.kind, self.spec.clone());
+    }
+
     /// Whether the data are on the device.
     pub fn kept(&self) -> bool {
         self.programs.spec().kept.is_some()

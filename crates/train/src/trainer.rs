@@ -1,7 +1,7 @@
 //! The training loop.
 //!
 //! Input: a model, data, [`Fit`]. Output: [`Fitted`], and on the way files, callbacks and events. Invariants: a
-//! step only copies the batch and runs, or not even that; the host looks at the device at most ten times a second; a resumed
+//! step only copies the batch and runs, or not even that; the host reads the device's states at most ten times a second; a resumed
 //! run does exactly the steps of an uninterrupted one.
 
 use crate::callbacks::{CSVLogger, Callback, EpochContext, StepContext, TensorBoard, TrainContext, Training};
@@ -261,13 +261,27 @@ impl<'m> Run<'m> {
         names
     }
 
+    /// Loads the programs. Data stay on the device only where all have room beside them.
+    fn load(&mut self) -> Result<()> {
+        let model = &mut *self.desk.model;
+        let mut all: Vec<&mut Steps> = std::iter::once(&mut self.steps).chain(&mut self.judge).collect();
+        all.iter_mut().try_for_each(|s| s.keep(model))?;
+        if !all.iter().any(|s| s.kept()) {
+            return all[0].load(model);
+        }
+        match all.iter_mut().try_for_each(|s| s.load(model)) {
+            Err(e) if e.is_memory() => {
+                model.give_back_data();
+                all.iter_mut().for_each(|s| s.leave());
+                all[0].load(model)
+            }
+            other => other,
+        }
+    }
+
     fn begin(&mut self, at: Position) -> Result<()> {
         let now = Instant::now();
-        self.steps.keep(self.desk.model)?;
-        self.steps.load(self.desk.model)?;
-        if let Some(judge) = &mut self.judge {
-            judge.keep(self.desk.model)?;
-        }
+        self.load()?;
         let resumed = self.fit.resume.is_some();
         let info = self.desk.model.device_info()?;
         let weights = self.desk.model.network.weights();

@@ -72,7 +72,7 @@ pub fn stats(path: &Path, console: &Console) -> Result<()> {
             console.say(format!("{split}: {} outlines are not used", grouped(all.segmentations as u64)));
         }
         if !all.problems.is_empty() {
-            console.say(format!("{split}: {} annotations are bad:", grouped(all.problems.len() as u64)));
+            console.say(format!("{split}, bad annotations ({}):", grouped(all.problems.len() as u64)));
             all.problems.iter().for_each(|p| console.say(format!("  {p}")));
         }
     }

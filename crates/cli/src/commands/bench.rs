@@ -357,6 +357,10 @@ struct KernelTime {
 /// Times every kernel, the slowest first.
 fn profile(model: &mut Model, kind: Kind, spec: &ProgramSpec) -> Result<Vec<KernelTime>> {
     let program = model.program(kind, spec)?;
+    if let Some(kept) = spec.kept {
+        let order: Vec<u32> = (0..kept.examples as u32).collect();
+        model.begin_epoch(spec, &order, 0)?;
+    }
     let session = model.session()?;
     let mut times: BTreeMap<String, (Vec<f64>, u64)> = BTreeMap::new();
     for run in 0..PROFILED {

@@ -53,7 +53,9 @@ pub fn detect(model: &mut Model, files: &[PathBuf], args: &PredictArgs, console:
             folder.add(number, file, &picture, &found)?;
         }
     }
-    folder.finish(console)?;
+    if unreadable < files.len() {
+        folder.finish(console)?;
+    }
     match unreadable {
         0 => Ok(()),
         n => Err(Failure::Data(format!("{n} of {} pictures could not be read", files.len()))),

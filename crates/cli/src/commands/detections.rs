@@ -35,7 +35,8 @@ pub fn judge(
     let names = data.annotations().class_names.clone();
     tell(&report, &names, speed, console);
     let confusion = with_nothing(&report, &names);
-    console.say("");
+    let least = Judge::default().score;
+    console.say(format!("\nwhat objects were taken for, detections of a score from {least} on:"));
     confusion_text(&confusion).iter().for_each(|line| console.say(line));
     console.event(&numbers(&report, &names, &confusion, event));
     if let Some(folder) = folder {
@@ -44,8 +45,9 @@ pub fn judge(
     Ok(())
 }
 
-fn percent(value: Option<f64>) -> String {
-    value.map_or_else(|| "-".into(), |v| format!("{:.1}", 100.0 * v))
+/// From 0 to 1, as everywhere else.
+fn share(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".into(), |v| format!("{v:.3}"))
 }
 
 /// The table: all classes, then each.
@@ -54,10 +56,10 @@ fn tell(report: &Report, names: &[String], speed: f64, console: &Console) {
     let get = |name: &str| coco.get(name);
     console.say(console.bold(&format!(
         "AP {}  AP50 {}  AP75 {}  recall {}  ({} pictures, {speed:.0} a second)",
-        percent(get("AP")),
-        percent(get("AP50")),
-        percent(get("AP75")),
-        percent(get("AR_100")),
+        share(get("AP")),
+        share(get("AP50")),
+        share(get("AP75")),
+        share(get("AR_100")),
         coco.images
     )));
     let sizes = ["AP_small", "AP_medium", "AP_large"];
@@ -66,20 +68,20 @@ fn tell(report: &Report, names: &[String], speed: f64, console: &Console) {
         &["class", "objects", "AP", "AP50", "AP75", "VOC AP50", "small", "medium", "large", "recall"],
     );
     let mut all = vec!["all".to_owned(), coco.classes.iter().map(|c| c.truths).sum::<u64>().to_string()];
-    all.extend(["AP", "AP50", "AP75"].map(|n| percent(get(n))));
-    all.push(percent(report.voc.map50));
-    all.extend(sizes.map(|n| percent(get(n))));
-    all.push(percent(get("AR_100")));
+    all.extend(["AP", "AP50", "AP75"].map(|n| share(get(n))));
+    all.push(share(report.voc.map50));
+    all.extend(sizes.map(|n| share(get(n))));
+    all.push(share(get("AR_100")));
     table.row(all);
     for ((class, voc), name) in coco.classes.iter().zip(&report.voc.ap50).zip(names) {
         let mut row = vec![name.clone(), class.truths.to_string()];
-        row.extend([class.ap, class.ap50, class.ap75, *voc].map(percent));
-        row.extend(class.ap_by_area.map(percent));
-        row.push(percent(class.ar));
+        row.extend([class.ap, class.ap50, class.ap75, *voc].map(share));
+        row.extend(class.ap_by_area.map(share));
+        row.push(share(class.ar));
         table.row(row);
     }
     table.lines().iter().for_each(|line| console.say(line));
-    let recalls = ["AR_1", "AR_10", "AR_small", "AR_medium", "AR_large"].map(|n| percent(get(n)));
+    let recalls = ["AR_1", "AR_10", "AR_small", "AR_medium", "AR_large"].map(|n| share(get(n)));
     let [one, ten, small, medium, large] = recalls;
     console.say(format!(
         "recall with 1 detection a picture {one}, with 10 {ten}; of small {small}, medium {medium}, large {large}"
@@ -143,7 +145,7 @@ fn write(
     for (name, title, chosen) in sheets {
         let path = folder.join(format!("{name}.png"));
         marked(data, found, title, chosen)?.save(&path)?;
-        console.say(format!("{:<8}{}", format!("{name}:"), path.display()));
+        console.say(format!("{:<10}{}", format!("{name}:"), path.display()));
     }
     Ok(())
 }

@@ -23,6 +23,9 @@ pub fn evaluate(args: &EvaluateArgs, environment: &Environment, console: &Consol
     if let Some(set) = data.detection() {
         return detections::judge(&mut model, set, "evaluate", args.output.as_deref(), console);
     }
+    if args.output.is_some() {
+        return Err(Failure::Usage("--output is for detectors; of a classifier all is printed".into()));
+    }
     let began = Instant::now();
     let bar = Bar::new(console, data.len().div_ceil(args.batch_size) as u64);
     let observer = move |event: &Event<'_>| {
@@ -78,9 +81,9 @@ fn open(model: &Model, args: &EvaluateArgs, environment: &Environment, console: 
         )));
     };
     if let DataRecipe::Detection(pictures) = &recipe.data {
-        return annotated::held(pictures, environment.data_root(args.data.as_deref()), console);
+        return annotated::held(pictures, environment.data_to_read(args.data.as_deref())?, console);
     }
-    let splits = sets::open(&recipe.data, environment.data_root(args.data.as_deref()), 0, console)?;
+    let splits = sets::open(&recipe.data, environment.data_to_read(args.data.as_deref())?, 0, console)?;
     splits.test.ok_or_else(|| {
         Failure::Usage(
             "the model's recipe names no test data; give --data DIR with one folder of images per class"

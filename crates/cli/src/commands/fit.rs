@@ -64,10 +64,13 @@ fn open_data(
     environment: &Environment,
     console: &Console,
 ) -> Result<Splits> {
-    let root = environment.data_root(args.data.as_deref());
+    let root = environment.data_to_read(args.data.as_deref())?;
     let mut splits = sets::open(&recipe.data, root, recipe.fit.seed, console)?;
     splits.train = sets::limited(splits.train, args.limit)?;
     console.say(format!("learning from  {}", splits.train.describe()));
+    if let Some(validation) = &splits.validation {
+        console.say(format!("validating by  {}", validation.describe()));
+    }
     if let Some(test) = &splits.test {
         console.say(format!("judging by     {}", test.describe()));
     }

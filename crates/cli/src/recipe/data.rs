@@ -188,7 +188,16 @@ impl DetectionRecipe {
         };
         let augment = match augmentation {
             None => Augment::default(),
-            Some(node) => Augment::from_value(node.to_json()).map_err(|e| source.wrong(node.blame(&e), e))?,
+            Some(node) => {
+                let known = Augment::words();
+                Section::new(
+                    source,
+                    "[augmentation]",
+                    node,
+                    &known.iter().map(String::as_str).collect::<Vec<_>>(),
+                )?;
+                Augment::from_value(node.to_json()).map_err(|e| source.wrong(node.blame(&e), e))?
+            }
         };
         let split = |key: &str| section.text(key).map(|s| s.map(str::to_owned));
         Ok(DetectionRecipe {

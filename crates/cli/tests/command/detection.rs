@@ -136,7 +136,7 @@ fn mistakes_are_said_at_their_place() {
     check("image_size = 64", "image_size = 65", 2, "use multiples of 32");
     check("image_size = 64\n", "", 2, "needs image_size");
     check("classes = [\"bright\", \"dark\"]\n", "", 2, "needs classes");
-    check("mosaic = 0.5", "mosaik = 0.5", 2, "mosaik");
+    check("mosaic = 0.5", "mosaik = 0.5", 2, "did you mean 'mosaic'?");
     check("mosaic = 0.5", "mosaic = 1.5", 2, "mosaic");
     check("max_boxes = 8", "bad_annotations = \"ignore\"", 2, "wrong.toml:9:");
     check("max_boxes = 8", "bad_annotations = \"error\"", 3, "3.xml:5");

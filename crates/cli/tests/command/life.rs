@@ -110,6 +110,13 @@ fn the_quick_start_falls_back_to_the_sample() {
             )
             .replace("units = 2", "units = 10"),
     );
+    let nowhere = place.run(&["fit", "quick.toml", "--data", "sets"]);
+    assert!(
+        nowhere.code == 3 && nowhere.err.contains("--data sets: there is no such folder"),
+        "{}",
+        nowhere.err
+    );
+    std::fs::create_dir(place.path("sets")).unwrap();
     // A proxy that is not there and no npm: nothing can be reached.
     let nowhere = "http://127.0.0.1:9";
     let output = place

@@ -29,6 +29,8 @@ pub struct Loaded {
     graph: Option<Graph>,
     /// [`Launches::copies`] runs in one.
     copies: Option<Graph>,
+    /// Whether there was no memory for that.
+    crowded: bool,
 }
 
 // SAFETY: what it holds are handles and addresses of a context that any thread may enter.
@@ -60,6 +62,7 @@ impl Loaded {
             ready: Vec::new(),
             graph: None,
             copies: None,
+            crowded: false,
         })
     }
 
@@ -70,7 +73,7 @@ impl Loaded {
         arena: sys::CUdeviceptr,
         bindings: &[sys::CUdeviceptr],
     ) -> Result<(), DeviceError> {
-        (self.graph, self.copies) = (None, None);
+        (self.graph, self.copies, self.crowded) = (None, None, false);
         let pointer = |a: &Argument| match a.place {
             Place::Arena { offset } => arena + offset as u64,
             Place::Binding(n) => bindings[n as usize],
@@ -129,10 +132,13 @@ impl Loaded {
     /// Starts all launches so many times over.
     pub fn run_many(&mut self, times: usize) -> Result<(), DeviceError> {
         let most = self.launches.copies();
-        if most > 1 && times >= most {
-            let copies = match self.copies.take() {
-                Some(copies) => copies,
-                None => self.capture(most)?,
+        if most > 1 && times >= most && !self.crowded {
+            let copies = match self.copies.take().map_or_else(|| self.capture(most), Ok) {
+                Err(DeviceError::OutOfMemory { .. }) => {
+                    self.crowded = true;
+                    return self.run_many(times);
+                }
+                copies => copies?,
             };
             self.gpu.enter()?;
             let started = (0..times / most).try_for_each(|_| copies.launch());

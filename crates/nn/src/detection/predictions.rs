@@ -59,7 +59,7 @@ impl Predictions {
             [_, w] if w > LOGITS + 4 * bins => Ok(w - LOGITS - 4 * bins),
             _ => Err(format!(
                 "detection needs the predictions of DecodeBoxes, [points, 7 + classes + 4 bins]; got {shape:?} with \
-                 bins={bins}"
+                 bins={bins}; take a detector's network, such as detector_nano"
             )),
         }
     }

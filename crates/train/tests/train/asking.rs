@@ -23,12 +23,24 @@ pub struct Asking {
     pub room: Option<usize>,
     /// The largest allocation that it makes.
     pub most: usize,
+    /// The kind of programs that have no room while data are kept.
+    pub full: Option<&'static str>,
+    /// Whether a program that reads kept data is loaded.
+    pub kept: bool,
     pub given: Arc<Given>,
 }
 
 impl Asking {
     pub fn new(inner: Box<dyn Device>, keeps_data: bool) -> Asking {
-        Asking { inner, keeps_data, room: None, most: usize::MAX, given: Arc::default() }
+        Asking {
+            inner,
+            keeps_data,
+            room: None,
+            most: usize::MAX,
+            full: None,
+            kept: false,
+            given: Arc::default(),
+        }
     }
 }
 
@@ -60,9 +72,16 @@ impl Device for Asking {
         self.room.or_else(|| self.inner.room())
     }
     fn load(&mut self, plan: Arc<Plan>, bindings: &[Allocation]) -> Result<Program, DeviceError> {
+        let reads = |start: &str| plan.bindings.iter().any(|b| b.name.starts_with(start));
+        self.kept |= reads(":data/");
+        if self.full.is_some_and(|kind| self.kept && plan.name.starts_with(kind)) {
+            let (device, what) = (self.info().name, "programs".into());
+            return Err(DeviceError::OutOfMemory { device, needed: 1, what });
+        }
         self.inner.load(plan, bindings)
     }
     fn unload(&mut self, program: Program) {
+        self.kept = false;
         self.inner.unload(program)
     }
     fn run(&mut self, program: Program) -> Result<(), DeviceError> {

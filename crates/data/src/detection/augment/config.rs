@@ -87,6 +87,12 @@ impl Augment {
         }
     }
 
+    /// All words.
+    pub fn words() -> Vec<String> {
+        let all = serde_json::to_value(Augment::default()).unwrap_or_default();
+        all.as_object().map(|words| words.keys().cloned().collect()).unwrap_or_default()
+    }
+
     /// From a table of words; those that are missing are as in [`Augment::default`].
     pub fn from_value(value: serde_json::Value) -> Result<Augment, String> {
         let augment: Augment = serde_json::from_value(value).map_err(|e| format!("augmentation: {e}"))?;
