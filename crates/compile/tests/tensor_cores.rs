@@ -102,6 +102,15 @@ fn a_convolution_its_pooling_and_its_gradients() {
     }
 }
 
+/// A convolution of six by six pixels in groups, and a pooling of what has its shape.
+fn pooled_convolution(channels: usize, groups: usize) -> (ConvDims, PoolDims) {
+    let (n, h, w, c, k) = (2, 6, 6, channels, channels);
+    let window = Window::same(h, 3, 1, 1);
+    let conv = ConvDims { n, h, w, c, k, oh: h, ow: w, rows: window, cols: window, groups };
+    let half = Window::valid(2, 2, 1);
+    (conv, PoolDims { n, h, w, c, oh: 3, ow: 3, rows: half, cols: half })
+}
+
 /// What a product reads may be read by others as f32, and what it makes by several.
 #[test]
 fn operands_and_results_that_others_use() {
@@ -124,11 +133,7 @@ fn operands_and_results_that_others_use() {
         let told = cpu.load(plan, &bound).unwrap_err().to_string();
         assert!(told.contains("a product of 16-bit floats, which the CPU has in f32"), "{told}");
 
-        let window = Window::same(6, 3, 1, 1);
-        let conv =
-            ConvDims { n: 2, h: 6, w: 6, c: 8, k: 8, oh: 6, ow: 6, rows: window, cols: window, groups: 1 };
-        let half = Window::valid(2, 2, 1);
-        let pool = PoolDims { n: 2, h: 6, w: 6, c: 8, oh: 3, ow: 3, rows: half, cols: half };
+        let (conv, pool) = pooled_convolution(8, 1);
         let mut g = Graph::new();
         let x = input(&mut g, "x", dtype, &conv.image());
         let filter = input(&mut g, "filter", dtype, &conv.filter());
@@ -145,11 +150,7 @@ fn operands_and_results_that_others_use() {
 #[test]
 fn gradients_of_groups_behind_a_pooling() {
     for dtype in [DType::F16, DType::BF16] {
-        let window = Window::same(6, 3, 1, 1);
-        let conv =
-            ConvDims { n: 2, h: 6, w: 6, c: 32, k: 32, oh: 6, ow: 6, rows: window, cols: window, groups: 2 };
-        let half = Window::valid(2, 2, 1);
-        let pool = PoolDims { n: 2, h: 6, w: 6, c: 32, oh: 3, ow: 3, rows: half, cols: half };
+        let (conv, pool) = pooled_convolution(32, 2);
         let mut g = Graph::new();
         let x = input(&mut g, "x", dtype, &conv.image());
         let filter = input(&mut g, "filter", dtype, &conv.filter());

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use thalweg::compile::{Options, compile};
 use thalweg::data::{Arrays, ArraysBuilder};
 use thalweg::device::gpu::build::Builder;
-use thalweg::device::gpu::ir::{Kernel, MmaType, Stmt, Tensor, Value};
+use thalweg::device::gpu::ir::{Kernel, Stmt, Tensor, Value};
 use thalweg::device::gpu::launch::{Abilities, Launches};
 use thalweg::device::gpu::lower::lower;
 use thalweg::graph::DType;
@@ -106,8 +106,8 @@ fn kept(config: ModelConfig, how: Compile, data: &Arrays, abilities: &Abilities)
     })
 }
 
-/// What no program's kernels have yet, so that every statement is compiled: four elements at once of each type, tensor
-/// cores on 16-bit operands, asynchronous copies into more shared memory than a kernel may declare.
+/// What no program's kernels have yet, so that every statement is compiled: four elements at once of each type, asynchronous
+/// copies into more shared memory than a kernel may declare.
 pub fn others() -> Vec<Kernel> {
     let quads = |dtype: DType| {
         let mut b = Builder::new(format!("four_{dtype}"), 32);
@@ -116,16 +116,6 @@ pub fn others() -> Vec<Kernel> {
         let at = b.mul(thread, Value::index(4));
         let four = b.load4(from, at);
         b.store4(to, at, four);
-        b.finish()
-    };
-    let product = |ty: MmaType| {
-        let mut b = Builder::new(format!("mma_{ty:?}"), 32);
-        let (from, to) = (b.param(DType::U32, false), b.param(DType::F32, true));
-        let lane = b.thread();
-        let word = b.load(from, lane);
-        let d = [(); 4].map(|()| b.mutable(Value::f32(0.0)));
-        b.statement(Stmt::Tensor(Tensor::Mma { ty, d, a: [word; 4], b: [word; 2] }));
-        d.into_iter().for_each(|v| b.store(to, lane, Value::Var(v)));
         b.finish()
     };
     let mut b = Builder::new("copies", 32);
@@ -141,12 +131,7 @@ pub fn others() -> Vec<Kernel> {
     let v = b.load_shared(shared, at);
     b.store(to, thread, v);
     let copies = b.finish();
-    DType::ALL
-        .map(quads)
-        .into_iter()
-        .chain([MmaType::F16, MmaType::Bf16].map(product))
-        .chain([copies])
-        .collect()
+    DType::ALL.map(quads).into_iter().chain([copies]).collect()
 }
 
 /// Different kernels of all programs, by what they are, in a fixed order.
