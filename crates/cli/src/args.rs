@@ -74,8 +74,8 @@ impl Command {
 /// The device and how much of it.
 #[derive(Args, Debug, Clone)]
 pub struct DeviceArgs {
-    /// Device: auto, cpu, cuda, cuda:1, cuda:tf32, wgpu, wgpu:1 (see `thalweg devices`); cpu:avx2, cpu:portable hold it to
-    /// instructions, cpu:exact to exact sums
+    /// Device: auto, cpu, cuda, cuda:1, cuda:tf32, wgpu, wgpu:1, wgpu:coop (see `thalweg devices`); cpu:avx2, cpu:portable
+    /// hold it to instructions, cpu:exact to exact sums
     #[arg(long, value_name = "D", default_value = "auto")]
     pub device: String,
     /// Worker threads; 0 leaves it to the device

@@ -197,6 +197,12 @@ fn on_wgpu() {
     conforms_if_there("wgpu", "THALWEG_NEED_WGPU", 30);
 }
 
+/// Where an adapter has cooperative matrices, which Mesa's in software has from version 26 on.
+#[test]
+fn on_wgpu_with_cooperative_matrices() {
+    conforms_if_there("wgpu:coop", "THALWEG_NEED_COOP", 30);
+}
+
 #[test]
 fn on_cuda() {
     // In software, compiling takes long.

@@ -1,15 +1,16 @@
-//! Products by tensor cores in tf32 and in 16 bits, interpreted: of small whole numbers, which these hold, every result is
-//! exact.
+//! Products by tensor cores in tf32 and in 16 bits, and by cooperative matrices of f16 and f32, interpreted: of small whole
+//! numbers, which these hold, every result is exact. Where an adapter has cooperative matrices they run there, too.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
 
 use std::sync::Arc;
 use thalweg_compile::{Options, compile};
 use thalweg_device::cpu::CpuDevice;
-use thalweg_device::gpu::launch::Abilities;
+use thalweg_device::gpu::ir;
+use thalweg_device::gpu::launch::{Abilities, Matrices};
 use thalweg_device::gpu::lower::lower;
 use thalweg_device::plan::{Entry, Kernel};
-use thalweg_device::{Device, Plan};
+use thalweg_device::{Device, Plan, open};
 use thalweg_graph::reference::{Feeds, Tensor};
 use thalweg_graph::{
     ConvDims, DType, Graph, NodeId, Op, PoolDims, PoolKind, ReduceKind, Type, Window, gradients, philox,
@@ -29,25 +30,39 @@ fn stored(plan: &Plan) -> Vec<DType> {
     plan.kernels.iter().filter_map(product).collect()
 }
 
-/// Runs a graph on whole numbers from -3 to 3; every product of it must be by tensor cores.
+/// Runs a graph on whole numbers from -3 to 3; every product of it must be by tensor cores, and by cooperative matrices.
 fn check(graph: &Graph, dtype: DType, products: usize) -> Arc<Plan> {
-    let tf32 = dtype == DType::F32;
-    let abilities =
-        Abilities { shared_bytes: 48 << 10, parallel: 1 << 8, tensor: true, tf32, ..Abilities::LEAST };
     let mut random = philox::Sequence::new(5, 1, 0);
     let inputs = graph.inputs.iter().map(|i| {
         let data = (0..i.ty.len()).map(|_| f64::from(random.below(7)) - 3.0).collect();
         Tensor::new(&i.ty.shape, data)
     });
     let feeds = Feeds { inputs: inputs.collect(), states: Vec::new() };
-    let options = Options::gpu();
-    let plan: Arc<Plan> = Arc::new(compile(graph, &options).plan);
-    let launches = lower(&plan, &abilities).unwrap();
-    let by_tensor_cores =
-        launches.stages.iter().flatten().filter(|l| launches.kernels[l.kernel].needs_tensor_cores());
-    assert_eq!(by_tensor_cores.count(), products, "{plan}");
-    let found = run_plan(&mut InterpretedGpu::new(abilities), &plan, graph, &feeds).unwrap();
-    compare_results(&run_reference(graph, &feeds), &found, EXACT).unwrap();
+    let plan: Arc<Plan> = Arc::new(compile(graph, &Options::gpu()).plan);
+    let wanted = run_reference(graph, &feeds);
+    let exact = |device: &mut dyn Device| {
+        let found = run_plan(device, &plan, graph, &feeds).unwrap();
+        compare_results(&wanted, &found, EXACT).unwrap();
+    };
+    let tf32 = dtype == DType::F32;
+    let least = Abilities { shared_bytes: 48 << 10, parallel: 1 << 8, ..Abilities::LEAST };
+    let matrices = Some(Matrices { f16: Some(16), f32: Some(8), subgroup: [32, 64] });
+    let kinds: [(Abilities, fn(&ir::Kernel) -> bool); 2] = [
+        (Abilities { tensor: true, tf32, ..least }, ir::Kernel::needs_tensor_cores),
+        (Abilities { matrices, ..least }, ir::Kernel::needs_matrices),
+    ];
+    // Nobody's matrices in WGSL are of bf16.
+    for (abilities, is_such) in kinds.into_iter().take(if dtype == DType::BF16 { 1 } else { 2 }) {
+        let launches = lower(&plan, &abilities).unwrap();
+        let such = launches.stages.iter().flatten().filter(|l| is_such(&launches.kernels[l.kernel]));
+        assert_eq!(such.count(), products, "{abilities:?}: {plan}");
+        exact(&mut InterpretedGpu::new(abilities));
+    }
+    match open("wgpu:coop", None) {
+        Ok(mut device) => exact(&mut *device),
+        Err(e) if std::env::var_os("THALWEG_NEED_COOP").is_none() => println!("skipped: {e}"),
+        Err(e) => panic!("{e}"),
+    }
     plan
 }
 

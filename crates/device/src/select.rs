@@ -25,6 +25,9 @@ const KNOWN: [&str; 5] = ["auto", "cpu", "cuda", "wgpu", "null"];
 /// `cuda:tf32` and `cuda:1:tf32` let tensor cores multiply f32, with 10 bits of mantissa (PyTorch's
 /// `set_float32_matmul_precision("high")`).
 ///
+/// `wgpu:coop` and `wgpu:1:coop` multiply f16, and f32 where the adapter can, by cooperative matrices, which are experimental in
+/// the `wgpu` crate; an adapter without is refused.
+///
 /// Words behind `cpu:` hold the CPU to something: an instruction set (`cpu:avx2`; `avx512`, `avx2`, `neon`,
 /// `portable`), or `exact`, which leaves out what rounds differently from the definition (`cpu:exact`).
 pub fn open(name: &str, threads: Option<usize>) -> Result<Box<dyn Device>, DeviceError> {
@@ -38,7 +41,8 @@ pub fn open(name: &str, threads: Option<usize>) -> Result<Box<dyn Device>, Devic
         }
         #[cfg(feature = "wgpu")]
         _ if name == "wgpu" || name.starts_with("wgpu:") => {
-            Ok(Box::new(crate::wgpu::WgpuDevice::new(index_of(name)?)?))
+            let (plain, coop) = name.strip_suffix(":coop").map_or((name, false), |plain| (plain, true));
+            Ok(Box::new(crate::wgpu::WgpuDevice::new(index_of(plain)?, coop)?))
         }
         _ => Ok(Box::new(CpuDevice::new(threads, Some(cpu_target(name)?))?)),
     }
@@ -171,6 +175,8 @@ mod tests {
         assert!(error.starts_with("wgpu:99: ") && error.contains("adapter"), "{error}");
         let error = open("wgpu:x", None).err().unwrap().to_string();
         assert!(error.contains("wgpu:1"), "{error}");
+        let error = open("wgpu:99:coop", None).err().unwrap().to_string();
+        assert!(error.starts_with("wgpu:99: ") && error.contains("adapter"), "{error}");
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! Invariant: [`Builder::finish`] returns a kernel whose registers are defined before use and whose types agree; the
 //! methods panic where they would not, since a wrong kernel is our bug.
 
-use super::ir::{IntOp, Kernel, Op, Param, ParamType, Shared, Stmt, Tensor, Value, Var};
+use super::ir::{
+    Cooperative, IntOp, Kernel, Matrix, MatrixType, Op, Param, ParamType, Role, Shared, Stmt, Tensor, Value, Var,
+};
 use std::collections::{HashMap, HashSet};
 use thalweg_base::{DType, ScalarOp};
 
@@ -19,8 +21,17 @@ pub struct Builder {
 impl Builder {
     /// An empty kernel of that name and group size.
     pub fn new(name: impl Into<String>, threads: u32) -> Self {
-        let (params, shared, types, body) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let kernel = Kernel { name: name.into(), threads, resident: 0, params, shared, types, body };
+        let kernel = Kernel {
+            name: name.into(),
+            threads,
+            resident: 0,
+            params: Vec::new(),
+            shared: Vec::new(),
+            types: Vec::new(),
+            matrices: Vec::new(),
+            subgroup: [0, 0],
+            body: Vec::new(),
+        };
         Builder { kernel, blocks: vec![(Vec::new(), HashMap::new())], mutable: HashSet::new() }
     }
 
@@ -97,7 +108,12 @@ impl Builder {
             Op::Fma(a, b, c) => vec![*a, *b, *c],
             Op::Cast(a) | Op::Bits(a) => vec![*a],
             Op::Random { element, step, .. } => vec![*element, *step],
-            Op::Load(..) | Op::LoadShared(..) | Op::Thread | Op::Group | Op::Mutable(_) => Vec::new(),
+            Op::Load(..)
+            | Op::LoadShared(..)
+            | Op::Thread
+            | Op::Group
+            | Op::Subgroup
+            | Op::Mutable(_) => Vec::new(),
         };
         operands.iter().any(|o| matches!(o, Value::Var(v) if self.mutable.contains(v)))
     }
@@ -110,6 +126,13 @@ impl Builder {
     /// The group's number, i32.
     pub fn group(&mut self) -> Value {
         self.define(Op::Group, DType::I32)
+    }
+
+    /// The number of the thread's subgroup in its group, i32; `threads`: of a subgroup, least and most.
+    pub fn subgroup(&mut self, threads: [u32; 2]) -> Value {
+        assert!(self.kernel.subgroup == [0, 0] || self.kernel.subgroup == threads, "one kind of subgroups");
+        self.kernel.subgroup = threads;
+        self.define(Op::Subgroup, DType::I32)
     }
 
     /// An operation of the scalar table.
@@ -253,6 +276,21 @@ impl Builder {
         self.emit(Stmt::StoreShared4(to, index, values));
     }
 
+    /// Eight floats of 16 bits from a multiple of eight on, as they are in memory.
+    pub fn load_words(&mut self, from: Param, index: Value) -> [Value; 4] {
+        assert!(self.kernel.params[from.0 as usize].dtype.is_half(), "two elements in a word");
+        let vars = [(); 4].map(|()| self.register(DType::U32));
+        self.emit(Stmt::LoadWords(vars, from, index));
+        vars.map(Value::Var)
+    }
+
+    /// Stores such to shared memory.
+    pub fn store_shared_words(&mut self, to: Shared, index: Value, words: [Value; 4]) {
+        let fits = words.iter().all(|w| self.dtype(*w) == DType::U32);
+        assert!(fits && self.kernel.shared[to.0 as usize].0.is_half(), "two elements in a word");
+        self.emit(Stmt::StoreSharedWords(to, index, words));
+    }
+
     /// A register that changes, with its first value.
     pub fn mutable(&mut self, first: Value) -> Var {
         let dtype = self.dtype(first);
@@ -290,6 +328,33 @@ impl Builder {
         let to = [(); 4].map(|()| self.register(DType::U32));
         self.emit(Stmt::Tensor(Tensor::LoadMatrix { to, from: (from, row), transposed }));
         to.map(Value::Var)
+    }
+
+    fn matrix(&mut self, size: usize, dtype: DType, role: Role) -> Matrix {
+        self.kernel.matrices.push(MatrixType { size: size as u32, dtype, role });
+        Matrix(self.kernel.matrices.len() as u32 - 1)
+    }
+
+    /// A sum of products of matrices, so far zero.
+    pub fn sum_of_matrices(&mut self, size: usize) -> Matrix {
+        let sum = self.matrix(size, DType::F32, Role::Sum);
+        self.emit(Stmt::Cooperative(Cooperative::Clear(sum)));
+        sum
+    }
+
+    /// A factor from shared memory: see [`Cooperative::Load`].
+    pub fn load_factor(
+        &mut self,
+        (size, role): (usize, Role),
+        from: (Shared, Value),
+        stride: usize,
+        rows: bool,
+    ) -> Matrix {
+        let dtype = self.kernel.shared[from.0.0 as usize].0;
+        assert!(role != Role::Sum, "a factor");
+        let to = self.matrix(size, dtype, role);
+        self.emit(Stmt::Cooperative(Cooperative::Load { to, from, stride: stride as u32, rows }));
+        to
     }
 
     /// Any other statement.

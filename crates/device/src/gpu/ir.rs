@@ -3,6 +3,7 @@
 //! A kernel is run by groups of `threads` threads each; a group shares memory and meets at barriers. Statements are in
 //! single-assignment form over typed registers, but for [`Stmt::Set`]. Register types are [`DType`]s; a `U8` is
 //! held in a 32-bit register, also in shared memory, a float of 16 bits as an f32. All indices are i32 and count elements.
+//! Matrices of subgroups are no registers: they have numbers of their own.
 //!
 //! Invariants (the [`Builder`](super::build::Builder) keeps the first two, the interpreter in the test kit holds kernels to
 //! the others): a register is defined before it is used, once; types agree with
@@ -22,6 +23,10 @@ pub struct Param(pub u32);
 /// An array in a group's shared memory, by its position in [`Kernel::shared`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct Shared(pub u32);
+
+/// A matrix that a subgroup holds together, by its position in [`Kernel::matrices`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct Matrix(pub u32);
 
 /// A register or a constant. Floats are held as bits, so that kernels can be compared and hashed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -113,6 +118,8 @@ pub enum Op {
     Thread,
     /// i32: the group's number.
     Group,
+    /// i32: the number of the thread's subgroup in its group. Which threads are in it is not known.
+    Subgroup,
     /// A register that [`Stmt::Set`] changes, with its first value.
     Mutable(Value),
 }
@@ -138,6 +145,11 @@ pub enum Stmt {
     LoadShared4([Var; 4], Shared, Value),
     /// Stores four elements, as [`Stmt::LoadShared4`] loads them.
     StoreShared4(Shared, Value, [Value; 4]),
+    /// Defines four u32 registers: elements `index..index + 8` of a parameter of floats of 16 bits as they are in memory, two in
+    /// a register, the first in its low half; `index` is a multiple of 8 and the parameter's base aligned to 16 bytes.
+    LoadWords([Var; 4], Param, Value),
+    /// Stores eight elements of a shared array of floats of 16 bits, as [`Stmt::LoadWords`] loads them.
+    StoreSharedWords(Shared, Value, [Value; 4]),
     /// For `var` from `from`, while less than `to`, by `step` (> 0).
     For {
         /// i32.
@@ -159,6 +171,8 @@ pub enum Stmt {
     Barrier,
     /// What only NVIDIA GPUs can do; kernels with it are rendered to CUDA alone.
     Tensor(Tensor),
+    /// What a subgroup does together; kernels with it are rendered to WGSL alone.
+    Cooperative(Cooperative),
 }
 
 /// Types of the operands of a tensor core. The sum is always f32.
@@ -216,6 +230,65 @@ pub enum Tensor {
     Wait(u32),
 }
 
+/// What a matrix of a product is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Role {
+    /// The first factor.
+    A,
+    /// The second factor.
+    B,
+    /// The sum: of f32.
+    Sum,
+}
+
+/// A square matrix that the threads of a subgroup hold together; who has which element is the GPU's secret.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct MatrixType {
+    /// Rows and columns: 8 or 16.
+    pub size: u32,
+    /// Type of the elements: f32 or f16.
+    pub dtype: DType,
+    /// What it is of a product.
+    pub role: Role,
+}
+
+/// Operations of cooperative matrices. All threads of a subgroup do them together, with the same indices; matrices in shared
+/// memory begin, and their rows (columns) follow each other, at multiples of 16 bytes.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Cooperative {
+    /// Defines a sum: all zero.
+    Clear(Matrix),
+    /// Defines a factor.
+    Load {
+        /// The factor.
+        to: Matrix,
+        /// An array of its type, and the first element.
+        from: (Shared, Value),
+        /// Elements from one row to the next, or from one column.
+        stride: u32,
+        /// Whether rows lie in one piece; otherwise columns do.
+        rows: bool,
+    },
+    /// d = a * b + d.
+    MultiplyAdd {
+        /// The sum.
+        d: Matrix,
+        /// Factor.
+        a: Matrix,
+        /// Factor.
+        b: Matrix,
+    },
+    /// Stores a sum, its rows in one piece each.
+    Store {
+        /// The sum.
+        from: Matrix,
+        /// An array of f32, and the first element.
+        to: (Shared, Value),
+        /// Elements from one row to the next.
+        stride: u32,
+    },
+}
+
 /// How a parameter is used.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ParamType {
@@ -241,6 +314,10 @@ pub struct Kernel {
     pub shared: Vec<(DType, u32)>,
     /// Type of each register.
     pub types: Vec<DType>,
+    /// Matrices that subgroups hold.
+    pub matrices: Vec<MatrixType>,
+    /// Threads of a subgroup, least and most, that [`Op::Subgroup`] may rely on; 0 in kernels without.
+    pub subgroup: [u32; 2],
     /// What it does.
     pub body: Vec<Stmt>,
 }
@@ -265,6 +342,11 @@ impl Kernel {
         }
     }
 
+    /// Whether it is for adapters with cooperative matrices.
+    pub fn needs_matrices(&self) -> bool {
+        !self.matrices.is_empty()
+    }
+
     /// Whether only CUDA can run it.
     pub fn needs_tensor_cores(&self) -> bool {
         fn any(body: &[Stmt]) -> bool {
@@ -279,7 +361,7 @@ impl Kernel {
     }
 }
 
-/// Bytes of an element of shared memory: those of a float of 16 bits (for tensor cores, so in CUDA alone), 4 of anything else.
+/// Bytes of an element of shared memory: those of a float of 16 bits (for tensor cores and cooperative matrices), 4 of anything else.
 pub fn in_shared(dtype: DType) -> usize {
     if dtype.is_half() { 2 } else { 4 }
 }

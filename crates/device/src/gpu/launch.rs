@@ -2,6 +2,7 @@
 
 use super::ir::Kernel;
 use crate::plan::Place;
+use thalweg_base::DType;
 
 /// A buffer that a launch passes as a parameter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,6 +88,30 @@ pub struct Abilities {
     pub tensor: bool,
     /// Whether f32 products may run on tensor cores in tf32 (10 bits of mantissa).
     pub tf32: bool,
+    /// Cooperative matrices, where [`Cooperative`](super::ir::Cooperative) statements may be used.
+    pub matrices: Option<Matrices>,
+}
+
+/// Which cooperative matrices there are: square ones that are multiplied into sums in f32.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Matrices {
+    /// Rows and columns of matrices of f16, 8 or 16.
+    pub f16: Option<usize>,
+    /// The same of f32.
+    pub f32: Option<usize>,
+    /// Threads of a subgroup, least and most: powers of two.
+    pub subgroup: [u32; 2],
+}
+
+impl Matrices {
+    /// Rows and columns of matrices of a type, if there are any.
+    pub fn size(&self, dtype: DType) -> Option<usize> {
+        match dtype {
+            DType::F16 => self.f16,
+            DType::F32 => self.f32,
+            DType::Bool | DType::U8 | DType::U32 | DType::I32 | DType::BF16 => None,
+        }
+    }
 }
 
 impl Abilities {
@@ -98,6 +123,7 @@ impl Abilities {
         memories: 8,
         tensor: false,
         tf32: false,
+        matrices: None,
     };
 }
 

@@ -3,6 +3,7 @@
 //! In: nothing. Out: the adapters this system offers, best first, each with what it is. Invariant: asking never fails;
 //! without a graphics library there are none.
 
+use super::extras::Extras;
 use ::wgpu::{Backends, DeviceType, Instance, InstanceDescriptor};
 use std::cmp::Reverse;
 
@@ -30,6 +31,8 @@ pub struct Adapter {
     pub class: Class,
     /// Name, interface, driver.
     pub description: String,
+    /// What it can do beyond what every adapter can.
+    pub extras: Extras,
 }
 
 /// All adapters, best first; those of one class in the system's order. A browser has one or none.
@@ -58,5 +61,6 @@ fn described(inner: wgpu::Adapter) -> Adapter {
     let driver = [info.driver.as_str(), info.driver_info.as_str()].join(" ");
     let driver = if driver.trim().is_empty() { String::new() } else { format!(" ({})", driver.trim()) };
     let description = format!("{name} through {:?}{software}{driver}", info.backend);
-    Adapter { inner, class, description }
+    let extras = Extras::of(&inner);
+    Adapter { inner, class, description, extras }
 }

@@ -42,7 +42,7 @@ impl WgpuDevice {
     /// The GPU that the browser offers.
     pub async fn request() -> Result<Self, DeviceError> {
         let adapter = search().await.into_iter().next().ok_or_else(|| gpu(NONE))?;
-        Self::open(NAME.into(), adapter).await
+        Self::open(NAME.into(), adapter, false).await
     }
 
     pub(super) fn submit(&mut self, encoder: wgpu::CommandEncoder) -> Result<(), DeviceError> {

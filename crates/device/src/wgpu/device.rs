@@ -5,6 +5,7 @@
 //! and the host asked for, which is what is held but for rounding to words.
 
 use super::adapters::Adapter;
+use super::extras::Extras;
 use super::faults::Faults;
 use super::guarded;
 use super::loaded::{Loaded, Parts, most_memories, record_bytes};
@@ -48,13 +49,30 @@ pub struct WgpuDevice {
 }
 
 impl WgpuDevice {
-    pub(super) async fn open(name: String, adapter: Adapter) -> Result<Self, DeviceError> {
+    pub(super) async fn open(name: String, adapter: Adapter, coop: bool) -> Result<Self, DeviceError> {
         let limits = adapter.inner.limits();
-        let wanted = Features::TIMESTAMP_QUERY & adapter.inner.features();
+        let matrices = match (coop, adapter.extras.matrices) {
+            (false, _) => None,
+            (true, Some(matrices)) => Some(matrices),
+            (true, None) => {
+                let reason = "this adapter has no cooperative matrices that kernels are made for (see `thalweg devices`); \
+                              ask for it without :coop";
+                return Err(DeviceError::Gpu { device: name, reason: reason.into() });
+            }
+        };
+        let experimental_features = match matrices {
+            None => wgpu::ExperimentalFeatures::disabled(),
+            // SAFETY: whoever writes `:coop` takes upon himself that wgpu calls them experimental; our kernels keep the
+            // rules of VK_KHR_cooperative_matrix (whole subgroups, alignment), to which the interpreter holds them.
+            Some(_) => unsafe { wgpu::ExperimentalFeatures::enabled() },
+        };
+        let wanted = Features::TIMESTAMP_QUERY & adapter.inner.features()
+            | matrices.as_ref().map_or(Features::empty(), Extras::needed);
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("thalweg"),
             required_features: wanted,
             required_limits: limits.clone(),
+            experimental_features,
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
         };
@@ -66,12 +84,13 @@ impl WgpuDevice {
             shared_bytes: limits.max_compute_workgroup_storage_size as usize,
             memories: (limits.max_storage_buffers_per_shader_stage as usize).min(MEMORIES),
             parallel: if software { PARALLEL_SOFTWARE } else { PARALLEL },
+            matrices,
             ..Abilities::LEAST
         };
         let faults = Faults::listen(&device);
         Ok(WgpuDevice {
             name,
-            description: adapter.description,
+            description: adapter.description + if coop { ", coop" } else { "" },
             device,
             queue,
             faults,

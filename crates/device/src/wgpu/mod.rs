@@ -7,6 +7,7 @@ mod adapters;
 #[cfg(target_family = "wasm")]
 mod browser;
 mod device;
+mod extras;
 mod faults;
 mod loaded;
 #[cfg(not(target_family = "wasm"))]
@@ -17,6 +18,7 @@ mod waiting;
 
 pub use adapters::{Adapter, Class};
 pub use device::WgpuDevice;
+pub use extras::Extras;
 #[cfg(not(target_family = "wasm"))]
 pub use waiting::{adapters, found};
 

@@ -31,10 +31,11 @@ pub fn found() -> Vec<Found> {
     if all.is_empty() {
         return vec![Found { name: "wgpu".into(), usable: false, description: super::NONE.into() }];
     }
-    let one = |(i, a): (usize, Adapter)| Found {
-        name: format!("wgpu:{i}"),
-        usable: true,
-        description: a.description,
+    let one = |(i, a): (usize, Adapter)| {
+        let (name, extras) = (format!("wgpu:{i}"), a.extras.to_string());
+        let coop = a.extras.matrices.map_or(String::new(), |_| format!(" (with {name}:coop)"));
+        let behind = if extras.is_empty() { extras } else { format!("; {extras}{coop}") };
+        Found { name, usable: true, description: a.description + &behind }
     };
     all.into_iter().enumerate().map(one).collect()
 }
@@ -63,8 +64,9 @@ pub fn guarded<T>(
 }
 
 impl WgpuDevice {
-    /// The `index`-th adapter, best first.
-    pub fn new(index: usize) -> Result<Self, DeviceError> {
+    /// The `index`-th adapter, best first. `coop`: whether products are multiplied by its cooperative matrices, without which
+    /// it is refused then.
+    pub fn new(index: usize, coop: bool) -> Result<Self, DeviceError> {
         let name = format!("wgpu:{index}");
         let mut all = adapters();
         if index >= all.len() {
@@ -74,7 +76,7 @@ impl WgpuDevice {
             };
             return Err(DeviceError::Gpu { device: name, reason });
         }
-        pollster::block_on(Self::open(name, all.swap_remove(index)))
+        pollster::block_on(Self::open(name, all.swap_remove(index), coop))
     }
 
     pub(super) fn submit(&mut self, encoder: wgpu::CommandEncoder) -> Result<(), DeviceError> {

@@ -4,6 +4,7 @@
 //! scalar table's own, in f64 and rounded to f32, which is what a GPU computes for everything but transcendental
 //! functions.
 
+use super::cooperative::Subgroups;
 use super::memory::{Memory, Window};
 use super::tensor::Copies;
 use thalweg_base::{DType, half, philox};
@@ -59,6 +60,7 @@ pub fn run_kernel(
             shared,
             registers: vec![Vec::new(); kernel.types.len()],
             copies: Copies::new(threads),
+            subgroups: Subgroups::new(kernel, group),
             at: None,
         };
         machine.block(&kernel.body, &vec![true; threads]);
@@ -83,6 +85,7 @@ pub struct Machine<'a> {
     /// Per register, per thread, the bits once it is set.
     registers: Vec<Vec<Option<u32>>>,
     pub copies: Copies,
+    pub subgroups: Subgroups,
     /// The statement being run.
     at: Option<&'a Stmt>,
 }
@@ -170,6 +173,19 @@ impl<'a> Machine<'a> {
                     }
                 }
             }
+            Stmt::LoadWords(vars, p, index) => {
+                for t in threads() {
+                    let r = self.words(*p, *index, t);
+                    let words = r.unwrap_or_else(|e| self.fail(&e));
+                    vars.iter().zip(words).for_each(|(v, word)| self.set(*v, t, word));
+                }
+            }
+            Stmt::StoreSharedWords(s, index, words) => {
+                for t in threads() {
+                    let r = self.store_words(*s, *index, words.map(|w| self.get(w, t)), t);
+                    told(self, r);
+                }
+            }
             Stmt::For { var, from, to, step, unroll: _, body } => {
                 for t in threads() {
                     let first = self.get(*from, t);
@@ -211,6 +227,11 @@ impl<'a> Machine<'a> {
             }
             Stmt::Tensor(t) => {
                 if let Err(e) = self.tensor(t, mask) {
+                    self.fail(&e);
+                }
+            }
+            Stmt::Cooperative(c) => {
+                if let Err(e) = self.cooperative(c, mask) {
                     self.fail(&e);
                 }
             }
@@ -272,6 +293,7 @@ impl<'a> Machine<'a> {
             }
             Op::Thread => t as u32,
             Op::Group => self.group,
+            Op::Subgroup => self.subgroups.of(t) as u32,
         })
     }
 
@@ -323,6 +345,34 @@ impl<'a> Machine<'a> {
     fn quad_shared(&self, index: Value, t: usize) -> Result<i32, String> {
         let at = self.get(index, t) as i32;
         if at % 4 == 0 { Ok(at) } else { Err(format!("four elements of shared memory from {at} on")) }
+    }
+
+    /// Eight elements of 16 bits of a parameter, as they are.
+    fn words(&mut self, p: Param, index: Value, t: usize) -> Result<[u32; 4], String> {
+        let (at, dtype) = (self.get(index, t) as i32, self.kernel.params[p.0 as usize].dtype);
+        if at % 8 != 0 || self.place(p, at)?.1 % 16 != 0 || !dtype.is_half() {
+            return Err(format!("eight elements from {at} on of parameter {}, of {dtype}", p.0));
+        }
+        let mut words = [0; 4];
+        for (i, word) in words.iter_mut().enumerate() {
+            let [low, high] = [2 * i, 2 * i + 1].map(|i| self.load(p, at + i as i32, t));
+            *word = narrowed(dtype, low?) | narrowed(dtype, high?) << 16;
+        }
+        Ok(words)
+    }
+
+    /// Stores eight elements of shared memory.
+    fn store_words(&mut self, s: Shared, index: Value, words: [u32; 4], t: usize) -> Result<u32, String> {
+        let (at, dtype) = (self.get(index, t) as i32, self.kernel.shared[s.0 as usize].0);
+        if at % 8 != 0 || !dtype.is_half() {
+            return Err(format!("eight elements from {at} on of a shared array of {dtype}"));
+        }
+        for (i, word) in words.into_iter().enumerate() {
+            for (half, bits) in [word & 0xffff, word >> 16].into_iter().enumerate() {
+                self.store_shared(s, at + (2 * i + half) as i32, widened(dtype, bits), t)?;
+            }
+        }
+        Ok(0)
     }
 
     fn within(&self, s: Shared, at: i32) -> Result<usize, String> {

@@ -1,5 +1,5 @@
 //! Contractions as GPUs run them, interpreted, against loops in f64: every product at every size of GPU, with and without
-//! tensor cores.
+//! tensor cores, with cooperative matrices.
 //!
 //! Operands are small whole numbers, which tf32 and floats of 16 bits hold and which add up to the same in any order, so
 //! results are compared exactly, ties of a maximum included. What is stored is NaN before. The interpreter fails on races, on elements out of
@@ -13,7 +13,7 @@ mod plan;
 use naive::{Case, Then};
 use std::collections::BTreeSet;
 use thalweg_base::{ConvDims, DType, PoolDims, Window};
-use thalweg_device::gpu::launch::Abilities;
+use thalweg_device::gpu::launch::{Abilities, Matrices};
 use thalweg_device::gpu::lower::lower;
 use thalweg_device::plan::{DotDims, Product};
 use thalweg_testkit::gpu::InterpretedGpu;
@@ -25,6 +25,27 @@ const TENSOR: Abilities = Abilities { tensor: true, tf32: true, ..LARGE };
 /// One unit with much shared memory: large tiles in many stages.
 const FEW_TENSOR: Abilities = Abilities { shared_bytes: 160 << 10, parallel: 1 << 9, ..TENSOR };
 const ALL: [Abilities; 5] = [LEAST, SMALL, LARGE, TENSOR, FEW_TENSOR];
+
+/// GPUs with cooperative matrices: as NVIDIA's are, Mesa's in software, Apple's with fewer units, and AMD's, whose subgroups are
+/// of two sizes.
+const MATRICES: [(DType, Abilities); 5] = [
+    (DType::F16, with_matrices(48 << 10, LARGE.parallel, Some(16), None, [32, 32])),
+    (DType::F16, with_matrices(32 << 10, 1 << 9, Some(8), Some(8), [8, 8])),
+    (DType::F32, with_matrices(32 << 10, 1 << 9, Some(8), Some(8), [32, 32])),
+    (DType::F16, with_matrices(64 << 10, 1 << 9, Some(16), None, [32, 64])),
+    (DType::F32, with_matrices(48 << 10, LARGE.parallel, None, Some(16), [16, 128])),
+];
+
+const fn with_matrices(
+    shared_bytes: usize,
+    parallel: usize,
+    f16: Option<usize>,
+    f32: Option<usize>,
+    subgroup: [u32; 2],
+) -> Abilities {
+    let matrices = Some(Matrices { f16, f32, subgroup });
+    Abilities { shared_bytes, parallel, matrices, ..LEAST }
+}
 
 /// A small generator of test data.
 pub struct Random(u64);
@@ -55,8 +76,10 @@ fn check(case: &Case, seed: u64) -> BTreeSet<Vec<u32>> {
     let by_threads = [LEAST, SMALL, LARGE].get(seed as usize % 12 / 4).filter(|_| seed.is_multiple_of(4));
     let by_warps = [TENSOR, FEW_TENSOR][seed as usize / 2 % 2];
     let halves = by_threads.copied().into_iter().chain([by_warps]).map(|abilities| (half, abilities));
+    let by_matrices = [MATRICES[seed as usize % 5]];
     let mut tiles = BTreeSet::new();
-    for (dtype, abilities) in ALL.map(|abilities| (DType::F32, abilities)).into_iter().chain(halves) {
+    let singles = ALL.map(|abilities| (DType::F32, abilities));
+    for (dtype, abilities) in singles.into_iter().chain(halves).chain(by_matrices) {
         let plan = plan::of(case, &data, dtype);
         let round = |v: &f64| plan::stored(case, dtype).round(*v);
         let wanted = (exact.0.iter().map(round).collect::<Vec<_>>(), &exact.1);

@@ -198,6 +198,20 @@ impl Renderer<'_> {
                 let index = constant_or_name(*index);
                 self.line(format!("*reinterpret_cast<{ty}*>(s{} + {index}) = {ty}{{{four}}};", s.0));
             }
+            Stmt::LoadWords(vars, p, index) => {
+                let (first, index) = (vars[0].0, constant_or_name(*index));
+                self.line(format!(
+                    "const uint4 q{first} = *reinterpret_cast<const uint4*>(p{} + {index});",
+                    p.0
+                ));
+                let parts = vars.iter().zip(["x", "y", "z", "w"]);
+                let parts: Vec<String> = parts.map(|(v, part)| format!("v{} = q{first}.{part}", v.0)).collect();
+                self.line(format!("const unsigned {};", parts.join(", ")));
+            }
+            Stmt::StoreSharedWords(s, index, words) => {
+                let (words, index) = (words.map(constant_or_name).join(", "), constant_or_name(*index));
+                self.line(format!("*reinterpret_cast<uint4*>(s{} + {index}) = uint4{{{words}}};", s.0));
+            }
             Stmt::For { var, from, to, step, unroll, body } => {
                 if *unroll {
                     self.line("#pragma unroll");
@@ -216,6 +230,7 @@ impl Renderer<'_> {
                 let text = tensor::tensor(t);
                 self.line(text);
             }
+            Stmt::Cooperative(c) => unreachable!("{c:?} is for WGSL alone; CUDA has tensor cores"),
         }
     }
 
@@ -257,6 +272,7 @@ impl Renderer<'_> {
             }
             Op::Thread => "(int)threadIdx.x".to_owned(),
             Op::Group => "(int)blockIdx.x".to_owned(),
+            Op::Subgroup => "(int)(threadIdx.x / 32)".to_owned(),
             Op::Mutable(first) => name(*first),
         }
     }

@@ -5,7 +5,7 @@
 //! that it was made of. Invariant: each kernel sees its own groups, parameters and shared memory, so that results are the
 //! same to the bit.
 
-use crate::gpu::ir::{Kernel, Op, Param, Shared, Stmt, Tensor, Value, Var};
+use crate::gpu::ir::{Cooperative, Kernel, Matrix, Op, Param, Shared, Stmt, Tensor, Value, Var};
 use crate::gpu::launch::{Abilities, Argument};
 use crate::plan::Place;
 use std::collections::BTreeSet;
@@ -70,11 +70,15 @@ fn join(into: &mut Single, next: Single) {
         vars: kernel.types.len() as u32,
         params: kernel.params.len() as u32,
         shared: kernel.shared.len() as u32,
+        matrices: kernel.matrices.len() as u32,
         group: own,
     };
     kernel.types.extend(&next.kernel.types);
     kernel.params.extend(&next.kernel.params);
     kernel.shared.extend(&next.kernel.shared);
+    kernel.matrices.extend(&next.kernel.matrices);
+    // All that have any have the same.
+    kernel.subgroup = kernel.subgroup.max(next.kernel.subgroup);
     let other = next.kernel.body.iter().map(|s| renaming.statement(s)).collect();
     let body = std::mem::take(&mut kernel.body);
     let back = Value::Const(DType::I32, (into.groups as i32).wrapping_neg() as u32);
@@ -92,11 +96,13 @@ fn join(into: &mut Single, next: Single) {
     into.arguments.extend(next.arguments);
 }
 
-/// Where the registers, parameters and shared arrays of a kernel go in a larger one, and what is its group's number there.
+/// Where the registers, parameters, shared arrays and matrices of a kernel go in a larger one, and what is its group's number
+/// there.
 struct Renaming {
     vars: u32,
     params: u32,
     shared: u32,
+    matrices: u32,
     group: Var,
 }
 
@@ -111,6 +117,10 @@ impl Renaming {
 
     fn shared(&self, s: Shared) -> Shared {
         Shared(s.0 + self.shared)
+    }
+
+    fn matrix(&self, m: Matrix) -> Matrix {
+        Matrix(m.0 + self.matrices)
     }
 
     fn value(&self, v: Value) -> Value {
@@ -136,6 +146,7 @@ impl Renaming {
             Op::Thread => Op::Thread,
             // The same bits: a copy under its own name.
             Op::Group => Op::Bits(Value::Var(self.group)),
+            Op::Subgroup => Op::Subgroup,
             Op::Mutable(a) => Op::Mutable(v(a)),
         }
     }
@@ -156,6 +167,10 @@ impl Renaming {
             Stmt::LoadShared4(xs, s, i) => Stmt::LoadShared4(xs.map(|x| self.var(x)), self.shared(*s), v(i)),
             Stmt::StoreShared4(s, i, a) => {
                 Stmt::StoreShared4(self.shared(*s), v(i), a.map(|a| self.value(a)))
+            }
+            Stmt::LoadWords(xs, p, i) => Stmt::LoadWords(xs.map(|x| self.var(x)), self.param(*p), v(i)),
+            Stmt::StoreSharedWords(s, i, a) => {
+                Stmt::StoreSharedWords(self.shared(*s), v(i), a.map(|a| self.value(a)))
             }
             Stmt::For { var, from, to, step, unroll, body } => Stmt::For {
                 var: self.var(*var),
@@ -187,6 +202,24 @@ impl Renaming {
                 Tensor::Tf32(x, a) => Tensor::Tf32(self.var(*x), v(a)),
                 Tensor::Commit => Tensor::Commit,
                 Tensor::Wait(n) => Tensor::Wait(*n),
+            }),
+            Stmt::Cooperative(c) => Stmt::Cooperative(match c {
+                Cooperative::Clear(x) => Cooperative::Clear(self.matrix(*x)),
+                Cooperative::Load { to, from, stride, rows } => Cooperative::Load {
+                    to: self.matrix(*to),
+                    from: (self.shared(from.0), v(&from.1)),
+                    stride: *stride,
+                    rows: *rows,
+                },
+                Cooperative::MultiplyAdd { d, a, b } => {
+                    let [d, a, b] = [d, a, b].map(|x| self.matrix(*x));
+                    Cooperative::MultiplyAdd { d, a, b }
+                }
+                Cooperative::Store { from, to, stride } => Cooperative::Store {
+                    from: self.matrix(*from),
+                    to: (self.shared(to.0), v(&to.1)),
+                    stride: *stride,
+                },
             }),
         }
     }

@@ -9,7 +9,9 @@
 mod prelude;
 mod scalar;
 
-use super::ir::{IntOp, Kernel, Op, Param, Shared, Stmt, Value, Var};
+use super::ir::{
+    Cooperative, IntOp, Kernel, Matrix, Op, Param, Role, Shared, Stmt, Value, Var, in_shared,
+};
 use scalar::{cast, constant, scalar};
 use std::fmt::Write;
 use thalweg_base::DType;
@@ -64,7 +66,16 @@ impl Renderer<'_> {
 
     fn head(&mut self) {
         let params = self.memories.len();
+        let halves = self.kernel.shared.iter().any(|(dtype, _)| dtype.is_half());
         let text = &mut self.text;
+        if halves {
+            text.push_str("enable f16;\nenable wgpu_int16;\n");
+        }
+        if self.kernel.needs_matrices() {
+            // Where only some subgroups have work, all threads of each go the same way, which is what is asked for; but naga
+            // asks it of the whole group, under the name of a rule that has nothing to do with it.
+            text.push_str("enable wgpu_cooperative_matrix;\ndiagnostic(off, derivative_uniformity);\n");
+        }
         let quads = params.div_ceil(4).max(1);
         let _ = writeln!(
             text,
@@ -77,13 +88,20 @@ impl Renderer<'_> {
                 writeln!(text, "@group(0) @binding({}) var<storage, read_write> m{m}: array<{word}>;", m + 1);
         }
         for (i, (dtype, len)) in self.kernel.shared.iter().enumerate() {
-            assert!(!dtype.is_half(), "shared memory of {dtype} is for tensor cores");
-            let _ = writeln!(text, "var<workgroup> s{i}: array<{}, {len}>;", type_name(*dtype));
+            // Matrices begin at multiples of 16 bytes, so arrays do, whatever lies before them.
+            let len = len.next_multiple_of((16 / in_shared(*dtype)) as u32);
+            let _ = writeln!(text, "var<workgroup> s{i}: array<{}, {len}>;", shared_type(*dtype));
         }
         text.push_str(prelude::FUNCTIONS);
+        if halves {
+            text.push_str(prelude::HALVES);
+        }
         let _ = writeln!(text, "@compute @workgroup_size({})", self.kernel.threads);
-        text.push_str(
-            "fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lid: u32) {\n",
+        let subgroup =
+            if self.kernel.subgroup == [0, 0] { "" } else { ", @builtin(subgroup_id) subgroup: u32" };
+        let _ = writeln!(
+            text,
+            "fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lid: u32{subgroup}) {{"
         );
         self.line("let group = wid.y * r.row + wid.x;");
         self.line("if (group >= r.groups) { return; }");
@@ -127,20 +145,39 @@ impl Renderer<'_> {
             Stmt::Store(p, index, value) => self.store(*p, *index, 0, *value),
             Stmt::Store4(p, index, values) => self.store4(*p, *index, *values),
             Stmt::StoreShared(s, index, value) => {
-                let line = format!("{} = {};", self.shared(*s, *index), self.value(*value));
-                self.line(&line);
+                let (to, value) = (self.shared(*s, *index), self.value(*value));
+                self.store_shared(*s, &to, &value);
             }
             Stmt::LoadShared4(vars, s, index) => {
                 for (i, v) in vars.iter().enumerate() {
                     let ty = type_name(self.kernel.types[v.0 as usize]);
-                    let line = format!("let v{}: {ty} = s{}[{}];", v.0, s.0, self.element(*index, i));
+                    let value = self.load_shared(*s, &format!("s{}[{}]", s.0, self.element(*index, i)));
+                    let line = format!("let v{}: {ty} = {value};", v.0);
                     self.line(&line);
                 }
             }
             Stmt::StoreShared4(s, index, values) => {
                 for (i, value) in values.iter().enumerate() {
-                    let line = format!("s{}[{}] = {};", s.0, self.element(*index, i), self.value(*value));
+                    let (to, value) = (self.element(*index, i), self.value(*value));
+                    self.store_shared(*s, &format!("s{}[{to}]", s.0), &value);
+                }
+            }
+            Stmt::LoadWords(vars, p, index) => {
+                let first = format!("p{} + {} / 2u", p.0, self.element(*index, 0));
+                for (i, v) in vars.iter().enumerate() {
+                    let line = format!("let v{}: u32 = {};", v.0, self.word(*p, &format!("{first} + {i}u")));
                     self.line(&line);
+                }
+            }
+            Stmt::StoreSharedWords(s, index, words) => {
+                assert!(self.kernel.shared[s.0 as usize].0 == DType::F16, "WGSL has no other 16-bit floats");
+                for (i, word) in words.iter().enumerate() {
+                    let word = self.value(*word);
+                    for (half, bits) in [format!("{word} & 0xffffu"), format!("{word} >> 16u")].iter().enumerate() {
+                        let to = self.element(*index, 2 * i + half);
+                        let line = format!("s{}[{to}] = half({bits});", s.0);
+                        self.line(&line);
+                    }
                 }
             }
             Stmt::For { var, from, to, step, body, unroll: _ } => {
@@ -163,7 +200,56 @@ impl Renderer<'_> {
             }
             Stmt::Barrier => self.line("workgroupBarrier();"),
             Stmt::Tensor(t) => unreachable!("{t:?} is for CUDA alone"),
+            Stmt::Cooperative(c) => {
+                let line = self.cooperative(c);
+                self.line(&line);
+            }
         }
+    }
+
+    /// A matrix' type, and what it holds.
+    fn cooperative(&self, c: &Cooperative) -> String {
+        let place = |(s, at): &(Shared, Value)| format!("&s{}[{}]", s.0, self.element(*at, 0));
+        match c {
+            Cooperative::Clear(m) => format!("var f{} = {}();", m.0, self.matrix_type(*m)),
+            // WGSL's own order is of columns; the other is the transposed one.
+            Cooperative::Load { to, from, stride, rows } => {
+                let (transposed, ty) = (if *rows { "T" } else { "" }, self.matrix_type(*to));
+                format!("let f{} = coopLoad{transposed}<{ty}>({}, {stride}u);", to.0, place(from))
+            }
+            Cooperative::MultiplyAdd { d, a, b } => {
+                format!("f{0} = coopMultiplyAdd(f{1}, f{2}, f{0});", d.0, a.0, b.0)
+            }
+            Cooperative::Store { from, to, stride } => {
+                format!("coopStoreT(f{}, {}, {stride}u);", from.0, place(to))
+            }
+        }
+    }
+
+    fn matrix_type(&self, m: Matrix) -> String {
+        let ty = self.kernel.matrices[m.0 as usize];
+        let role = match ty.role {
+            Role::A => "A",
+            Role::B => "B",
+            Role::Sum => "C",
+        };
+        format!("coop_mat{0}x{0}<{1}, {role}>", ty.size, shared_type(ty.dtype))
+    }
+
+    /// An element of shared memory as a register has it.
+    fn load_shared(&self, s: Shared, element: &str) -> String {
+        match self.kernel.shared[s.0 as usize].0 {
+            DType::F16 => format!("from_f16(u32(bitcast<u16>({element})))"),
+            DType::Bool | DType::U8 | DType::U32 | DType::I32 | DType::BF16 | DType::F32 => element.into(),
+        }
+    }
+
+    fn store_shared(&mut self, s: Shared, element: &str, value: &str) {
+        let value = match self.kernel.shared[s.0 as usize].0 {
+            DType::F16 => format!("half(to_f16({value}))"),
+            DType::Bool | DType::U8 | DType::U32 | DType::I32 | DType::BF16 | DType::F32 => value.into(),
+        };
+        self.line(&format!("{element} = {value};"));
     }
 
     fn op(&self, v: Var, op: &Op) -> String {
@@ -189,7 +275,7 @@ impl Renderer<'_> {
             Op::Cast(x) => cast(self.kernel.dtype(*x), to, &self.value(*x)),
             Op::Bits(x) => format!("bitcast<{}>({})", type_name(to), self.value(*x)),
             Op::Load(p, index) => self.load(*p, *index, 0),
-            Op::LoadShared(s, index) => self.shared(*s, *index),
+            Op::LoadShared(s, index) => self.load_shared(*s, &self.shared(*s, *index)),
             Op::Random { seed, stream, element, step } => format!(
                 "random({}u, {}u, {stream}u, u32({}), u32({}))",
                 *seed as u32,
@@ -199,6 +285,7 @@ impl Renderer<'_> {
             ),
             Op::Thread => "i32(lid)".into(),
             Op::Group => "i32(group)".into(),
+            Op::Subgroup => "i32(subgroup)".into(),
             Op::Mutable(first) => self.value(*first),
         }
     }
@@ -325,6 +412,15 @@ fn narrowed(dtype: DType, value: &str) -> String {
         DType::U8 | DType::Bool => format!("(u32({value}) & 255u)"),
         DType::F16 | DType::BF16 => format!("to_{dtype}({value})"),
         DType::F32 | DType::I32 | DType::U32 => unreachable!("{dtype} is a word"),
+    }
+}
+
+/// The type of an element of shared memory.
+fn shared_type(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F16 => "f16",
+        DType::BF16 => unreachable!("shared memory of {dtype} is for tensor cores"),
+        DType::Bool | DType::U8 | DType::U32 | DType::I32 | DType::F32 => type_name(dtype),
     }
 }
 

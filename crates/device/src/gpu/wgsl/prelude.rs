@@ -156,3 +156,9 @@ fn random(seed_low: u32, seed_high: u32, stream: u32, step: u32, element: u32) -
   return f32(c[element & 3u] >> 8u) * (1.0 / 16777216.0);
 }
 ";
+
+/// What shaders with 16-bit floats in shared memory have besides. Bits are moved, not numbers: a conversion may round to either
+/// side and lose what is small.
+pub const HALVES: &str = r"
+fn half(bits: u32) -> f16 { return bitcast<f16>(u16(bits)); }
+";

@@ -3,8 +3,8 @@
 //! Each is, for every batch, C[m, n] = sum over k of A[m, k] B[k, n], where [`operand`] says which element of an image,
 //! a filter or a gradient A and B are: nothing is copied into matrices first. The batches are those of a matrix product,
 //! the groups of a convolution, the parts of a filter's gradient. [`tile`] says how the product is cut; [`tiled`] computes
-//! tiles from [`panel`]s in shared memory, by [`threads`] or by tensor cores ([`warps`], fed from [`fragments`]); [`direct`] gives a thread to each
-//! result, for what fills no tile (depthwise convolutions, large pooling windows). [`finish`] is what happens to each result
+//! tiles from [`panel`]s in shared memory, by [`threads`], by tensor cores ([`warps`], fed from [`fragments`]) or by cooperative
+//! matrices ([`subgroups`]); [`direct`] gives a thread to each result, for what fills no tile (depthwise convolutions, large pooling windows). [`finish`] is what happens to each result
 //! before it is stored. Input gradients of convolutions with strides are several products ([`stride`]).
 
 mod direct;
@@ -15,6 +15,7 @@ mod panel;
 mod results;
 mod seat;
 mod stride;
+mod subgroups;
 mod threads;
 mod tile;
 mod tiled;

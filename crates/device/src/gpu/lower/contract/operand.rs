@@ -368,6 +368,17 @@ impl Element {
         }
         w.close(open);
     }
+
+    /// Sets registers to this element of 16 bits and the seven behind it, as they are in memory, or to 0 where they are not.
+    pub fn load_words(&self, w: &mut Writer<'_>, into: [Var; 4]) {
+        assert!(self.chosen.is_none(), "what is as it is meant");
+        into.iter().for_each(|v| w.set(*v, Value::u32(0)));
+        let open = w.open(self.inside);
+        for (v, word) in into.into_iter().zip(w.load_words(self.from, self.at)) {
+            w.set(v, word);
+        }
+        w.close(open);
+    }
 }
 
 /// An element of a buffer that holds the operand itself.

@@ -50,8 +50,12 @@ pub struct Panel<'t> {
     side: Side,
     /// Where it is in shared memory.
     pub places: Places,
+    /// Whether neighbours along the sum follow each other there; otherwise those across it.
+    pub rows: bool,
     /// Whether it can be copied without passing through registers.
     pub copies: bool,
+    /// Whether it passes through registers as it is in memory, two elements in each.
+    words: bool,
     items: Vec<Item>,
 }
 
@@ -74,8 +78,13 @@ struct Item {
 pub enum Order {
     /// The steps outermost, so that a thread reads four rows or columns at once.
     Steps,
-    /// As in memory, so that copies of 16 bytes can be made; in so many stages.
-    AsInMemory(usize),
+    /// As in memory, so that 16 bytes can be brought at once.
+    AsInMemory {
+        /// Stages.
+        stages: usize,
+        /// Whether there are asynchronous copies.
+        copies: bool,
+    },
 }
 
 impl Order {
@@ -84,8 +93,8 @@ impl Order {
             Order::Steps => (1, e.tile + PAD, 1),
             // What a warp reads at once must be in different banks: in f32 four lanes along the sum and eight across it, 4 or
             // 8 words modulo 32; in 16 bits eight rows of 16 bytes, an odd number of them modulo 8.
-            Order::AsInMemory(stages) if layout.along => (e.depth + COPIED / e.kept.size(), 1, stages),
-            Order::AsInMemory(stages) => (1, e.tile + 8, stages),
+            Order::AsInMemory { stages, .. } if layout.along => (e.depth + COPIED / e.kept.size(), 1, stages),
+            Order::AsInMemory { stages, .. } => (1, e.tile + 8, stages),
         };
         let stage = if across == 1 { e.depth * along } else { e.tile * across };
         Places { shared: w.shared(e.kept, stages * stage), across, along, stage }
@@ -105,11 +114,17 @@ impl<'t> Panel<'t> {
         // What passes through registers does so four at a time.
         let at_once = match order {
             Order::Steps => 4,
-            Order::AsInMemory(_) => COPIED / e.kept.size(),
+            Order::AsInMemory { .. } => COPIED / e.kept.size(),
         };
         let layout = operand.layout(e.side, at_once);
-        let copies = layout.plain && layout.width == at_once && order != Order::Steps;
-        let held = if copies { 0 } else { layout.width };
+        let whole = layout.plain && layout.width == at_once;
+        let copies = whole && matches!(order, Order::AsInMemory { copies: true, .. });
+        let words = whole && !copies && e.kept.is_half();
+        let (held, ty) = match () {
+            () if copies => (0, e.kept),
+            () if words => (4, DType::U32),
+            () => (layout.width, e.kept),
+        };
         let places = order.places(w, &e, &layout);
         let count = (e.tile * e.depth / layout.width).div_ceil(THREADS);
         let mut items = Vec::with_capacity(count);
@@ -122,10 +137,11 @@ impl<'t> Panel<'t> {
                 Side::A => operand.row(w, number),
                 Side::B => vec![number],
             };
-            let held = (0..held).map(|_| w.mutable(Value::Const(e.kept, 0))).collect();
+            let held = (0..held).map(|_| w.mutable(Value::Const(ty, 0))).collect();
             items.push(Item { across, valid, local, step, there, held });
         }
-        Panel { operand, batch, layout, side: e.side, places, copies, items }
+        let rows = places.along == 1;
+        Panel { operand, batch, layout, side: e.side, places, rows, copies, words, items }
     }
 
     fn find(&self, w: &mut Writer<'_>, item: &Item, [k0, to]: [Value; 2]) -> Element {
@@ -141,7 +157,11 @@ impl<'t> Panel<'t> {
     pub fn fetch(&self, w: &mut Writer<'_>, range: [Value; 2]) {
         for item in &self.items {
             let open = w.open(item.there);
-            self.find(w, item, range).load(w, &item.held);
+            let element = self.find(w, item, range);
+            match item.held[..] {
+                [a, b, c, d] if self.words => element.load_words(w, [a, b, c, d]),
+                _ => element.load(w, &item.held),
+            }
             w.close(open);
         }
     }
@@ -154,6 +174,9 @@ impl<'t> Panel<'t> {
             let open = w.open(item.there);
             let at = self.place(w, item, stage);
             match item.held[..] {
+                [a, b, c, d] if self.words => {
+                    w.store_shared_words(p.shared, at, [a, b, c, d].map(Value::Var));
+                }
                 [a, b, c, d] if between == 1 => w.store_shared4(p.shared, at, [a, b, c, d].map(Value::Var)),
                 _ => {
                     for (i, v) in item.held.iter().enumerate() {

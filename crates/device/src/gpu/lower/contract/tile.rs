@@ -8,8 +8,9 @@
 
 use super::Sizes;
 use super::fragments::{M, N, steps};
-use crate::gpu::ir::MmaType;
+use crate::gpu::ir::{MmaType, in_shared};
 use crate::gpu::launch::Abilities;
+use thalweg_base::DType;
 
 /// Threads of a group: as many as element-wise kernels have, so that small launches can be merged with theirs.
 pub const THREADS: usize = 256;
@@ -56,6 +57,39 @@ pub enum Engine {
         /// Chunks in shared memory at a time.
         stages: usize,
     },
+    /// Subgroups with cooperative matrices.
+    Subgroups {
+        /// Which matrices.
+        of: Squares,
+        /// Subgroups that multiply.
+        down: usize,
+        /// Subgroups that multiply.
+        across: usize,
+        /// Matrices of a subgroup's sums.
+        rows: usize,
+        /// Matrices of a subgroup's sums.
+        cols: usize,
+    },
+}
+
+/// Cooperative matrices of one type.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Squares {
+    /// Type of the factors: f32 or f16.
+    pub dtype: DType,
+    /// Rows and columns.
+    pub size: usize,
+    /// Threads of a subgroup, least and most.
+    pub subgroup: [u32; 2],
+}
+
+/// What multiplies faster than threads do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Multiplier {
+    /// Tensor cores.
+    Tensor(MmaType),
+    /// Cooperative matrices.
+    Matrices(Squares),
 }
 
 /// A tile: what multiplies, and how many steps of the sum are in shared memory at a time.
@@ -109,6 +143,40 @@ fn tensor_tiles(ty: MmaType) -> [Tile; 6] {
     })
 }
 
+/// With cooperative matrices: rows and columns of a tile.
+const MATRIX_TILES: [[usize; 2]; 5] = [[128, 64], [64, 64], [64, 32], [32, 64], [32, 32]];
+
+/// Chunks in shared memory at a time, where subgroups multiply.
+pub const MATRIX_STAGES: usize = 2;
+
+/// The tiles of cooperative matrices. A chunk is of 64 bytes along the sum. A tile is halved, the longer side first, for as many
+/// subgroups as a group surely has, or until each has one matrix.
+fn matrix_tiles(of: Squares) -> [Tile; 5] {
+    let most = THREADS / of.subgroup[1] as usize;
+    MATRIX_TILES.map(|[m, n]| {
+        let (mut down, mut across, [mut rows, mut cols]) = (1, 1, [m / of.size, n / of.size]);
+        while down * across < most && rows * cols > 1 {
+            if rows >= cols {
+                (down, rows) = (2 * down, rows / 2);
+            } else {
+                (across, cols) = (2 * across, cols / 2);
+            }
+        }
+        let engine = Engine::Subgroups { of, down, across, rows, cols };
+        Tile { engine, depth: 64 / in_shared(of.dtype) }
+    })
+}
+
+impl Multiplier {
+    /// Tiles, the largest first.
+    fn tiles(self) -> Vec<Tile> {
+        match self {
+            Multiplier::Tensor(ty) => tensor_tiles(ty).to_vec(),
+            Multiplier::Matrices(of) => matrix_tiles(of).to_vec(),
+        }
+    }
+}
+
 /// Bytes of an element in shared memory.
 fn bytes(ty: MmaType) -> usize {
     match ty {
@@ -123,6 +191,9 @@ impl Tile {
         match self.engine {
             Engine::Threads { down, across, rows, cols, .. } => [down * rows, across * cols],
             Engine::Warps { down, across, rows, cols, .. } => [down * rows * M, across * cols * N],
+            Engine::Subgroups { of, down, across, rows, cols } => {
+                [down * rows * of.size, across * cols * of.size]
+            }
         }
     }
 
@@ -132,7 +203,7 @@ impl Tile {
         [s.m.div_ceil(m), s.n.div_ceil(n)]
     }
 
-    /// The tile for windows of a pooling: a thread has all rows of some windows.
+    /// The tile for windows of a pooling: a thread has all rows of some windows; or matrices do.
     fn pooling(self, pooled: usize) -> Option<Tile> {
         match self.engine {
             Engine::Threads { down, across, slices, rows, cols } => {
@@ -140,6 +211,7 @@ impl Tile {
                 Some(threads([down, across], slices, [rows, cols], self.depth))
             }
             Engine::Warps { rows, .. } => (2 * rows).is_multiple_of(pooled).then_some(self),
+            Engine::Subgroups { of, .. } => of.size.is_multiple_of(pooled).then_some(self),
         }
     }
 
@@ -151,13 +223,20 @@ impl Tile {
                 let teams = if slices > 1 { m * n } else { 0 };
                 4 * (self.depth * (m + PAD + n + PAD) + teams)
             }
-            // Whichever way the operands lie: see `panel`.
-            Engine::Warps { ty, stages, .. } => {
-                let pad = 16 / bytes(ty);
-                let panel = |extent: usize| (self.depth * (extent + 8)).max(extent * (self.depth + pad));
-                bytes(ty) * stages * (panel(m) + panel(n))
+            Engine::Warps { ty, stages, .. } => self.panels(bytes(ty), stages),
+            // Besides, a row of matrices of each subgroup's sums: see `subgroups`.
+            Engine::Subgroups { of, down, .. } => {
+                self.panels(in_shared(of.dtype), MATRIX_STAGES) + 4 * down * of.size * (n + PAD)
             }
         }
+    }
+
+    /// Bytes of both panels in stages, whichever way the operands lie: see `panel`.
+    fn panels(&self, bytes: usize, stages: usize) -> usize {
+        let pad = 16 / bytes;
+        let panel = |extent: usize| (self.depth * (extent + 8)).max(extent * (self.depth + pad));
+        let [m, n] = self.size();
+        bytes * stages * (panel(m) + panel(n))
     }
 
     /// Clocks of a unit for one chunk of one group, where nothing waits.
@@ -175,6 +254,12 @@ impl Tile {
                 let multiply = m * n * self.depth / (64 * steps(ty));
                 let read = down * across * (rows * 4 + cols * 2) * self.depth / steps(ty);
                 multiply.max(read) + copies(bytes(ty)) / 2
+            }
+            Engine::Subgroups { of, down, across, rows, cols } => {
+                let (bytes, steps) = (in_shared(of.dtype), self.depth / of.size);
+                let multiply = m * n * self.depth * bytes / 2048;
+                let read = down * across * (rows + cols) * steps * of.size * of.size * bytes / 128;
+                multiply.max(read) + copies(bytes)
             }
         }
     }
@@ -196,7 +281,7 @@ fn clocks(s: &Sizes, parts: usize, tile: &Tile, pieces: usize, units: usize) -> 
     let each = groups.div_ceil(units);
     let resident = each.min(tile.resident());
     let ahead = match tile.engine {
-        Engine::Threads { .. } => 1,
+        Engine::Threads { .. } | Engine::Subgroups { .. } => 1,
         Engine::Warps { stages, .. } => stages - 1,
     };
     let sums = each.div_ceil(resident) * chunks * (resident * tile.work()).max(LATENCY / ahead) + FIXED;
@@ -206,17 +291,17 @@ fn clocks(s: &Sizes, parts: usize, tile: &Tile, pieces: usize, units: usize) -> 
     }
 }
 
-/// The cheapest cut. `parts`: pieces of the batch that have results of their own, counted in [`Sizes::batches`]. `tensor`:
-/// what tensor cores multiply, where they do.
-pub fn cut(s: &Sizes, parts: usize, tensor: Option<MmaType>, abilities: &Abilities) -> Cut {
+/// The cheapest cut. `parts`: pieces of the batch that have results of their own, counted in [`Sizes::batches`]. `multiplier`:
+/// what multiplies faster than threads do, where it may.
+pub fn cut(s: &Sizes, parts: usize, multiplier: Option<Multiplier>, abilities: &Abilities) -> Cut {
     let units = (abilities.parallel / THREADS_PER_UNIT).max(1);
     let among = |tiles: &[Tile]| -> Vec<Tile> {
         let pooling = tiles.iter().filter_map(|t| t.pooling(s.pooled));
         pooling.filter(|t| t.shared_bytes() <= abilities.shared_bytes).collect()
     };
-    // Where tensor cores may be used they are, as far as a window's rows can be in one thread.
-    let by_warps = tensor.map_or(Vec::new(), |ty| among(&tensor_tiles(ty)));
-    let tiles = if by_warps.is_empty() { among(&TILES) } else { by_warps }.into_iter();
+    // Where a multiplier may be used it is, as far as a window's rows can be in one thread, or matrix.
+    let faster = multiplier.map_or(Vec::new(), |m| among(&m.tiles()));
+    let tiles = if faster.is_empty() { among(&TILES) } else { faster }.into_iter();
     let cuts = tiles.flat_map(|tile| {
         let most = if s.pooled > 1 { 1 } else { (s.k / parts / (CHUNKS * tile.depth)).max(1) };
         (0..7).map(|i| 1 << i).filter(move |&p| p <= most).map(move |pieces| Cut { tile, pieces })
@@ -268,6 +353,16 @@ mod tests {
             let Engine::Warps { down, across, cols, .. } = tile.engine else { panic!("a table of warps") };
             assert_eq!(32 * down * across, THREADS);
             assert!(cols % 2 == 0, "{tile:?}");
+        }
+        for (size, most) in [8, 16].into_iter().flat_map(|size| [8, 32, 64, 128].map(|most| (size, most))) {
+            let of = Squares { dtype: DType::F16, size, subgroup: [8, most] };
+            for (tile, wanted) in matrix_tiles(of).iter().zip(MATRIX_TILES) {
+                let Engine::Subgroups { down, across, .. } = tile.engine else {
+                    panic!("a table of subgroups")
+                };
+                assert_eq!(tile.size(), wanted);
+                assert!(down * across * most as usize <= THREADS && tile.shared_bytes() <= 48 << 10, "{tile:?}");
+            }
         }
     }
 }

@@ -1,15 +1,15 @@
 //! Tiles: a group computes a rectangle of C from panels of A and B in shared memory ([`threads`](super::threads),
-//! [`warps`](super::warps)).
+//! [`warps`](super::warps), [`subgroups`](super::subgroups)).
 //!
 //! Where a product has too few tiles to fill the GPU, its sum is cut: each piece's tile goes to scratch memory, and a second
 //! launch adds the pieces in order and finishes them.
 
 use super::super::loops::{linear_thread, unravel, within};
 use super::super::{Lowering, Writer};
-use super::results::Scratch;
+use super::results::{Results, Scratch};
 use super::seat::Seat;
-use super::tile::{Cut, Engine, THREADS, cut};
-use super::{Task, finish, threads, warps};
+use super::tile::{Cut, Engine, Multiplier, Squares, THREADS, cut};
+use super::{Task, finish, subgroups, threads, warps};
 use crate::gpu::ir::{MmaType, Value, Var};
 use crate::gpu::launch::{Abilities, Argument};
 use thalweg_base::DType;
@@ -27,6 +27,7 @@ pub fn lower(l: &mut Lowering<'_>, t: &Task<'_>) {
         Engine::Warps { ty: MmaType::Tf32, .. } => "contract_tf32",
         Engine::Warps { ty: MmaType::F16, .. } => "contract_f16",
         Engine::Warps { ty: MmaType::Bf16, .. } => "contract_bf16",
+        Engine::Subgroups { .. } => "contract_matrices",
     };
     let mut w = Writer::new(l.plan, name, THREADS as u32);
     // Left to itself the compiler fits in a third group, at the price of registers kept in memory.
@@ -41,30 +42,43 @@ pub fn lower(l: &mut Lowering<'_>, t: &Task<'_>) {
     }
 }
 
-/// What tensor cores multiply operands of a type as, where they may.
-fn multiplier(dtype: DType, abilities: &Abilities) -> Option<MmaType> {
+/// What multiplies operands of a type faster than threads do, where it may.
+fn multiplier(dtype: DType, abilities: &Abilities) -> Option<Multiplier> {
+    let by_matrices = abilities.matrices.and_then(|m| {
+        let squares = |size| Squares { dtype, size, subgroup: m.subgroup };
+        m.size(dtype).map(squares).map(Multiplier::Matrices)
+    });
     let ty = match dtype {
         DType::F16 => Some(MmaType::F16),
         DType::BF16 => Some(MmaType::Bf16),
         DType::F32 => abilities.tf32.then_some(MmaType::Tf32),
         DType::Bool | DType::U8 | DType::U32 | DType::I32 => None,
     };
-    ty.filter(|_| abilities.tensor)
+    ty.filter(|_| abilities.tensor).map(Multiplier::Tensor).or(by_matrices)
 }
 
 fn write(w: &mut Writer<'_>, t: &Task<'_>, cut: &Cut, scratch: Option<Argument>) {
     let seat = Seat::new(w, t, cut);
     let range = t.operand.range(w, &seat.batch, seat.piece, t.sizes.k, cut);
-    let results = match cut.tile.engine {
-        Engine::Threads { .. } => threads::multiply(w, t, &cut.tile, &seat, range),
-        Engine::Warps { .. } => warps::multiply(w, t, &cut.tile, &seat, range),
+    let store = |w: &mut Writer<'_>, results: &Results| {
+        let scratch = scratch.map(|s| {
+            let place = w.mul_add(seat.piece, Value::index(t.sizes.batches), seat.number);
+            let first = w.mul(place, Value::index(t.sizes.m * t.sizes.n));
+            Scratch { to: w.argument_once(s, DType::F32, true), first }
+        });
+        results.store(w, t, &seat, cut, scratch.as_ref());
     };
-    let scratch = scratch.map(|s| {
-        let place = w.mul_add(seat.piece, Value::index(t.sizes.batches), seat.number);
-        let first = w.mul(place, Value::index(t.sizes.m * t.sizes.n));
-        Scratch { to: w.argument(s, DType::F32, true), first }
-    });
-    results.store(w, t, &seat, cut, scratch.as_ref());
+    match cut.tile.engine {
+        Engine::Threads { .. } => {
+            let results = threads::multiply(w, t, &cut.tile, &seat, range);
+            store(w, &results);
+        }
+        Engine::Warps { .. } => {
+            let results = warps::multiply(w, t, &cut.tile, &seat, range);
+            store(w, &results);
+        }
+        Engine::Subgroups { .. } => subgroups::multiply(w, t, &cut.tile, &seat, range, store),
+    }
 }
 
 /// Adds up the pieces, in order, and finishes the results: four of a row a thread, where rows are fours.

@@ -52,7 +52,7 @@ pub fn multiply(
     let kept = kept(ty);
     let extent =
         |side, tile_extent, whole| Extent { side, tile: tile_extent, whole, depth: tile.depth, kept };
-    let as_is = Order::AsInMemory(stages);
+    let as_is = Order::AsInMemory { stages, copies: true };
     let a = Panel::new(w, of, extent(Side::A, m, t.sizes.m), as_is, seat.m0, order);
     let b = Panel::new(w, of, extent(Side::B, n, t.sizes.n), as_is, seat.n0, &same);
     let left = Fragments::new(w, ty, (a.places, Side::A), warp.row);
@@ -73,7 +73,7 @@ fn kept(ty: MmaType) -> DType {
 }
 
 /// Runs `multiply` for every chunk once it is in its stage, and has the next ones brought meanwhile.
-fn pipeline(
+pub fn pipeline(
     w: &mut Writer<'_>,
     panels: [&Panel<'_>; 2],
     (depth, stages): (usize, usize),
