@@ -5,7 +5,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use thalweg_base::{DType, ScalarOp};
 use thalweg_device::gpu::build::Builder;
-use thalweg_device::gpu::ir::{Kernel, MmaType, Stmt, Tensor, Value};
+use thalweg_device::gpu::ir::{Cooperative, Kernel, MmaType, Role, Stmt, Tensor, Value};
 use thalweg_testkit::gpu::{Clock, Memory, Window, run_kernel};
 
 /// Runs on f32 memories, one per parameter; gives them back.
@@ -266,6 +266,76 @@ fn copies_do_not_overtake_readers() {
     };
     assert_eq!(run(&copy(true), 1, &[&[1.0; 8], &[0.0; 2]])[1], [9.0; 2]);
     assert!(problem(&copy(false), 1, &[&[1.0; 8], &[0.0; 2]]).contains("writes what thread"));
+}
+
+/// What may be wrong with a product of matrices.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Flaw {
+    None,
+    NoBarrier,
+    HalfASubgroup,
+    Rows,
+    Place,
+    Type,
+}
+
+/// Two subgroups of 8 threads; each multiplies an 8 x 8 matrix, rows 12 apart, by the transposed of another.
+fn product_of_matrices(flaw: Flaw) -> Kernel {
+    let mut b = Builder::new("matrices", 16);
+    let (x, y) = (b.param(DType::F32, false), b.param(DType::F32, true));
+    let (t, subgroup) = (b.thread(), b.subgroup([8, 8]));
+    let stored = if flaw == Flaw::Type { DType::F16 } else { DType::F32 };
+    let (factors, sums) = (b.shared(DType::F32, 192), b.shared(stored, 192));
+    for i in 0..12 {
+        let at = b.add(t, Value::index(16 * i));
+        let v = b.load(x, at);
+        b.store_shared(factors, at, v);
+    }
+    if flaw != Flaw::NoBarrier {
+        b.barrier();
+    }
+    let some = b.lt(t, Value::index(12));
+    let works = if flaw == Flaw::HalfASubgroup { some } else { Value::bool(true) };
+    let open = b.open(works);
+    let sum = b.sum_of_matrices(8);
+    let first = b.mul(if flaw == Flaw::Place { t } else { subgroup }, Value::index(96));
+    let second = b.scalar(ScalarOp::Sub, &[Value::index(96), first]);
+    let stride = if flaw == Flaw::Rows { 11 } else { 12 };
+    let left = b.load_factor((8, Role::A), (factors, first), stride, true);
+    let right = b.load_factor((8, Role::B), (factors, second), 12, false);
+    b.statement(Stmt::Cooperative(Cooperative::MultiplyAdd { d: sum, a: left, b: right }));
+    b.statement(Stmt::Cooperative(Cooperative::Store { from: sum, to: (sums, first), stride: 12 }));
+    b.close(open);
+    b.barrier();
+    for i in 0..8 {
+        let at = b.mul_add(t, Value::index(12), Value::index(i));
+        let v = b.load_shared(sums, at);
+        let v = b.cast(v, DType::F32);
+        b.store(y, at, v);
+    }
+    b.finish()
+}
+
+#[test]
+fn subgroups_multiply_matrices() {
+    let x: Vec<f32> = (0..192).map(|i| (i * i % 7) as f32 - 3.0).collect();
+    let found = &run(&product_of_matrices(Flaw::None), 1, &[&x, &[0.0; 192]])[1];
+    for (i, j) in (0..16).flat_map(|i| (0..8).map(move |j| (i, j))) {
+        let other = if i < 8 { j + 8 } else { j };
+        let wanted: f32 = (0..8).map(|k| x[12 * i + k] * x[12 * other + k]).sum();
+        assert_eq!(found[12 * i + j], wanted, "{i}, {j}");
+    }
+    let cases = [
+        (Flaw::NoBarrier, "reads what thread"),
+        (Flaw::HalfASubgroup, "only a part of a subgroup takes part"),
+        (Flaw::Rows, "rows 11 apart, is not aligned"),
+        (Flaw::Place, "differ about an index"),
+        (Flaw::Type, "not [Sum] of f16"),
+    ];
+    for (flaw, wanted) in cases {
+        let told = problem(&product_of_matrices(flaw), 1, &[&x, &[0.0; 192]]);
+        assert!(told.contains(wanted), "{flaw:?}: {told}");
+    }
 }
 
 #[test]

@@ -106,8 +106,8 @@ fn kept(config: ModelConfig, how: Compile, data: &Arrays, abilities: &Abilities)
     })
 }
 
-/// What no program's kernels have yet, so that every statement is compiled: four elements at once of each type, asynchronous
-/// copies into more shared memory than a kernel may declare.
+/// What no program's kernels have yet, so that every statement is compiled: four elements at once of each type, eight
+/// of 16 bits as they are, asynchronous copies into more shared memory than a kernel may declare.
 pub fn others() -> Vec<Kernel> {
     let quads = |dtype: DType| {
         let mut b = Builder::new(format!("four_{dtype}"), 32);
@@ -131,7 +131,18 @@ pub fn others() -> Vec<Kernel> {
     let v = b.load_shared(shared, at);
     b.store(to, thread, v);
     let copies = b.finish();
-    DType::ALL.map(quads).into_iter().chain([copies]).collect()
+    let mut b = Builder::new("words", 32);
+    let (from, to, shared) =
+        (b.param(DType::F16, false), b.param(DType::F16, true), b.shared(DType::F16, 256));
+    let thread = b.thread();
+    let at = b.mul(thread, Value::index(8));
+    let words = b.load_words(from, at);
+    b.store_shared_words(shared, at, words);
+    b.barrier();
+    let v = b.load_shared(shared, thread);
+    b.store(to, thread, v);
+    let words = b.finish();
+    DType::ALL.map(quads).into_iter().chain([copies, words]).collect()
 }
 
 /// Different kernels of all programs, by what they are, in a fixed order.

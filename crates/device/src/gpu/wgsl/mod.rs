@@ -211,17 +211,17 @@ impl Renderer<'_> {
     fn cooperative(&self, c: &Cooperative) -> String {
         let place = |(s, at): &(Shared, Value)| format!("&s{}[{}]", s.0, self.element(*at, 0));
         match c {
-            Cooperative::Clear(m) => format!("var f{} = {}();", m.0, self.matrix_type(*m)),
+            Cooperative::Clear(m) => format!("var x{} = {}();", m.0, self.matrix_type(*m)),
             // WGSL's own order is of columns; the other is the transposed one.
             Cooperative::Load { to, from, stride, rows } => {
                 let (transposed, ty) = (if *rows { "T" } else { "" }, self.matrix_type(*to));
-                format!("let f{} = coopLoad{transposed}<{ty}>({}, {stride}u);", to.0, place(from))
+                format!("let x{} = coopLoad{transposed}<{ty}>({}, {stride}u);", to.0, place(from))
             }
             Cooperative::MultiplyAdd { d, a, b } => {
-                format!("f{0} = coopMultiplyAdd(f{1}, f{2}, f{0});", d.0, a.0, b.0)
+                format!("x{0} = coopMultiplyAdd(x{1}, x{2}, x{0});", d.0, a.0, b.0)
             }
             Cooperative::Store { from, to, stride } => {
-                format!("coopStoreT(f{}, {}, {stride}u);", from.0, place(to))
+                format!("coopStoreT(x{}, {}, {stride}u);", from.0, place(to))
             }
         }
     }
