@@ -36,6 +36,11 @@ for device in "${devices[@]}"; do
     check "$device: conformance" "conformance-$device.log" env "$need=1" ./conformance "on_$device" --nocapture
     check "$device: parity with Keras and PyTorch" "parity-$device.log" env "$need=1" ./parity "on_$device" --nocapture
 done
+coop=$(grep -oE 'wgpu:[0-9]+:coop' doctor.log | head -1)
+if [[ $coop == wgpu:0:coop ]]; then
+    check "$coop: conformance" conformance-coop.log \
+        env THALWEG_NEED_COOP=1 ./conformance with_cooperative_matrices --nocapture
+fi
 if [[ " ${devices[*]} " == *" cuda "* ]] && command -v compute-sanitizer >/dev/null; then
     for tool in memcheck racecheck synccheck; do
         check "cuda: compute-sanitizer $tool" "$tool.log" \
@@ -52,6 +57,13 @@ for batch in ${BATCHES:-32 128 1024}; do
     if [[ " ${devices[*]} " == *" cuda "* ]]; then
         speed "seed CNN, training, batch $batch, cuda:tf32" \
             ./thalweg bench train cifar10.toml --batch-size "$batch" --device cuda:tf32 --seconds "$each" --json
+    fi
+    if [[ -n $coop ]]; then
+        for device in "${coop%:coop}" "$coop"; do
+            speed "seed CNN, training, batch $batch, $device, f16" \
+                ./thalweg bench train cifar10.toml --batch-size "$batch" --device "$device" \
+                --dtype-policy mixed_float16 --seconds "$each" --json
+        done
     fi
     if python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
         for way in eager compiled graph; do

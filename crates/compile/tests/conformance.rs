@@ -199,7 +199,7 @@ fn on_wgpu() {
 
 /// Where an adapter has cooperative matrices, which Mesa's in software has from version 26 on.
 #[test]
-fn on_wgpu_with_cooperative_matrices() {
+fn with_cooperative_matrices() {
     conforms_if_there("wgpu:coop", "THALWEG_NEED_COOP", 30);
 }
 

@@ -4,7 +4,8 @@
 //! methods panic where they would not, since a wrong kernel is our bug.
 
 use super::ir::{
-    Cooperative, IntOp, Kernel, Matrix, MatrixType, Op, Param, ParamType, Role, Shared, Stmt, Tensor, Value, Var,
+    Cooperative, IntOp, Kernel, Matrix, MatrixType, Op, Param, ParamType, Role, Shared, Stmt, Tensor, Value,
+    Var,
 };
 use std::collections::{HashMap, HashSet};
 use thalweg_base::{DType, ScalarOp};
@@ -108,12 +109,9 @@ impl Builder {
             Op::Fma(a, b, c) => vec![*a, *b, *c],
             Op::Cast(a) | Op::Bits(a) => vec![*a],
             Op::Random { element, step, .. } => vec![*element, *step],
-            Op::Load(..)
-            | Op::LoadShared(..)
-            | Op::Thread
-            | Op::Group
-            | Op::Subgroup
-            | Op::Mutable(_) => Vec::new(),
+            Op::Load(..) | Op::LoadShared(..) | Op::Thread | Op::Group | Op::Subgroup | Op::Mutable(_) => {
+                Vec::new()
+            }
         };
         operands.iter().any(|o| matches!(o, Value::Var(v) if self.mutable.contains(v)))
     }

@@ -1,6 +1,14 @@
 //! What an adapter can do beyond what WebGPU promises, as far as it is told or used: 16-bit floats, subgroups, cooperative
 //! matrices.
 //!
+//! Cooperative matrices are taken where somebody asks for them: in wgpu they are experimental, and no real GPU has run ours yet
+//! (Mesa's lavapipe has, from versions after Debian 12's on). naga's WGSL has square ones of 8 or 16, of f16 and f32, and ours
+//! add up in f32; so bf16, integers and NVIDIA's 16 x 8 are left out. wgpu lets the driver choose how large subgroups are, within
+//! what the adapter says, so kernels are made for the largest and let subgroups wait that are too many.
+//!
+//! Subgroup operations are told, not used: with their size, the order of a sum would be the driver's choice for each shader, and
+//! a gain over sums in shared memory could be shown nowhere.
+//!
 //! Invariant: [`Extras::matrices`] are there only where all that kernels with them need is there, and their subgroups are never
 //! larger than it says.
 
@@ -53,11 +61,7 @@ impl Extras {
 }
 
 /// The matrices that kernels can be made for: square ones, of 8 or 16, with sums in f32; the larger where there are two.
-fn matrices(
-    features: Features,
-    subgroup: [u32; 2],
-    all: &[CooperativeMatrixProperties],
-) -> Option<Matrices> {
+fn matrices(features: Features, subgroup: [u32; 2], all: &[CooperativeMatrixProperties]) -> Option<Matrices> {
     let usual = subgroup.iter().all(|n| n.is_power_of_two() && *n <= LARGEST) && subgroup[0] <= subgroup[1];
     if !features.contains(FOR_MATRICES) || !usual {
         return None;
@@ -100,15 +104,30 @@ mod tests {
     use super::*;
     use CooperativeScalarType::{F16, F32, I32};
 
-    fn one(sizes: [u32; 3], ab_type: CooperativeScalarType, cr_type: CooperativeScalarType) -> CooperativeMatrixProperties {
+    fn one(
+        sizes: [u32; 3],
+        ab_type: CooperativeScalarType,
+        cr_type: CooperativeScalarType,
+    ) -> CooperativeMatrixProperties {
         let [m_size, n_size, k_size] = sizes;
-        CooperativeMatrixProperties { m_size, n_size, k_size, ab_type, cr_type, saturating_accumulation: false }
+        CooperativeMatrixProperties {
+            m_size,
+            n_size,
+            k_size,
+            ab_type,
+            cr_type,
+            saturating_accumulation: false,
+        }
     }
 
     #[test]
     fn square_matrices_with_sums_in_f32_are_taken() {
-        let nvidia =
-            [one([16, 16, 16], F16, F16), one([16, 16, 16], F16, F32), one([16, 8, 16], F16, F32), one([16; 3], I32, I32)];
+        let nvidia = [
+            one([16, 16, 16], F16, F16),
+            one([16, 16, 16], F16, F32),
+            one([16, 8, 16], F16, F32),
+            one([16; 3], I32, I32),
+        ];
         let found = matrices(Features::all(), [32, 32], &nvidia);
         assert_eq!(found, Some(Matrices { f16: Some(16), f32: None, subgroup: [32, 32] }));
         let apple = [one([8; 3], F32, F32), one([8; 3], F16, F16), one([8; 3], F16, F32)];
@@ -125,7 +144,10 @@ mod tests {
         assert_eq!(matrices(Features::all(), [32, 256], &good), None, "a group has no whole number of them");
         assert_eq!(matrices(Features::all(), [24, 24], &good), None);
         assert_eq!(matrices(Features::all() - Features::SUBGROUP, [32, 32], &good), None);
-        assert_eq!(matrices(Features::all(), [32, 32], &[one([16; 3], F16, F16), one([8, 16, 16], F16, F32)]), None);
+        assert_eq!(
+            matrices(Features::all(), [32, 32], &[one([16; 3], F16, F16), one([8, 16, 16], F16, F32)]),
+            None
+        );
     }
 
     #[test]

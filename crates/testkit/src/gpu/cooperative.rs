@@ -134,7 +134,9 @@ impl Machine<'_> {
         let size = in_shared(self.kernel.shared[s.0 as usize].0);
         match [first, stride as usize].iter().all(|n| (n * size).is_multiple_of(ALIGN)) {
             true => Ok(()),
-            false => Err(format!("a matrix from {first} on, rows {stride} apart, is not aligned to 16 bytes")),
+            false => {
+                Err(format!("a matrix from {first} on, rows {stride} apart, is not aligned to 16 bytes"))
+            }
         }
     }
 }

@@ -89,7 +89,8 @@ fn check(case: &Case, seed: u64) -> BTreeSet<Vec<u32>> {
         tiles.extend(products.map(|k| k.shared.iter().map(|(_, len)| *len).collect()));
         let same = |device: &mut dyn Device| {
             let found = plan::run(device, &plan, &data);
-            for (what, found, wanted) in [("values", &found.0, &wanted.0), ("positions", &found.1, wanted.1)] {
+            for (what, found, wanted) in [("values", &found.0, &wanted.0), ("positions", &found.1, wanted.1)]
+            {
                 let differs = found.iter().zip(wanted).position(|(f, w)| f != w);
                 let at = differs.map(|i| (i, found[i], wanted[i]));
                 assert_eq!(at, None, "{what} (element, found, wanted) of {dtype} {case:?} on {abilities:?}");

@@ -205,7 +205,8 @@ impl Renderer<'_> {
                     p.0
                 ));
                 let parts = vars.iter().zip(["x", "y", "z", "w"]);
-                let parts: Vec<String> = parts.map(|(v, part)| format!("v{} = q{first}.{part}", v.0)).collect();
+                let parts: Vec<String> =
+                    parts.map(|(v, part)| format!("v{} = q{first}.{part}", v.0)).collect();
                 self.line(format!("const unsigned {};", parts.join(", ")));
             }
             Stmt::StoreSharedWords(s, index, words) => {

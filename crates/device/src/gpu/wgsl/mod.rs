@@ -5,13 +5,15 @@
 //! begins in its memory. So equal kernels share a shader wherever their buffers lie. Invariants: single bytes and floats
 //! of 16 bits are stored with atomic operations that touch them alone; no constant is infinite or NaN in the text, as WGSL forbids it: such
 //! bits are put together with a word of the record that is always 0.
+//!
+//! Floats of 16 bits are converted by integer operations of the prelude, also where an adapter has f16: WGSL and Vulkan let a
+//! conversion round to either side and take what is subnormal for 0 (`unpack2x16float`, too), and our results are rounded to
+//! nearest even on every device. Shaders with cooperative matrices have f16 in shared memory, as bits that no conversion touches.
 
 mod prelude;
 mod scalar;
 
-use super::ir::{
-    Cooperative, IntOp, Kernel, Matrix, Op, Param, Role, Shared, Stmt, Value, Var, in_shared,
-};
+use super::ir::{Cooperative, IntOp, Kernel, Matrix, Op, Param, Role, Shared, Stmt, Value, Var, in_shared};
 use scalar::{cast, constant, scalar};
 use std::fmt::Write;
 use thalweg_base::DType;
@@ -173,7 +175,9 @@ impl Renderer<'_> {
                 assert!(self.kernel.shared[s.0 as usize].0 == DType::F16, "WGSL has no other 16-bit floats");
                 for (i, word) in words.iter().enumerate() {
                     let word = self.value(*word);
-                    for (half, bits) in [format!("{word} & 0xffffu"), format!("{word} >> 16u")].iter().enumerate() {
+                    for (half, bits) in
+                        [format!("{word} & 0xffffu"), format!("{word} >> 16u")].iter().enumerate()
+                    {
                         let to = self.element(*index, 2 * i + half);
                         let line = format!("s{}[{to}] = half({bits});", s.0);
                         self.line(&line);

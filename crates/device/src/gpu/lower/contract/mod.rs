@@ -10,6 +10,7 @@
 mod direct;
 mod finish;
 mod fragments;
+mod multiplier;
 mod operand;
 mod panel;
 mod results;

@@ -6,10 +6,11 @@
 //! which there are where a GPU's may be smaller than its largest, bring panels and finish results like all others.
 
 use super::super::Writer;
+use super::multiplier::{STAGES, Squares};
 use super::panel::{Extent, Order, Panel};
 use super::results::Results;
 use super::seat::Seat;
-use super::tile::{Engine, MATRIX_STAGES, PAD, Squares, THREADS, Tile};
+use super::tile::{Engine, PAD, THREADS, Tile};
 use super::{Side, Task, warps};
 use crate::gpu::ir::{Cooperative, Matrix, Role, Shared, Stmt, Value};
 use thalweg_base::DType;
@@ -45,15 +46,20 @@ pub fn multiply(
     let [m, n] = tile.size();
     let same = |_: &mut Writer<'_>, place: Value| place;
     let operand = (&t.operand, &seat.batch[..]);
-    let extent =
-        |side, tile_extent, whole| Extent { side, tile: tile_extent, whole, depth: tile.depth, kept: of.dtype };
-    let order = Order::AsInMemory { stages: MATRIX_STAGES, copies: false };
+    let extent = |side, tile_extent, whole| Extent {
+        side,
+        tile: tile_extent,
+        whole,
+        depth: tile.depth,
+        kept: of.dtype,
+    };
+    let order = Order::AsInMemory { stages: STAGES, copies: false };
     let a = Panel::new(w, operand, extent(Side::A, m, t.sizes.m), order, seat.m0, &same);
     let b = Panel::new(w, operand, extent(Side::B, n, t.sizes.n), order, seat.n0, &same);
-    warps::pipeline(w, [&a, &b], (tile.depth, MATRIX_STAGES), range, |w, stage| {
+    warps::pipeline(w, [&a, &b], (tile.depth, STAGES), range, |w, stage| {
         part.chunk(w, [&a, &b], tile.depth, stage, &sums);
     });
-    // A row of matrices of every subgroup, with columns of four behind so that neighbours lie in different banks.
+    // A row of matrices of every subgroup; what lies behind each row puts neighbours in different banks.
     let between = n + PAD;
     let staging = w.shared(DType::F32, part.down * of.size * between);
     for (i, row) in sums.iter().enumerate() {
@@ -83,7 +89,14 @@ impl Part {
     }
 
     /// Multiplies what is in a stage.
-    fn chunk(&self, w: &mut Writer<'_>, panels: [&Panel<'_>; 2], depth: usize, stage: Value, sums: &[Vec<Matrix>]) {
+    fn chunk(
+        &self,
+        w: &mut Writer<'_>,
+        panels: [&Panel<'_>; 2],
+        depth: usize,
+        stage: Value,
+        sums: &[Vec<Matrix>],
+    ) {
         let size = self.of.size;
         let sides = [(Role::A, self.y, self.rows), (Role::B, self.x, self.cols)];
         let open = w.open(self.works);

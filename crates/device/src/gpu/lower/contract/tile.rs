@@ -8,9 +8,9 @@
 
 use super::Sizes;
 use super::fragments::{M, N, steps};
+use super::multiplier::{Multiplier, STAGES, Squares, matrix_tiles};
 use crate::gpu::ir::{MmaType, in_shared};
 use crate::gpu::launch::Abilities;
-use thalweg_base::DType;
 
 /// Threads of a group: as many as element-wise kernels have, so that small launches can be merged with theirs.
 pub const THREADS: usize = 256;
@@ -72,26 +72,6 @@ pub enum Engine {
     },
 }
 
-/// Cooperative matrices of one type.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Squares {
-    /// Type of the factors: f32 or f16.
-    pub dtype: DType,
-    /// Rows and columns.
-    pub size: usize,
-    /// Threads of a subgroup, least and most.
-    pub subgroup: [u32; 2],
-}
-
-/// What multiplies faster than threads do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Multiplier {
-    /// Tensor cores.
-    Tensor(MmaType),
-    /// Cooperative matrices.
-    Matrices(Squares),
-}
-
 /// A tile: what multiplies, and how many steps of the sum are in shared memory at a time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tile {
@@ -143,40 +123,6 @@ fn tensor_tiles(ty: MmaType) -> [Tile; 6] {
     })
 }
 
-/// With cooperative matrices: rows and columns of a tile.
-const MATRIX_TILES: [[usize; 2]; 5] = [[128, 64], [64, 64], [64, 32], [32, 64], [32, 32]];
-
-/// Chunks in shared memory at a time, where subgroups multiply.
-pub const MATRIX_STAGES: usize = 2;
-
-/// The tiles of cooperative matrices. A chunk is of 64 bytes along the sum. A tile is halved, the longer side first, for as many
-/// subgroups as a group surely has, or until each has one matrix.
-fn matrix_tiles(of: Squares) -> [Tile; 5] {
-    let most = THREADS / of.subgroup[1] as usize;
-    MATRIX_TILES.map(|[m, n]| {
-        let (mut down, mut across, [mut rows, mut cols]) = (1, 1, [m / of.size, n / of.size]);
-        while down * across < most && rows * cols > 1 {
-            if rows >= cols {
-                (down, rows) = (2 * down, rows / 2);
-            } else {
-                (across, cols) = (2 * across, cols / 2);
-            }
-        }
-        let engine = Engine::Subgroups { of, down, across, rows, cols };
-        Tile { engine, depth: 64 / in_shared(of.dtype) }
-    })
-}
-
-impl Multiplier {
-    /// Tiles, the largest first.
-    fn tiles(self) -> Vec<Tile> {
-        match self {
-            Multiplier::Tensor(ty) => tensor_tiles(ty).to_vec(),
-            Multiplier::Matrices(of) => matrix_tiles(of).to_vec(),
-        }
-    }
-}
-
 /// Bytes of an element in shared memory.
 fn bytes(ty: MmaType) -> usize {
     match ty {
@@ -226,7 +172,7 @@ impl Tile {
             Engine::Warps { ty, stages, .. } => self.panels(bytes(ty), stages),
             // Besides, a row of matrices of each subgroup's sums: see `subgroups`.
             Engine::Subgroups { of, down, .. } => {
-                self.panels(in_shared(of.dtype), MATRIX_STAGES) + 4 * down * of.size * (n + PAD)
+                self.panels(in_shared(of.dtype), STAGES) + 4 * down * of.size * (n + PAD)
             }
         }
     }
@@ -300,7 +246,10 @@ pub fn cut(s: &Sizes, parts: usize, multiplier: Option<Multiplier>, abilities: &
         pooling.filter(|t| t.shared_bytes() <= abilities.shared_bytes).collect()
     };
     // Where a multiplier may be used it is, as far as a window's rows can be in one thread, or matrix.
-    let faster = multiplier.map_or(Vec::new(), |m| among(&m.tiles()));
+    let faster = multiplier.map_or(Vec::new(), |m| match m {
+        Multiplier::Tensor(ty) => among(&tensor_tiles(ty)),
+        Multiplier::Matrices(of) => among(&matrix_tiles(of)),
+    });
     let tiles = if faster.is_empty() { among(&TILES) } else { faster }.into_iter();
     let cuts = tiles.flat_map(|tile| {
         let most = if s.pooled > 1 { 1 } else { (s.k / parts / (CHUNKS * tile.depth)).max(1) };
@@ -353,16 +302,6 @@ mod tests {
             let Engine::Warps { down, across, cols, .. } = tile.engine else { panic!("a table of warps") };
             assert_eq!(32 * down * across, THREADS);
             assert!(cols % 2 == 0, "{tile:?}");
-        }
-        for (size, most) in [8, 16].into_iter().flat_map(|size| [8, 32, 64, 128].map(|most| (size, most))) {
-            let of = Squares { dtype: DType::F16, size, subgroup: [8, most] };
-            for (tile, wanted) in matrix_tiles(of).iter().zip(MATRIX_TILES) {
-                let Engine::Subgroups { down, across, .. } = tile.engine else {
-                    panic!("a table of subgroups")
-                };
-                assert_eq!(tile.size(), wanted);
-                assert!(down * across * most as usize <= THREADS && tile.shared_bytes() <= 48 << 10, "{tile:?}");
-            }
         }
     }
 }

@@ -6,12 +6,13 @@
 
 use super::super::loops::{linear_thread, unravel, within};
 use super::super::{Lowering, Writer};
+use super::multiplier::Multiplier;
 use super::results::{Results, Scratch};
 use super::seat::Seat;
-use super::tile::{Cut, Engine, Multiplier, Squares, THREADS, cut};
+use super::tile::{Cut, Engine, THREADS, cut};
 use super::{Task, finish, subgroups, threads, warps};
 use crate::gpu::ir::{MmaType, Value, Var};
-use crate::gpu::launch::{Abilities, Argument};
+use crate::gpu::launch::Argument;
 use thalweg_base::DType;
 
 /// Pieces that are loaded at once, before any is added.
@@ -20,7 +21,7 @@ const AT_ONCE: usize = 8;
 /// Lowers a contraction.
 pub fn lower(l: &mut Lowering<'_>, t: &Task<'_>) {
     let s = t.sizes;
-    let cut = cut(&s, t.c.parts, multiplier(t.dtype, l.abilities), l.abilities);
+    let cut = cut(&s, t.c.parts, Multiplier::of(t.dtype, l.abilities), l.abilities);
     let scratch = (cut.pieces > 1).then(|| l.scratch(4 * cut.pieces * s.batches * s.m * s.n));
     let name = match cut.tile.engine {
         Engine::Threads { .. } => "contract",
@@ -40,21 +41,6 @@ pub fn lower(l: &mut Lowering<'_>, t: &Task<'_>) {
     if let Some(scratch) = scratch {
         add_pieces(l, t, cut.pieces, scratch);
     }
-}
-
-/// What multiplies operands of a type faster than threads do, where it may.
-fn multiplier(dtype: DType, abilities: &Abilities) -> Option<Multiplier> {
-    let by_matrices = abilities.matrices.and_then(|m| {
-        let squares = |size| Squares { dtype, size, subgroup: m.subgroup };
-        m.size(dtype).map(squares).map(Multiplier::Matrices)
-    });
-    let ty = match dtype {
-        DType::F16 => Some(MmaType::F16),
-        DType::BF16 => Some(MmaType::Bf16),
-        DType::F32 => abilities.tf32.then_some(MmaType::Tf32),
-        DType::Bool | DType::U8 | DType::U32 | DType::I32 => None,
-    };
-    ty.filter(|_| abilities.tensor).map(Multiplier::Tensor).or(by_matrices)
 }
 
 fn write(w: &mut Writer<'_>, t: &Task<'_>, cut: &Cut, scratch: Option<Argument>) {
