@@ -8,6 +8,7 @@ use thalweg_compile::{Options, compile};
 use thalweg_device::cpu::CpuDevice;
 use thalweg_device::gpu::launch::Abilities;
 use thalweg_device::gpu::lower::lower;
+use thalweg_device::gpu::tune::Choices;
 use thalweg_device::plan::{Entry, Kernel};
 use thalweg_device::{Device, Plan};
 use thalweg_graph::reference::{Feeds, Tensor};
@@ -42,7 +43,7 @@ fn check(graph: &Graph, dtype: DType, products: usize) -> Arc<Plan> {
     let feeds = Feeds { inputs: inputs.collect(), states: Vec::new() };
     let options = Options::gpu();
     let plan: Arc<Plan> = Arc::new(compile(graph, &options).plan);
-    let launches = lower(&plan, &abilities).unwrap();
+    let launches = lower(&plan, &abilities, &Choices::default()).unwrap();
     let by_tensor_cores =
         launches.stages.iter().flatten().filter(|l| launches.kernels[l.kernel].needs_tensor_cores());
     assert_eq!(by_tensor_cores.count(), products, "{plan}");

@@ -6,7 +6,8 @@
 use super::adapters::{Adapter, search};
 use super::device::{Storage, WgpuDevice};
 use super::faults::one_line;
-use crate::{Allocation, DeviceError, Found};
+use crate::gpu::tune::{Shelf, tuned};
+use crate::{Allocation, DeviceError, Found, caches};
 use ::wgpu::{BufferUsages, ErrorFilter, PollType};
 use std::collections::VecDeque;
 
@@ -34,9 +35,14 @@ pub fn found() -> Vec<Found> {
     let one = |(i, a): (usize, Adapter)| Found {
         name: format!("wgpu:{i}"),
         usable: true,
-        description: a.description,
+        description: a.description.clone() + &tuned(shelf(&a)),
     };
     all.into_iter().enumerate().map(one).collect()
+}
+
+/// Where an adapter's tuned products are kept: by its name, interface and driver.
+pub fn shelf(adapter: &Adapter) -> Option<Shelf> {
+    Some(Shelf::new(&caches::folder()?.join("tuned"), &adapter.description))
 }
 
 /// Does something that may need memory that is not there, or be refused.

@@ -9,12 +9,14 @@
 
 mod naive;
 mod plan;
+mod ways;
 
 use naive::{Case, Then};
 use std::collections::BTreeSet;
 use thalweg_base::{ConvDims, DType, PoolDims, Window};
 use thalweg_device::gpu::launch::Abilities;
 use thalweg_device::gpu::lower::lower;
+use thalweg_device::gpu::tune::Choices;
 use thalweg_device::plan::{DotDims, Product};
 use thalweg_testkit::gpu::InterpretedGpu;
 
@@ -60,7 +62,7 @@ fn check(case: &Case, seed: u64) -> BTreeSet<Vec<u32>> {
         let plan = plan::of(case, &data, dtype);
         let round = |v: &f64| plan::stored(case, dtype).round(*v);
         let wanted = (exact.0.iter().map(round).collect::<Vec<_>>(), &exact.1);
-        let launches = lower(&plan, &abilities).unwrap();
+        let launches = lower(&plan, &abilities, &Choices::default()).unwrap();
         let products = launches.kernels.iter().filter(|k| k.name.starts_with("contract"));
         tiles.extend(products.map(|k| k.shared.iter().map(|(_, len)| *len).collect()));
         let found = plan::run(&mut InterpretedGpu::new(abilities), &plan, &data);
@@ -107,7 +109,7 @@ fn matrices() {
 }
 
 /// A convolution of random geometry, if there is one.
-fn convolution(r: &mut Random, groups: &[usize]) -> Option<ConvDims> {
+pub fn convolution(r: &mut Random, groups: &[usize]) -> Option<ConvDims> {
     let size = r.one_of(&[1, 2, 3, 3, 5, 7]);
     let (stride, dilation) = (r.one_of(&[1, 1, 2, 3]), if size == 3 { 1 + r.below(2) } else { 1 });
     let (h, w) = (3 + r.below(9), 3 + r.below(9));

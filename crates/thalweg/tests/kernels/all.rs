@@ -7,6 +7,7 @@ use thalweg::device::gpu::build::Builder;
 use thalweg::device::gpu::ir::{Kernel, Stmt, Tensor, Value};
 use thalweg::device::gpu::launch::{Abilities, Launches};
 use thalweg::device::gpu::lower::lower;
+use thalweg::device::gpu::tune::Choices;
 use thalweg::graph::DType;
 use thalweg::nn::layers::{RandomFlip, RandomTranslation, Rescaling};
 use thalweg::nn::losses::TaskAligned;
@@ -85,7 +86,7 @@ fn of(
             };
             let options = Options::gpu();
             let plan = compile(&model.graph(kind, &spec).unwrap(), &options).plan;
-            (format!("{name} {}", kind.name()), lower(&plan, abilities).unwrap())
+            (format!("{name} {}", kind.name()), lower(&plan, abilities, &Choices::default()).unwrap())
         })
         .collect()
 }
@@ -102,7 +103,10 @@ fn kept(config: ModelConfig, how: Compile, data: &Arrays, abilities: &Abilities)
         let plan = compile(&model.graph(Kind::Train, &spec).unwrap(), &options).plan;
         // The data are no part of the arena.
         assert!(plan.arena < 50_000 * 3072, "{} bytes", plan.arena);
-        (format!("{} kept, {batch}", model.network().config().name), lower(&plan, abilities).unwrap())
+        (
+            format!("{} kept, {batch}", model.network().config().name),
+            lower(&plan, abilities, &Choices::default()).unwrap(),
+        )
     })
 }
 

@@ -8,19 +8,18 @@ use super::super::loops::{linear_thread, unravel, within};
 use super::super::{Lowering, Writer};
 use super::results::Scratch;
 use super::seat::Seat;
-use super::tile::{Cut, Engine, THREADS, cut};
+use super::tile::{Cut, Engine, THREADS};
 use super::{Task, finish, threads, warps};
 use crate::gpu::ir::{MmaType, Value, Var};
-use crate::gpu::launch::{Abilities, Argument};
+use crate::gpu::launch::Argument;
 use thalweg_base::DType;
 
 /// Pieces that are loaded at once, before any is added.
 const AT_ONCE: usize = 8;
 
-/// Lowers a contraction.
-pub fn lower(l: &mut Lowering<'_>, t: &Task<'_>) {
+/// Lowers a product, cut like this.
+pub fn lower(l: &mut Lowering<'_>, t: &Task<'_>, cut: &Cut) {
     let s = t.sizes;
-    let cut = cut(&s, t.c.parts, multiplier(t.dtype, l.abilities), l.abilities);
     let scratch = (cut.pieces > 1).then(|| l.scratch(4 * cut.pieces * s.batches * s.m * s.n));
     let name = match cut.tile.engine {
         Engine::Threads { .. } => "contract",
@@ -33,23 +32,12 @@ pub fn lower(l: &mut Lowering<'_>, t: &Task<'_>) {
     if cut.tile.resident() == 2 {
         w.resident(2);
     }
-    write(&mut w, t, &cut, scratch);
+    write(&mut w, t, cut, scratch);
     let [tiles_m, tiles_n] = cut.tile.count(&s);
     l.launch(0, s.batches * cut.pieces * tiles_m * tiles_n, w);
     if let Some(scratch) = scratch {
         add_pieces(l, t, cut.pieces, scratch);
     }
-}
-
-/// What tensor cores multiply operands of a type as, where they may.
-fn multiplier(dtype: DType, abilities: &Abilities) -> Option<MmaType> {
-    let ty = match dtype {
-        DType::F16 => Some(MmaType::F16),
-        DType::BF16 => Some(MmaType::Bf16),
-        DType::F32 => abilities.tf32.then_some(MmaType::Tf32),
-        DType::Bool | DType::U8 | DType::U32 | DType::I32 => None,
-    };
-    ty.filter(|_| abilities.tensor)
 }
 
 fn write(w: &mut Writer<'_>, t: &Task<'_>, cut: &Cut, scratch: Option<Argument>) {
