@@ -9,15 +9,17 @@
 
 mod naive;
 mod plan;
+mod tuner;
 mod ways;
 
 use naive::{Case, Then};
 use std::collections::BTreeSet;
 use thalweg_base::{ConvDims, DType, PoolDims, Window};
+use thalweg_device::Plan;
 use thalweg_device::gpu::launch::Abilities;
 use thalweg_device::gpu::lower::lower;
 use thalweg_device::gpu::tune::Choices;
-use thalweg_device::plan::{DotDims, Product};
+use thalweg_device::plan::{Contraction, DotDims, Kernel, Product};
 use thalweg_testkit::gpu::InterpretedGpu;
 
 const LEAST: Abilities = Abilities::LEAST;
@@ -76,7 +78,16 @@ fn check(case: &Case, seed: u64) -> BTreeSet<Vec<u32>> {
     tiles
 }
 
-fn dot(batch: usize, [m, n, k]: [usize; 3], ta: bool, tb: bool) -> Case {
+/// The contraction that a plan is of.
+pub fn contraction_of(plan: &Plan) -> &Contraction {
+    match &plan.kernels[0].kernel {
+        Kernel::Contraction(c) => c,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A product of matrices.
+pub fn dot(batch: usize, [m, n, k]: [usize; 3], ta: bool, tb: bool) -> Case {
     Case::new(Product::Dot(DotDims { batch, m, n, k, ta, tb }))
 }
 

@@ -1,23 +1,16 @@
 //! Ways that only a measurement chooses, interpreted, against loops in f64: every tile there is, and any way of any product.
 
 use super::naive::{Case, Then};
-use super::{FEW_TENSOR, LARGE, LEAST, Random, TENSOR, convolution, dot, plan};
+use super::{FEW_TENSOR, LARGE, LEAST, Random, TENSOR, contraction_of, convolution, dot, plan};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use thalweg_base::{DType, PoolDims, Window};
 use thalweg_device::gpu::launch::Abilities;
 use thalweg_device::gpu::lower::{Way, legal, products};
 use thalweg_device::gpu::tune::Choices;
-use thalweg_device::plan::{Contraction, Kernel, Product};
+use thalweg_device::plan::Product;
 use thalweg_device::{Device, Plan};
 use thalweg_testkit::gpu::InterpretedGpu;
-
-fn contraction(plan: &Plan) -> &Contraction {
-    match &plan.kernels[0].kernel {
-        Kernel::Contraction(c) => c,
-        other => panic!("{other:?}"),
-    }
-}
 
 /// Runs a case with these choices; every element must be what the loops have.
 fn check(case: &Case, dtype: DType, abilities: Abilities, choices: &Choices, seed: u64) {
@@ -38,7 +31,7 @@ fn check(case: &Case, dtype: DType, abilities: Abilities, choices: &Choices, see
 /// Choices for all products of a case: any of their ways.
 fn any(plan: &Plan, abilities: &Abilities, r: &mut Random) -> Choices {
     let mut choices = Choices::default();
-    for (product, ways) in legal(plan, contraction(plan), abilities) {
+    for (product, ways) in legal(plan, contraction_of(plan), abilities) {
         let way = ways[r.below(ways.len())];
         choices.set(product, way.to_string());
     }
@@ -56,7 +49,7 @@ fn every_tile() {
     let mut tiles = BTreeSet::new();
     for (dtype, abilities) in [(DType::F32, LARGE), (DType::F32, FEW_TENSOR), (DType::BF16, FEW_TENSOR)] {
         let plan = plan_of(&case, dtype);
-        let (product, ways) = legal(&plan, contraction(&plan), &abilities).remove(0);
+        let (product, ways) = legal(&plan, contraction_of(&plan), &abilities).remove(0);
         let tile = |w: &Way| w.to_string().rsplit_once(", ").map_or("direct".into(), |(t, _)| t.to_owned());
         for (i, way) in ways.iter().enumerate() {
             // The last of a tile is in the most pieces.
@@ -115,8 +108,8 @@ fn what_is_measured() {
         };
         for (dtype, abilities) in [(DType::F32, LARGE), (DType::F16, TENSOR)] {
             let plan = plan_of(&case, dtype);
-            let all = legal(&plan, contraction(&plan), &abilities);
-            let measured = products(&plan, contraction(&plan), &abilities);
+            let all = legal(&plan, contraction_of(&plan), &abilities);
+            let measured = products(&plan, contraction_of(&plan), &abilities);
             assert_eq!(all.len(), measured.len());
             for ((product, all), (same, ways)) in all.iter().zip(&measured) {
                 assert_eq!(product, same);
@@ -140,7 +133,7 @@ fn what_is_stale_is_ignored() {
     let case = dot(1, [96, 64, 300], false, false);
     for (dtype, abilities) in [(DType::F32, LARGE), (DType::F32, TENSOR), (DType::BF16, LARGE)] {
         let plan = plan_of(&case, dtype);
-        let (product, ways) = legal(&plan, contraction(&plan), &abilities).remove(0);
+        let (product, ways) = legal(&plan, contraction_of(&plan), &abilities).remove(0);
         let lowered = |way: &str| {
             let mut choices = Choices::default();
             choices.set(&product, way);

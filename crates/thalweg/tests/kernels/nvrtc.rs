@@ -3,7 +3,7 @@
 //!
 //! Where NVRTC is not found this is skipped with a line, unless `THALWEG_NEED_NVRTC` asks for it.
 
-use crate::all::{LARGE, TF32, others, variants};
+use crate::all::{LARGE, TF32, others, variants, ways};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
@@ -12,7 +12,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use thalweg::device::cuda::{Nvrtc, Places};
 use thalweg::device::gpu::cuda::render_together;
 use thalweg::device::gpu::ir::Kernel;
+use thalweg::device::gpu::launch::Abilities;
 
+/// Products of 16-bit floats by tensor cores, of f32 by threads.
+const TENSOR: Abilities = Abilities { tf32: false, ..TF32 };
 const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_90a", "sm_120"];
 /// Kernels that are compiled together.
 const TOGETHER: usize = 12;
@@ -37,7 +40,7 @@ fn nvidias_compiler_makes_code_of_every_kernel() {
         Err(why) => panic!("NVRTC {why}"),
     };
     let by_tensor_cores = variants(&TF32).into_iter().filter(|(k, _)| k.needs_tensor_cores());
-    let others = others().into_iter().map(|k| (k, true));
+    let others = others().into_iter().chain(ways(&TENSOR)).map(|k| (k, true));
     let kernels: Vec<(Kernel, bool)> =
         variants(&LARGE).into_iter().chain(by_tensor_cores).chain(others).collect();
     let all: Vec<(&[(Kernel, bool)], &str)> =

@@ -46,8 +46,8 @@ pub struct Report {
     pub known: usize,
     /// Those that were measured now.
     pub measured: Vec<Measured>,
-    /// Those for which there was no memory.
-    pub crowded: usize,
+    /// Those that the device did not run alone, mostly as there was no memory for all operands at once.
+    pub refused: usize,
     /// Those for which there was no time: tuning once more goes on with them.
     pub left: usize,
 }
@@ -99,7 +99,7 @@ pub fn tune(
         }
         watch(i, count, &job.label);
         match measure(device, job, effort)? {
-            None => report.crowded += 1,
+            None => report.refused += 1,
             Some(measured) => {
                 if let Some(tuning) = device.tuning() {
                     tuning.choices_mut().set(&job.product, &measured.way);
@@ -118,7 +118,7 @@ fn kernels(stage: &Stage) -> Vec<KernelId> {
     }
 }
 
-/// Measures all ways of a product; `None` if there is no room for it.
+/// Measures all ways of a product; `None` if it could not be run alone.
 fn measure(device: &mut dyn Device, job: &Job, effort: &Effort<'_>) -> Result<Option<Measured>, DeviceError> {
     let plan = Arc::new(program_of(&job.plan, job.kernel));
     let mut bound = Vec::new();
@@ -128,8 +128,8 @@ fn measure(device: &mut dyn Device, job: &Job, effort: &Effort<'_>) -> Result<Op
     });
     bound.into_iter().for_each(|a| device.free(a));
     match outcome {
-        Err(DeviceError::OutOfMemory { .. }) => Ok(None),
-        Err(e) => Err(e),
+        // A device that is lost fails here, too.
+        Err(_) => device.wait().map(|()| None),
         Ok((way, seconds)) => Ok(Some(Measured {
             label: job.label.clone(),
             product: job.product.clone(),

@@ -21,6 +21,8 @@ const MOST_POOLED: usize = 9;
 const PROMISING: usize = 12;
 const OF_A_TILE: usize = 3;
 const DEARER: usize = 4;
+/// Rows or columns of the smallest tile: what a product lacks to as many is nobody's waste.
+const LEAST: usize = 32;
 
 /// How a product is computed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -86,6 +88,13 @@ pub fn legal(t: &Task<'_>, abilities: &Abilities) -> Vec<Way> {
     std::iter::once(Way::Direct).chain(cuts.into_iter().map(Way::Tiles)).collect()
 }
 
+/// Whether half of a tile or more has no row or no column of the product.
+fn half_empty(t: &Task<'_>, way: &Way) -> bool {
+    let Way::Tiles(cut) = way else { return false };
+    let [m, n] = cut.tile.size();
+    m >= 2 * t.sizes.m.max(LEAST) || n >= 2 * t.sizes.n.max(LEAST)
+}
+
 /// What is worth measuring: the account's way, then the cheapest by the account, few of one tile.
 pub fn promising(t: &Task<'_>, abilities: &Abilities) -> Vec<Way> {
     let whole = whole(t, abilities);
@@ -96,7 +105,7 @@ pub fn promising(t: &Task<'_>, abilities: &Abilities) -> Vec<Way> {
     let first = accounted(t, abilities);
     let most = DEARER * clocks(&first);
     let mut others: Vec<(usize, Way)> = legal(t, abilities).into_iter().map(|w| (clocks(&w), w)).collect();
-    others.retain(|(clocks, w)| *w != first && *clocks <= most);
+    others.retain(|(clocks, w)| *w != first && *clocks <= most && !half_empty(t, w));
     others.sort_by_key(|(clocks, _)| *clocks);
     let mut ways = vec![first];
     let same_tile = |a: &Way, b: &Way| match (a, b) {
