@@ -60,7 +60,7 @@ fn every_tile() {
             }
         }
     }
-    assert!(tiles.len() > 40, "14 tiles of threads, 13 of warps in two types, and none: {tiles:?}");
+    assert_eq!(tiles.len(), 13 + 2 * 13 + 1, "tiles of threads, of warps in two types, and none: {tiles:?}");
 }
 
 #[test]

@@ -111,8 +111,8 @@ fn kept(config: ModelConfig, how: Compile, data: &Arrays, abilities: &Abilities)
     })
 }
 
-/// A convolution and a product of matrices in 16 bits, by every tile that a tuner may choose.
-pub fn ways(abilities: &Abilities) -> Vec<Kernel> {
+/// A convolution and a product of matrices in 16 bits, by every tile that a tuner may choose, and the tiles as text.
+pub fn ways(abilities: &Abilities) -> Vec<(String, Kernel)> {
     let window = Window::same(32, 3, 1, 1);
     let conv =
         ConvDims { n: 8, h: 32, w: 32, c: 64, k: 128, oh: 32, ow: 32, rows: window, cols: window, groups: 1 };
@@ -139,10 +139,10 @@ pub fn ways(abilities: &Abilities) -> Vec<Kernel> {
             for way in ways.iter().map(Way::to_string) {
                 if way.starts_with(only) && way.ends_with(" 1 pieces") {
                     let mut choices = Choices::default();
-                    choices.set(&product, way);
+                    choices.set(product.as_str(), way.as_str());
                     let launches = lower(&plan, abilities, &choices).unwrap();
                     let kernel = launches.kernels.iter().find(|k| k.name.starts_with("contract")).unwrap();
-                    kernels.push(Kernel { name: format!("any_{}", kernel.name), ..kernel.clone() });
+                    kernels.push((way, kernel.clone()));
                 }
             }
         }

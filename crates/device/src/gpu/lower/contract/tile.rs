@@ -93,9 +93,8 @@ const TILES: [Tile; 7] = [
 ];
 
 /// Tiles beside these that only a measurement chooses.
-const OTHERS: [Tile; 7] = [
+const OTHERS: [Tile; 6] = [
     threads([16, 16], 1, [8, 8], 16),
-    threads([32, 8], 1, [8, 8], 8),
     threads([16, 16], 1, [4, 8], 16),
     threads([8, 32], 1, [8, 4], 16),
     threads([32, 8], 1, [8, 4], 16),
