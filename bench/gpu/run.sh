@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # On a machine with a GPU, without Rust or network: does Thalweg work there, and how fast is it? Unpacked from the kit that
 # `cargo xtask gpu-kit` makes. In: nothing. Out: logs beside this file and one table at the end; exit code 0 if every check
-# passed. SECONDS_EACH (5) is how long each speed is measured, BATCHES (32 128 1024) the batch sizes of the seed CNN, RESNET (512) that of ResNet-18.
+# passed. SECONDS_EACH (5) is how long each speed is measured, SECONDS_TUNE (120) how long products are tuned for each, BATCHES (32 128 1024)
+# the batch sizes of the seed CNN, RESNET (512) that of ResNet-18.
 set -uo pipefail
 cd "$(dirname "$0")"
 export THALWEG_GOLDENS=$PWD/goldens
-each=${SECONDS_EACH:-5} resnet=${RESNET:-512}
+each=${SECONDS_EACH:-5} tune=${SECONDS_TUNE:-120} resnet=${RESNET:-512}
 table=() failed=0
 
 check() { # name, log, command...
@@ -25,6 +26,20 @@ speed() { # name, command...: its last JSON line's median and step
     line=$("$@" 2>>speed.log | tee -a speed.log | grep images_per_second | tail -1)
     table+=("$(printf '%-44s' "$name") $(sed -E 's/.*"median": ?([0-9.]+).*"step_us": ?([0-9.]+).*/\1 images\/s, \2 us a step/' <<<"${line:-nothing; see speed.log}")")
 }
+
+train() { # name, device, arguments...: training as it is, and on a GPU once its products are tuned
+    local name=$1 device=$2
+    shift 2
+    speed "$name" ./thalweg bench train "$@" --device "$device" --seconds "$each" --json
+    [[ $device == cpu ]] && return
+    check "tuning: $name" "tune-$((${#table[@]})).log" \
+        ./thalweg tune "$@" --device "$device" --what train --seconds "$tune"
+    speed "$name, tuned" ./thalweg bench train "$@" --device "$device" --seconds "$each" --json
+}
+
+# Compiled kernels and tuned products are this run's own, so that what is not tuned yet is not.
+export THALWEG_DATA=${THALWEG_DATA:-${XDG_CACHE_HOME:-$HOME/.cache}} XDG_CACHE_HOME=$PWD/cache
+rm -rf "$XDG_CACHE_HOME/thalweg/tuned"
 
 ./thalweg doctor | tee doctor.log
 devices=()
@@ -51,12 +66,10 @@ fi
 : >speed.log
 for batch in ${BATCHES:-32 128 1024}; do
     for device in cpu "${devices[@]}"; do
-        speed "seed CNN, training, batch $batch, $device" \
-            ./thalweg bench train cifar10.toml --batch-size "$batch" --device "$device" --seconds "$each" --json
+        train "seed CNN, training, batch $batch, $device" "$device" cifar10.toml --batch-size "$batch"
     done
     if [[ " ${devices[*]} " == *" cuda "* ]]; then
-        speed "seed CNN, training, batch $batch, cuda:tf32" \
-            ./thalweg bench train cifar10.toml --batch-size "$batch" --device cuda:tf32 --seconds "$each" --json
+        train "seed CNN, training, batch $batch, cuda:tf32" cuda:tf32 cifar10.toml --batch-size "$batch"
     fi
     if [[ -n $coop ]]; then
         for device in "${coop%:coop}" "$coop"; do
@@ -79,11 +92,9 @@ for batch in ${BATCHES:-32 128 1024}; do
     fi
 done
 for device in "${devices[@]}"; do
-    speed "ResNet-18, training, batch $resnet, $device, bf16" \
-        ./thalweg bench train resnet18_32.toml --batch-size "$resnet" --device "$device" --dtype-policy mixed_bfloat16 \
-        --seconds "$each" --json
-    speed "ResNet-18, training, batch $resnet, $device" \
-        ./thalweg bench train resnet18_32.toml --batch-size "$resnet" --device "$device" --seconds "$each" --json
+    train "ResNet-18, training, batch $resnet, $device, bf16" "$device" \
+        resnet18_32.toml --batch-size "$resnet" --dtype-policy mixed_bfloat16
+    train "ResNet-18, training, batch $resnet, $device" "$device" resnet18_32.toml --batch-size "$resnet"
 done
 if python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
     speed "ResNet-18, training, batch $resnet, PyTorch compiled" \

@@ -48,6 +48,8 @@ pub enum Command {
     Data(DataArgs),
     /// Measure the speed of training or prediction
     Bench(BenchArgs),
+    /// Find the fastest way of every product on a GPU, once; fit, bench, evaluate and predict use it from then on
+    Tune(TuneArgs),
     /// Print shell completions
     Completions(CompletionsArgs),
 }
@@ -66,6 +68,7 @@ impl Command {
             Command::Doctor(a) => a.json,
             Command::Data(a) => a.json,
             Command::Bench(a) => a.json,
+            Command::Tune(a) => a.json,
             Command::Completions(_) => false,
         }
     }
@@ -381,6 +384,39 @@ pub struct BenchArgs {
     #[arg(long, value_name = "S", value_parser = seconds, default_value = "5")]
     pub seconds: f64,
     /// Print the result as a JSON line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `tune`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:
+  thalweg tune examples/cifar10.toml --device cuda    then fit and bench with the same batch size and policy
+
+What is found is kept with the compiled kernels (~/.cache/thalweg), for this device, driver and version; products that are
+known are not measured again. Tuned results differ from untuned ones by rounding alone.
+
+With --json: {\"event\":\"tuned\",\"products\",\"known\",\"measured\",\"faster\",\"refused\",\"left\",\"device\"} behind one
+{\"event\":\"product\",\"label\",\"product\",\"ways\",\"way\",\"account_us\",\"us\"} each.")]
+pub struct TuneArgs {
+    /// The recipe, a TOML file
+    pub recipe: PathBuf,
+    /// Examples per step, instead of the recipe's
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub batch_size: Option<usize>,
+    /// The device: cuda, cuda:1, cuda:tf32, wgpu, wgpu:1 (see `thalweg devices`)
+    #[arg(long, value_name = "D")]
+    pub device: String,
+    /// What layers compute in
+    #[command(flatten)]
+    pub dtype: DTypeArgs,
+    /// What to tune; default: all three
+    #[arg(long, value_enum)]
+    pub what: Option<What>,
+    /// About how long to measure, the largest products first; tuning once more goes on
+    #[arg(long, value_name = "S", value_parser = seconds, default_value = "60")]
+    pub seconds: f64,
+    /// Print JSON lines
     #[arg(long)]
     pub json: bool,
 }

@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Command::Doctor(a) => commands::doctor(a, &environment, &console),
         Command::Data(a) => commands::data(a, &environment, &console),
         Command::Bench(a) => commands::bench(a, &environment, &console),
+        Command::Tune(a) => commands::tune(a, &console),
         Command::Completions(a) => commands::completions(a),
     };
     match outcome {

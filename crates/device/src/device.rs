@@ -1,5 +1,6 @@
 //! The interface every device implements: about a dozen methods.
 
+use crate::gpu::tune::Tuning;
 use crate::{DeviceError, Plan};
 use std::future::ready;
 use std::pin::Pin;
@@ -105,4 +106,8 @@ pub trait Device: Send {
     fn memory(&self) -> MemoryUse;
     /// Runs once, timing each kernel.
     fn profile(&mut self, program: Program) -> Result<Vec<StageTime>, DeviceError>;
+    /// How its programs are lowered, where that can be chosen: see [`tune`](crate::gpu::tune::tune()).
+    fn tuning(&mut self) -> Option<&mut Tuning> {
+        None
+    }
 }

@@ -47,6 +47,7 @@ mod steps;
 mod summary;
 mod tensor;
 mod trainer;
+mod tune;
 mod wiring;
 
 pub use classify::{ImageInput, Ranking};

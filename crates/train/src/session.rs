@@ -75,6 +75,11 @@ impl Session {
         self.device.info()
     }
 
+    /// The device, for what is done before programs are loaded.
+    pub(crate) fn device_mut(&mut self) -> &mut dyn Device {
+        &mut *self.device
+    }
+
     /// Storage for a state; zeroed when it is new. Says whether it is.
     pub fn declare(&mut self, name: &str, ty: &Type) -> Result<bool> {
         if let Some(state) = self.states.get(name) {

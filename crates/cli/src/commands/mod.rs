@@ -16,6 +16,7 @@ mod predict;
 mod prepare;
 mod run_folder;
 mod summary;
+mod tune;
 
 pub use bench::bench;
 pub use completions::completions;
@@ -27,3 +28,4 @@ pub use fit::fit;
 pub use plan::plan;
 pub use predict::predict;
 pub use summary::summary;
+pub use tune::tune;

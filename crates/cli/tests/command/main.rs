@@ -8,3 +8,4 @@ mod interruption;
 mod life;
 mod mistakes;
 mod support;
+mod tuning;

@@ -10,8 +10,9 @@ use super::loaded::Loaded;
 use super::nvrtc::Nvrtc;
 use super::places::Places;
 use super::staging::Staging;
+use crate::caches;
 use crate::gpu::launch::{Abilities, Launches};
-use crate::gpu::lower::lower;
+use crate::gpu::tune::{Shelf, Tuning, tuned};
 use crate::plan::check;
 use crate::{Allocation, Device, DeviceError, DeviceInfo, Found, MemoryUse, Plan, Program, StageTime};
 use std::sync::Arc;
@@ -28,7 +29,7 @@ const SHARED: usize = 48 << 10;
 /// An NVIDIA GPU.
 pub struct CudaDevice {
     description: String,
-    abilities: Abilities,
+    tuning: Tuning,
     allocations: Vec<Option<Memory>>,
     programs: Vec<Option<Loaded>>,
     arena: Option<Memory>,
@@ -42,6 +43,18 @@ fn describe(about: &About, nvrtc: &Nvrtc) -> String {
     let (a, b) = nvrtc.version;
     let gigabytes = about.memory as f64 / 1e9;
     format!("{}, {}, {gigabytes:.0} GB, NVRTC {a}.{b}", about.name, architecture(about))
+}
+
+/// Where its tuned products are kept: by all that their speed depends on.
+fn shelf(about: &About, nvrtc: &Nvrtc) -> Option<Shelf> {
+    let ((a, b), driver) = (nvrtc.version, driver::version().ok()?);
+    let of = format!(
+        "{}, {}, {} units, NVRTC {a}.{b}, driver {driver}",
+        about.name,
+        architecture(about),
+        about.units
+    );
+    Some(Shelf::new(&caches::folder()?.join("tuned"), &of))
 }
 
 /// What its kernels are compiled for. Only code for just this architecture may use all of its instructions, from Hopper on.
@@ -67,7 +80,7 @@ pub fn found() -> Vec<Found> {
         let about = driver::about(i);
         let usable = about.as_ref().map_err(Clone::clone).and_then(compiler);
         let description = match (about, &usable) {
-            (Ok(about), Ok(nvrtc)) => describe(&about, nvrtc),
+            (Ok(about), Ok(nvrtc)) => describe(&about, nvrtc) + &tuned(shelf(&about, nvrtc)),
             (Ok(about), Err(why)) => format!("{}: {why}", about.name),
             (Err(why), _) => why,
         };
@@ -95,6 +108,7 @@ impl CudaDevice {
             tf32,
             ..Abilities::LEAST
         };
+        let tuning = Tuning::new(abilities, shelf(&about, &nvrtc));
         let compiler = Compiler {
             nvrtc,
             cache: Cache::new(Places::read().cache),
@@ -103,7 +117,7 @@ impl CudaDevice {
         };
         Ok(CudaDevice {
             description,
-            abilities,
+            tuning: tuning,
             allocations: Vec::new(),
             programs: Vec::new(),
             arena: None,
@@ -191,7 +205,7 @@ impl Device for CudaDevice {
 
     fn needs(&self, plans: &[Arc<Plan>]) -> MemoryUse {
         // A plan that cannot be lowered is refused when it is loaded, with the reason.
-        let lowered = plans.iter().filter_map(|p| lower(p, &self.abilities).ok());
+        let lowered = plans.iter().filter_map(|p| self.tuning.lower(p).ok());
         MemoryUse { arena: lowered.map(|l: Launches| l.arena).max().unwrap_or(0), ..MemoryUse::default() }
     }
 
@@ -203,7 +217,7 @@ impl Device for CudaDevice {
         let sizes: Vec<usize> = bindings.iter().map(|a| self.storage(*a).bytes).collect();
         crate::bound(&plan, bindings, &sizes)?;
         check(&plan).map_err(|problem| DeviceError::Plan { plan: plan.name.clone(), problem })?;
-        let launches = lower(&plan, &self.abilities)?;
+        let launches = self.tuning.lower(&plan)?;
         let loaded = Loaded::new(&self.gpu, &mut self.kernels, plan, launches, bindings.to_vec())?;
         let at = self.programs.iter().position(Option::is_none).unwrap_or_else(|| {
             self.programs.push(None);
@@ -256,5 +270,9 @@ impl Device for CudaDevice {
             flops: e.flops,
         };
         Ok(loaded.plan.kernels.iter().zip(loaded.profile()?).map(time).collect())
+    }
+
+    fn tuning(&mut self) -> Option<&mut Tuning> {
+        Some(&mut self.tuning)
     }
 }

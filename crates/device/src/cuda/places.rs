@@ -1,8 +1,9 @@
 //! Where NVRTC may lie, and where compiled kernels are kept: all that this device takes from its environment.
 //!
-//! In: `THALWEG_NVRTC`, `CUDA_PATH`, `CUDA_HOME`, `VIRTUAL_ENV`, `CONDA_PREFIX`, `XDG_CACHE_HOME`, the home folder, the
-//! place of the program. Out: [`Places`].
+//! In: `THALWEG_NVRTC`, `CUDA_PATH`, `CUDA_HOME`, `VIRTUAL_ENV`, `CONDA_PREFIX`, the home folder, the place of the program,
+//! the folder of caches. Out: [`Places`].
 
+use crate::caches;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,20 +35,13 @@ impl Places {
         let installed =
             home.iter().map(|h| h.join(".local")).chain(["/usr/local", "/usr"].map(PathBuf::from));
         then.extend(active.chain(installed).flat_map(|python| wheels(&python)));
-        let cache =
-            set("XDG_CACHE_HOME").or_else(|| home.map(|h| h.join(caches()))).map(|c| c.join("thalweg"));
-        Places { first, then, cache: cache.map(|c| c.join("kernels")) }
+        Places { first, then, cache: caches::folder().map(|c| c.join("kernels")) }
     }
 }
 
 /// Where a toolkit is installed unless one says otherwise.
 fn default_toolkit() -> Option<PathBuf> {
     cfg!(target_os = "linux").then(|| PathBuf::from("/usr/local/cuda"))
-}
-
-/// The system's folder of caches, in the home folder.
-fn caches() -> &'static str {
-    if cfg!(windows) { "AppData/Local" } else { ".cache" }
 }
 
 /// Folders of the `nvidia-cuda-nvrtc` wheels in a Python environment.

@@ -9,4 +9,5 @@ pub mod cuda;
 pub mod ir;
 pub mod launch;
 pub mod lower;
+pub mod tune;
 pub mod wgsl;

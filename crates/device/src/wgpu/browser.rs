@@ -3,8 +3,9 @@
 //! Invariant: nothing here waits. An error of the GPU is heard of on the side ([`super::faults`]) and said by the next
 //! call or by what is read next, whichever comes first.
 
-use super::adapters::search;
+use super::adapters::{Adapter, search};
 use super::device::WgpuDevice;
+use crate::gpu::tune::Shelf;
 use crate::{Allocation, DeviceError, Later, Program};
 use ::wgpu::{BufferAsyncError, BufferUsages};
 use std::future::poll_fn;
@@ -16,6 +17,11 @@ const NAME: &str = "webgpu";
 /// What is said where there is no adapter.
 const NONE: &str = "this page has no GPU: use a browser with WebGPU, with graphics acceleration switched on, and open the \
                     page by https or from localhost";
+
+/// A page keeps no tuned products.
+pub fn shelf(_: &Adapter) -> Option<Shelf> {
+    None
+}
 
 /// Does something that may be refused, of which [`super::faults::Faults`] hears.
 pub fn guarded<T>(

@@ -7,11 +7,11 @@
 use super::adapters::Adapter;
 use super::extras::Extras;
 use super::faults::Faults;
-use super::guarded;
 use super::loaded::{Loaded, Parts, most_memories, record_bytes};
 use super::shaders::Shaders;
+use super::{guarded, shelf};
 use crate::gpu::launch::{Abilities, Launches};
-use crate::gpu::lower::lower;
+use crate::gpu::tune::Tuning;
 use crate::plan::check;
 use crate::{Allocation, Device, DeviceError, DeviceInfo, MemoryUse, Plan, Program, StageTime};
 use ::wgpu::{Buffer, BufferUsages, Features};
@@ -39,7 +39,7 @@ pub struct WgpuDevice {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub(super) faults: Faults,
-    abilities: Abilities,
+    tuning: Tuning,
     shaders: Shaders,
     allocations: Vec<Option<Storage>>,
     programs: Vec<Option<Loaded>>,
@@ -90,11 +90,11 @@ impl WgpuDevice {
         let faults = Faults::listen(&device);
         Ok(WgpuDevice {
             name,
+            tuning: Tuning::new(abilities, shelf(&adapter)),
             description: adapter.description + if coop { ", coop" } else { "" },
             device,
             queue,
             faults,
-            abilities,
             shaders: Shaders::default(),
             allocations: Vec::new(),
             programs: Vec::new(),
@@ -136,7 +136,7 @@ impl WgpuDevice {
     }
 
     fn lowered(&self, plan: &Plan) -> Result<Launches, DeviceError> {
-        let launches = lower(plan, &self.abilities)?;
+        let launches = self.tuning.lower(plan)?;
         let (needs, has) =
             (most_memories(&launches), self.device.limits().max_storage_buffers_per_shader_stage);
         if needs > has as usize {
@@ -263,7 +263,7 @@ impl Device for WgpuDevice {
 
     fn needs(&self, plans: &[Arc<Plan>]) -> MemoryUse {
         // A plan that cannot be lowered is refused when it is loaded, with the reason.
-        let lowered: Vec<Launches> = plans.iter().filter_map(|p| lower(p, &self.abilities).ok()).collect();
+        let lowered: Vec<Launches> = plans.iter().filter_map(|p| self.tuning.lower(p).ok()).collect();
         MemoryUse {
             allocated: 0,
             arena: lowered.iter().map(|l| l.arena).max().unwrap_or(0),
@@ -346,5 +346,9 @@ impl Device for WgpuDevice {
             flops: e.flops,
         };
         Ok(entries.iter().zip(seconds).map(time).collect())
+    }
+
+    fn tuning(&mut self) -> Option<&mut Tuning> {
+        Some(&mut self.tuning)
     }
 }

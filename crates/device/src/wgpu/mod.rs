@@ -23,9 +23,9 @@ pub use extras::Extras;
 pub use waiting::{adapters, found};
 
 #[cfg(target_family = "wasm")]
-use browser::guarded;
+use browser::{guarded, shelf};
 #[cfg(not(target_family = "wasm"))]
-use waiting::guarded;
+use waiting::{guarded, shelf};
 
 /// What is said where there is no adapter.
 #[cfg(not(target_family = "wasm"))]

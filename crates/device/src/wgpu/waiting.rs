@@ -6,7 +6,8 @@
 use super::adapters::{Adapter, search};
 use super::device::{Storage, WgpuDevice};
 use super::faults::one_line;
-use crate::{Allocation, DeviceError, Found};
+use crate::gpu::tune::{Shelf, tuned};
+use crate::{Allocation, DeviceError, Found, caches};
 use ::wgpu::{BufferUsages, ErrorFilter, PollType};
 use std::collections::VecDeque;
 
@@ -35,9 +36,15 @@ pub fn found() -> Vec<Found> {
         let (name, extras) = (format!("wgpu:{i}"), a.extras.to_string());
         let coop = a.extras.matrices.map_or(String::new(), |_| format!(" (with {name}:coop)"));
         let behind = if extras.is_empty() { extras } else { format!("; {extras}{coop}") };
-        Found { name, usable: true, description: a.description + &behind }
+        let tuned = tuned(shelf(&a));
+        Found { name, usable: true, description: a.description + &behind + &tuned }
     };
     all.into_iter().enumerate().map(one).collect()
+}
+
+/// Where an adapter's tuned products are kept: by its name, interface and driver.
+pub fn shelf(adapter: &Adapter) -> Option<Shelf> {
+    Some(Shelf::new(&caches::folder()?.join("tuned"), &adapter.description))
 }
 
 /// Does something that may need memory that is not there, or be refused.

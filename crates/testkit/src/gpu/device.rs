@@ -4,7 +4,7 @@ use super::machine::{Clock, run_kernel};
 use super::memory::{Memory, Window};
 use std::sync::Arc;
 use thalweg_device::gpu::launch::{Abilities, Argument, Launches};
-use thalweg_device::gpu::lower::lower;
+use thalweg_device::gpu::tune::Tuning;
 use thalweg_device::plan::{Place, check};
 use thalweg_device::{Allocation, Device, DeviceError, DeviceInfo, MemoryUse, Plan, Program, StageTime};
 
@@ -16,7 +16,7 @@ struct Loaded {
 
 /// The device.
 pub struct InterpretedGpu {
-    abilities: Abilities,
+    tuning: Tuning,
     /// The arena, then allocations.
     memories: Vec<Option<Memory>>,
     programs: Vec<Option<Loaded>>,
@@ -27,7 +27,12 @@ impl InterpretedGpu {
     /// One that can do this.
     pub fn new(abilities: Abilities) -> InterpretedGpu {
         let memories = vec![Some(Memory::new(Vec::new()))];
-        InterpretedGpu { abilities, memories, programs: Vec::new(), clock: Clock::default() }
+        InterpretedGpu {
+            tuning: Tuning::new(abilities, None),
+            memories,
+            programs: Vec::new(),
+            clock: Clock::default(),
+        }
     }
 
     fn storage(&mut self, a: Allocation) -> &mut Memory {
@@ -78,13 +83,13 @@ impl Device for InterpretedGpu {
     }
 
     fn needs(&self, plans: &[Arc<Plan>]) -> MemoryUse {
-        let lowered = plans.iter().filter_map(|p| lower(p, &self.abilities).ok());
+        let lowered = plans.iter().filter_map(|p| self.tuning.lower(p).ok());
         MemoryUse { arena: lowered.map(|l| l.arena).max().unwrap_or(0), ..MemoryUse::default() }
     }
 
     fn load(&mut self, plan: Arc<Plan>, bindings: &[Allocation]) -> Result<Program, DeviceError> {
         check(&plan).map_err(|problem| DeviceError::Plan { plan: plan.name.clone(), problem })?;
-        let launches = lower(&plan, &self.abilities)?;
+        let launches = self.tuning.lower(&plan)?;
         self.programs.push(Some(Loaded { plan, launches, bound: bindings.to_vec() }));
         self.share();
         Ok(Program(self.programs.len() as u32 - 1))
@@ -139,5 +144,9 @@ impl Device for InterpretedGpu {
             flops: e.flops,
         };
         Ok(loaded.plan.kernels.iter().map(time).collect())
+    }
+
+    fn tuning(&mut self) -> Option<&mut Tuning> {
+        Some(&mut self.tuning)
     }
 }

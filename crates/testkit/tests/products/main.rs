@@ -9,14 +9,17 @@
 
 mod naive;
 mod plan;
+mod tuner;
+mod ways;
 
 use naive::{Case, Then};
 use std::collections::BTreeSet;
 use thalweg_base::{ConvDims, DType, PoolDims, Window};
 use thalweg_device::gpu::launch::{Abilities, Matrices};
 use thalweg_device::gpu::lower::lower;
-use thalweg_device::plan::{DotDims, Product};
-use thalweg_device::{Device, open};
+use thalweg_device::gpu::tune::Choices;
+use thalweg_device::plan::{Contraction, DotDims, Kernel, Product};
+use thalweg_device::{Device, Plan, open};
 use thalweg_testkit::gpu::InterpretedGpu;
 
 const LEAST: Abilities = Abilities::LEAST;
@@ -84,7 +87,7 @@ fn check(case: &Case, seed: u64) -> BTreeSet<Vec<u32>> {
         let plan = plan::of(case, &data, dtype);
         let round = |v: &f64| plan::stored(case, dtype).round(*v);
         let wanted = (exact.0.iter().map(round).collect::<Vec<_>>(), &exact.1);
-        let launches = lower(&plan, &abilities).unwrap();
+        let launches = lower(&plan, &abilities, &Choices::default()).unwrap();
         let products = launches.kernels.iter().filter(|k| k.name.starts_with("contract"));
         tiles.extend(products.map(|k| k.shared.iter().map(|(_, len)| *len).collect()));
         let same = |device: &mut dyn Device| {
@@ -106,7 +109,16 @@ fn check(case: &Case, seed: u64) -> BTreeSet<Vec<u32>> {
     tiles
 }
 
-fn dot(batch: usize, [m, n, k]: [usize; 3], ta: bool, tb: bool) -> Case {
+/// The contraction that a plan is of.
+pub fn contraction_of(plan: &Plan) -> &Contraction {
+    match &plan.kernels[0].kernel {
+        Kernel::Contraction(c) => c,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A product of matrices.
+pub fn dot(batch: usize, [m, n, k]: [usize; 3], ta: bool, tb: bool) -> Case {
     Case::new(Product::Dot(DotDims { batch, m, n, k, ta, tb }))
 }
 
@@ -144,7 +156,7 @@ fn matrices() {
 }
 
 /// A convolution of random geometry, if there is one.
-fn convolution(r: &mut Random, groups: &[usize]) -> Option<ConvDims> {
+pub fn convolution(r: &mut Random, groups: &[usize]) -> Option<ConvDims> {
     let size = r.one_of(&[1, 2, 3, 3, 5, 7]);
     let (stride, dilation) = (r.one_of(&[1, 1, 2, 3]), if size == 3 { 1 + r.below(2) } else { 1 });
     let (h, w) = (3 + r.below(9), 3 + r.below(9));

@@ -6,8 +6,10 @@ use thalweg::data::{Arrays, ArraysBuilder};
 use thalweg::device::gpu::build::Builder;
 use thalweg::device::gpu::ir::{Kernel, Stmt, Tensor, Value};
 use thalweg::device::gpu::launch::{Abilities, Launches};
-use thalweg::device::gpu::lower::lower;
-use thalweg::graph::DType;
+use thalweg::device::gpu::lower::{Way, legal, lower};
+use thalweg::device::gpu::tune::Choices;
+use thalweg::device::plan::{Entry, Kernel as PlanKernel};
+use thalweg::graph::{ConvDims, DType, Graph, Op, Type, Window};
 use thalweg::nn::layers::{RandomFlip, RandomTranslation, Rescaling};
 use thalweg::nn::losses::TaskAligned;
 use thalweg::nn::{DTypePolicy, ModelConfig};
@@ -85,7 +87,7 @@ fn of(
             };
             let options = Options::gpu();
             let plan = compile(&model.graph(kind, &spec).unwrap(), &options).plan;
-            (format!("{name} {}", kind.name()), lower(&plan, abilities).unwrap())
+            (format!("{name} {}", kind.name()), lower(&plan, abilities, &Choices::default()).unwrap())
         })
         .collect()
 }
@@ -102,8 +104,51 @@ fn kept(config: ModelConfig, how: Compile, data: &Arrays, abilities: &Abilities)
         let plan = compile(&model.graph(Kind::Train, &spec).unwrap(), &options).plan;
         // The data are no part of the arena.
         assert!(plan.arena < 50_000 * 3072, "{} bytes", plan.arena);
-        (format!("{} kept, {batch}", model.network().config().name), lower(&plan, abilities).unwrap())
+        (
+            format!("{} kept, {batch}", model.network().config().name),
+            lower(&plan, abilities, &Choices::default()).unwrap(),
+        )
     })
+}
+
+/// A convolution and a product of matrices in 16 bits, by every tile that a tuner may choose, and the tiles as text.
+pub fn ways(abilities: &Abilities) -> Vec<(String, Kernel)> {
+    let window = Window::same(32, 3, 1, 1);
+    let conv =
+        ConvDims { n: 8, h: 32, w: 32, c: 64, k: 128, oh: 32, ow: 32, rows: window, cols: window, groups: 1 };
+    let mut by_threads = Graph::new();
+    let (x, filter) = (Type::f32(&conv.image()), Type::f32(&conv.filter()));
+    let (x, filter) = (by_threads.input("x", x), by_threads.input("filter", filter));
+    let y = by_threads.op(Op::Conv(conv), &[x, filter]);
+    let y = by_threads.relu(y);
+    by_threads.output("y", y);
+    let mut by_warps = Graph::new();
+    let half = |n| Type::new(DType::BF16, &[n, 512]);
+    let (a, b) = (by_warps.input("a", half(512)), by_warps.input("b", half(512)));
+    let y = by_warps.op(Op::Dot { ta: false, tb: true }, &[a, b]);
+    by_warps.output("y", y);
+    let mut kernels = Vec::new();
+    for (graph, only) in [(by_threads, "threads"), (by_warps, "bf16")] {
+        let plan = compile(&graph, &Options::gpu()).plan;
+        let product = |e: &Entry| match &e.kernel {
+            PlanKernel::Contraction(c) => Some(c.clone()),
+            _ => None,
+        };
+        let c = plan.kernels.iter().find_map(product).unwrap();
+        for (product, ways) in legal(&plan, &c, abilities) {
+            for way in ways.iter().map(Way::to_string) {
+                if way.starts_with(only) && way.ends_with(" 1 pieces") {
+                    let mut choices = Choices::default();
+                    choices.set(product.as_str(), way.as_str());
+                    let launches = lower(&plan, abilities, &choices).unwrap();
+                    let kernel = launches.kernels.iter().find(|k| k.name.starts_with("contract")).unwrap();
+                    kernels.push((way, kernel.clone()));
+                }
+            }
+        }
+    }
+    assert!(kernels.len() > 20, "{} tiles", kernels.len());
+    kernels
 }
 
 /// What no program's kernels have yet, so that every statement is compiled: four elements at once of each type, eight

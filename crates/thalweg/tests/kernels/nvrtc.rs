@@ -3,7 +3,7 @@
 //!
 //! Where NVRTC is not found this is skipped with a line, unless `THALWEG_NEED_NVRTC` asks for it.
 
-use crate::all::{LARGE, TF32, others, variants};
+use crate::all::{LARGE, TF32, others, variants, ways};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
@@ -12,7 +12,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use thalweg::device::cuda::{Nvrtc, Places};
 use thalweg::device::gpu::cuda::render_together;
 use thalweg::device::gpu::ir::Kernel;
+use thalweg::device::gpu::launch::Abilities;
 
+/// Products of 16-bit floats by tensor cores, of f32 by threads.
+const TENSOR: Abilities = Abilities { tf32: false, ..TF32 };
 const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_90a", "sm_120"];
 /// Kernels that are compiled together.
 const TOGETHER: usize = 12;
@@ -27,15 +30,40 @@ struct Needs {
     spilled: usize,
 }
 
-#[test]
-fn nvidias_compiler_makes_code_of_every_kernel() {
-    let nvrtc = match Nvrtc::find(&Places::read(), 13) {
-        Ok(nvrtc) => nvrtc,
+/// The compiler, if it is there.
+fn compiler() -> Option<Nvrtc> {
+    match Nvrtc::find(&Places::read(), 13) {
+        Ok(nvrtc) => Some(nvrtc),
         Err(why) if std::env::var_os("THALWEG_NEED_NVRTC").is_none() => {
-            return println!("skipped: NVRTC {why}");
+            println!("skipped: NVRTC {why}");
+            None
         }
         Err(why) => panic!("NVRTC {why}"),
-    };
+    }
+}
+
+/// Tiles that only a measurement chooses are in no program here.
+#[test]
+fn tiles_that_a_tuner_may_choose_spill_nothing() {
+    let Some(nvrtc) = compiler() else { return };
+    let (texts, kernels): (Vec<String>, Vec<(Kernel, bool)>) =
+        ways(&TENSOR).into_iter().map(|(way, kernel)| (way, (kernel, true))).unzip();
+    std::thread::scope(|s| {
+        for architecture in ARCHITECTURES {
+            let (nvrtc, texts, kernels) = (&nvrtc, &texts, &kernels);
+            s.spawn(move || {
+                let needs = compile(nvrtc, kernels, architecture);
+                let spilled: Vec<_> =
+                    texts.iter().zip(needs).filter(|(_, needs)| needs.spilled > 0).collect();
+                assert!(spilled.is_empty(), "{architecture}: {spilled:?}");
+            });
+        }
+    });
+}
+
+#[test]
+fn nvidias_compiler_makes_code_of_every_kernel() {
+    let Some(nvrtc) = compiler() else { return };
     let by_tensor_cores = variants(&TF32).into_iter().filter(|(k, _)| k.needs_tensor_cores());
     let others = others().into_iter().map(|k| (k, true));
     let kernels: Vec<(Kernel, bool)> =

@@ -1,8 +1,8 @@
 //! Lowering: a plan's kernels to launches of IR kernels. One file per kind of kernel.
 //!
-//! In: a plan without regions that keeps the rules of [`check`](crate::plan::check()), and what the GPU can do. Out:
-//! [`Launches`]. A plan's kernel may become several launches one after another ([`Lowering::launch`]'s `phase`), with scratch
-//! memory between them, behind the plan's arena. Invariant: the same plan and abilities give the same launches, and with
+//! In: a plan without regions that keeps the rules of [`check`](crate::plan::check()), what the GPU can do, and the ways that
+//! were measured to be the fastest for products ([`Choices`]). Out: [`Launches`]. A plan's kernel may become several launches one after another ([`Lowering::launch`]'s `phase`), with scratch
+//! memory between them, behind the plan's arena. Invariant: the same plan, abilities and choices give the same launches, and with
 //! them the same order of every sum.
 
 mod choose;
@@ -14,6 +14,7 @@ mod pool;
 mod reduce;
 mod writer;
 
+pub use contract::{Way, legal, products};
 pub use expr::{element, evaluate};
 pub use writer::Writer;
 
@@ -21,6 +22,7 @@ use merge::{Single, merge};
 
 use super::ir::Kernel as Code;
 use super::launch::{Abilities, Argument, Launch, Launches};
+use super::tune::Choices;
 use crate::DeviceError;
 use crate::plan::{ALIGN, Kernel, KernelId, Place, Plan, Product, Stage};
 use std::collections::HashMap;
@@ -48,7 +50,7 @@ fn positions(kernel: &Kernel) -> usize {
 }
 
 /// Lowers a plan.
-pub fn lower(plan: &Plan, abilities: &Abilities) -> Result<Launches, DeviceError> {
+pub fn lower(plan: &Plan, abilities: &Abilities, choices: &Choices) -> Result<Launches, DeviceError> {
     let refused = |problem: String| DeviceError::Plan { plan: plan.name.clone(), problem };
     if let Some(b) = plan.buffers.iter().find(|b| i32::try_from(b.len).is_err()) {
         return Err(refused(format!("{} has {} elements; a GPU's indices have 31 bits", b.name, b.len)));
@@ -56,7 +58,7 @@ pub fn lower(plan: &Plan, abilities: &Abilities) -> Result<Launches, DeviceError
     if let Some((e, n)) = plan.kernels.iter().map(|e| (e, positions(&e.kernel))).find(|(_, n)| *n > MOST) {
         return Err(refused(format!("{} goes over {n} elements; a GPU's indices have 31 bits", e.label)));
     }
-    let mut l = Lowering::new(plan, abilities);
+    let mut l = Lowering::new(plan, abilities, choices);
     for stage in &plan.stages {
         let Stage::Launch(kernels) = stage else {
             return Err(refused("it has regions, which a GPU does not run".into()));
@@ -72,6 +74,8 @@ pub struct Lowering<'a> {
     pub plan: &'a Plan,
     /// What the GPU can do.
     pub abilities: &'a Abilities,
+    /// Ways that products are to be computed in.
+    pub choices: &'a Choices,
     out: Launches,
     known: HashMap<Code, usize>,
     /// Of the current stage: launches by phase, and bytes of scratch in use.
@@ -81,10 +85,10 @@ pub struct Lowering<'a> {
 }
 
 impl<'a> Lowering<'a> {
-    fn new(plan: &'a Plan, abilities: &'a Abilities) -> Self {
+    fn new(plan: &'a Plan, abilities: &'a Abilities, choices: &'a Choices) -> Self {
         let out = Launches { arena: plan.arena, ..Launches::default() };
         let (known, phases) = (HashMap::new(), Vec::new());
-        Lowering { plan, abilities, out, known, phases, scratch: 0, source: KernelId(0) }
+        Lowering { plan, abilities, choices, out, known, phases, scratch: 0, source: KernelId(0) }
     }
 
     fn stage(&mut self, kernels: &[KernelId]) {
@@ -180,9 +184,9 @@ mod tests {
 
     #[test]
     fn more_positions_than_31_bits_are_refused() {
-        assert!(lower(&sum([1 << 15, 1 << 15]), &Abilities::LEAST).is_ok());
+        assert!(lower(&sum([1 << 15, 1 << 15]), &Abilities::LEAST, &Choices::default()).is_ok());
         for (space, n) in [([1 << 16, 1 << 15], 1_usize << 31), ([1 << 40, 1 << 40], usize::MAX)] {
-            let told = lower(&sum(space), &Abilities::LEAST).unwrap_err().to_string();
+            let told = lower(&sum(space), &Abilities::LEAST, &Choices::default()).unwrap_err().to_string();
             assert!(told.contains(&format!("sum goes over {n} elements")), "{told}");
         }
     }

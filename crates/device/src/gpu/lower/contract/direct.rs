@@ -5,14 +5,27 @@ use super::super::loops::{unravel, within};
 use super::super::{Lowering, Writer};
 use super::operand::Spot;
 use super::tile::THREADS;
-use super::{Side, Task, finish};
+use super::{Side, Sizes, Task, finish};
 use crate::gpu::ir::{Value, Var};
-use crate::plan::Product;
 use thalweg_base::DType;
 
 /// Threads that share a sum, at most, and the steps of it that each has at least.
 const ALONG: usize = 32;
 const STEPS: usize = 16;
+
+/// Instructions of a step, clocks until the next one can begin, and threads that a unit advances in a clock: rough, to rank
+/// this beside tiles.
+const INSTRUCTIONS: usize = 24;
+const LATENCY: usize = 200;
+const LANES: usize = 128;
+
+/// Clocks of a product on one of so many units, as [`Whole::clocks`](super::tile::Whole::clocks) tells them of tiles.
+pub fn clocks(s: &Sizes, parts: usize, units: usize, parallel: usize) -> usize {
+    let count = s.batches * (s.m / s.pooled) * s.n;
+    let along = along(count, s.k / parts, s.pooled, parallel);
+    let steps = s.pooled * (s.k / parts).div_ceil(along);
+    steps * ((count * along).div_ceil(units).div_ceil(LANES) * INSTRUCTIONS).max(LATENCY)
+}
 
 /// Lowers a contraction.
 pub fn lower(l: &mut Lowering<'_>, t: &Task<'_>) {
@@ -29,8 +42,8 @@ pub fn lower(l: &mut Lowering<'_>, t: &Task<'_>) {
     // Threads beyond the end have nothing to add up, but reach the barriers.
     let number = w.select(inside, number, Value::index(count - 1));
     // Groups are innermost: neighbouring threads load neighbouring channels.
-    let at = unravel(&mut w, number, &[s.batches / groups(t), rows, s.n, groups(t)]);
-    let batch = w.mul_add(at[0], Value::index(groups(t)), at[3]);
+    let at = unravel(&mut w, number, &[s.batches / t.groups(), rows, s.n, t.groups()]);
+    let batch = w.mul_add(at[0], Value::index(t.groups()), at[3]);
     let batch = t.operand.batch(&mut w, batch);
     let first = w.mul(at[1], Value::index(s.pooled));
     let mut sums = Vec::with_capacity(s.pooled);
@@ -69,14 +82,6 @@ fn along(count: usize, steps: usize, pooled: usize, parallel: usize) -> usize {
         along *= 2;
     }
     along
-}
-
-/// Groups of a convolution among the batches.
-fn groups(t: &Task<'_>) -> usize {
-    match t.c.product {
-        Product::Dot(_) => 1,
-        Product::Conv(d) | Product::ConvInputGrad(d) | Product::ConvFilterGrad(d) => d.groups,
-    }
 }
 
 /// A thread's share of a sum: every `along`-th step from `y` on.

@@ -2,14 +2,16 @@
 //!
 //! Each is, for every batch, C[m, n] = sum over k of A[m, k] B[k, n], where [`operand`] says which element of an image,
 //! a filter or a gradient A and B are: nothing is copied into matrices first. The batches are those of a matrix product,
-//! the groups of a convolution, the parts of a filter's gradient. [`tile`] says how the product is cut; [`tiled`] computes
-//! tiles from [`panel`]s in shared memory, by [`threads`], by tensor cores ([`warps`], fed from [`fragments`]) or by cooperative
-//! matrices ([`subgroups`]); [`direct`] gives a thread to each result, for what fills no tile (depthwise convolutions, large pooling windows). [`finish`] is what happens to each result
+//! the groups of a convolution, the parts of a filter's gradient. [`way`] says in which ways a product can be computed and
+//! which is taken, [`tile`] how it may be cut; [`tiled`] computes tiles from [`panel`]s in shared memory, by [`threads`] or
+//! by a [`multiplier`], be it tensor cores ([`warps`], fed from [`fragments`]) or cooperative matrices ([`subgroups`]); [`direct`]
+//! gives a thread to each result, for what fills no tile (depthwise convolutions, large pooling windows). [`finish`] is what happens to each result
 //! before it is stored. Input gradients of convolutions with strides are several products ([`stride`]).
 
 mod direct;
 mod finish;
 mod fragments;
+mod key;
 mod multiplier;
 mod operand;
 mod panel;
@@ -21,17 +23,17 @@ mod threads;
 mod tile;
 mod tiled;
 mod warps;
+mod way;
+
+pub use key::key;
+pub use way::Way;
 
 use super::Lowering;
-use crate::plan::{Contraction, Product};
+use crate::gpu::launch::Abilities;
+use crate::plan::{Contraction, Plan, Product};
 use operand::{Operand, Side};
 use stride::Strides;
 use thalweg_base::DType;
-
-/// Columns below which a tile would be mostly empty, where there are several groups.
-const FEW: usize = 8;
-/// Elements of a pooling window that a thread may hold.
-const MOST_POOLED: usize = 9;
 
 /// The sizes of the product.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,30 +62,51 @@ pub struct Task<'a> {
     pub dtype: DType,
 }
 
-/// Lowers a contraction.
-pub fn lower(l: &mut Lowering<'_>, c: &Contraction) {
-    let sets = match c.product {
-        Product::ConvInputGrad(d) => stride::sets(&d),
-        Product::Dot(_) | Product::Conv(_) | Product::ConvFilterGrad(_) => None,
-    };
-    match sets {
-        None => product(l, c, None),
-        Some(sets) => sets.into_iter().for_each(|s| product(l, c, Some(s))),
+impl Task<'_> {
+    /// The products that a contraction is: one, or a set for each residue of an input gradient's strides.
+    pub fn all<'a>(plan: &Plan, c: &'a Contraction) -> Vec<Task<'a>> {
+        let sets = match c.product {
+            Product::ConvInputGrad(d) => stride::sets(&d),
+            Product::Dot(_) | Product::Conv(_) | Product::ConvFilterGrad(_) => None,
+        };
+        let dtype = plan.buffer(c.a).dtype;
+        let task = |strides| Task { c, sizes: sizes(c, strides), operand: Operand::new(c, strides), dtype };
+        match sets {
+            None => vec![task(None)],
+            Some(sets) => sets.into_iter().map(|s| task(Some(s))).collect(),
+        }
+    }
+
+    /// Groups of a convolution.
+    fn groups(&self) -> usize {
+        match self.c.product {
+            Product::Dot(_) => 1,
+            Product::Conv(d) | Product::ConvInputGrad(d) | Product::ConvFilterGrad(d) => d.groups,
+        }
     }
 }
 
-fn product(l: &mut Lowering<'_>, c: &Contraction, strides: Option<Strides>) {
-    let dtype = l.plan.buffer(c.a).dtype;
-    let task = Task { c, sizes: sizes(c, strides), operand: Operand::new(c, strides), dtype };
-    let groups = match c.product {
-        Product::Dot(_) => 1,
-        Product::Conv(d) | Product::ConvInputGrad(d) | Product::ConvFilterGrad(d) => d.groups,
-    };
-    if groups > 1 && task.sizes.n < FEW || task.sizes.pooled > MOST_POOLED || task.sizes.k == 0 {
-        direct::lower(l, &task);
-    } else {
-        tiled::lower(l, &task);
+/// Lowers a contraction.
+pub fn lower(l: &mut Lowering<'_>, c: &Contraction) {
+    for task in Task::all(l.plan, c) {
+        match way::chosen(l.plan, &task, l.abilities, l.choices) {
+            Way::Direct => direct::lower(l, &task),
+            Way::Tiles(cut) => tiled::lower(l, &task, &cut),
+        }
     }
+}
+
+/// A product of a plan: its key among [`Choices`](crate::gpu::tune::Choices), and the ways that are worth measuring, the
+/// account's first.
+pub fn products(plan: &Plan, c: &Contraction, abilities: &Abilities) -> Vec<(String, Vec<Way>)> {
+    let of = |t: &Task<'_>| (key(plan, t, abilities), way::promising(t, abilities));
+    Task::all(plan, c).iter().map(of).collect()
+}
+
+/// Every way in which the products of a contraction can be computed, by their keys.
+pub fn legal(plan: &Plan, c: &Contraction, abilities: &Abilities) -> Vec<(String, Vec<Way>)> {
+    let of = |t: &Task<'_>| (key(plan, t, abilities), way::legal(t, abilities));
+    Task::all(plan, c).iter().map(of).collect()
 }
 
 fn sizes(c: &Contraction, strides: Option<Strides>) -> Sizes {

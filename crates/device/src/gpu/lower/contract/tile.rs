@@ -1,10 +1,11 @@
-//! Which tile of C a group computes, and into how many pieces the sum is cut: the cheapest by a rough account of what a GPU
-//! does with it.
+//! Which tile of C a group computes, and into how many pieces the sum is cut: all there are, and the cheapest by a rough
+//! account of what a GPU does with it.
 //!
-//! In: the product's sizes and the GPU's. Out: a [`Cut`]. The account counts clocks of one unit (a multiprocessor) and is
+//! In: the product's sizes and the GPU's. Out: [`Cut`]s. The account counts clocks of one unit (a multiprocessor) and is
 //! there to rank tiles, not to tell times: multiplications or reads of shared memory, whichever are more, against the time
-//! that memory takes to answer; groups beyond what all units hold wait for a second round. Invariant: the choice depends on
-//! sizes and abilities alone, and with it the order of every sum.
+//! that memory takes to answer; groups beyond what all units hold wait for a second round. It chooses among the tiles it
+//! knows well; others ([`OTHERS`], [`OTHER_TENSOR_TILES`]) have to be measured. Invariant: what there is and what it chooses
+//! depends on sizes and abilities alone, and with it the order of every sum.
 
 use super::Sizes;
 use super::fragments::{M, N, steps};
@@ -27,7 +28,7 @@ const BYTES: usize = 12;
 const CHUNKS: usize = 4;
 
 /// What multiplies.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Engine {
     /// Each thread a rectangle of sums in registers. `slices` teams share the steps of a chunk and add up at the end.
     Threads {
@@ -73,7 +74,7 @@ pub enum Engine {
 }
 
 /// A tile: what multiplies, and how many steps of the sum are in shared memory at a time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Tile {
     /// What multiplies.
     pub engine: Engine,
@@ -82,7 +83,7 @@ pub struct Tile {
 }
 
 /// How a product is cut.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Cut {
     /// What a group computes.
     pub tile: Tile,
@@ -105,22 +106,47 @@ const TILES: [Tile; 7] = [
     threads([8, 8], 4, [4, 4], 32),
 ];
 
-/// With tensor cores: warps, fragments of each, stages. More stages where there is more shared memory.
-const TENSOR_TILES: [([usize; 2], [usize; 2], usize); 6] = [
-    ([2, 4], [4, 4], 4),
-    ([2, 4], [4, 4], 2),
-    ([4, 2], [2, 4], 3),
-    ([2, 4], [2, 2], 4),
-    ([2, 4], [1, 4], 4),
-    ([4, 2], [2, 2], 4),
+/// Tiles beside these that only a measurement chooses.
+const OTHERS: [Tile; 6] = [
+    threads([16, 16], 1, [8, 8], 16),
+    threads([16, 16], 1, [4, 8], 16),
+    threads([8, 32], 1, [8, 4], 16),
+    threads([32, 8], 1, [8, 4], 16),
+    threads([16, 16], 1, [4, 4], 32),
+    threads([16, 8], 2, [8, 4], 16),
 ];
 
-/// The tiles of tensor cores. A chunk is of 64 bytes along the sum, two multiplications.
-fn tensor_tiles(ty: MmaType) -> [Tile; 6] {
-    TENSOR_TILES.map(|([down, across], [rows, cols], stages)| Tile {
+/// With tensor cores: warps, fragments of each, stages, multiplications along a chunk's sum.
+type Warps = ([usize; 2], [usize; 2], usize, usize);
+
+/// More stages where there is more shared memory. A chunk is of 64 bytes along the sum, two multiplications.
+const TENSOR_TILES: [Warps; 6] = [
+    ([2, 4], [4, 4], 4, 2),
+    ([2, 4], [4, 4], 2, 2),
+    ([4, 2], [2, 4], 3, 2),
+    ([2, 4], [2, 2], 4, 2),
+    ([2, 4], [1, 4], 4, 2),
+    ([4, 2], [2, 2], 4, 2),
+];
+
+/// Tiles beside these that only a measurement chooses.
+const OTHER_TENSOR_TILES: [Warps; 7] = [
+    ([4, 2], [2, 8], 2, 2),
+    ([2, 4], [4, 2], 3, 2),
+    ([2, 4], [2, 4], 3, 2),
+    ([4, 2], [1, 4], 4, 2),
+    ([2, 4], [2, 2], 2, 4),
+    ([2, 4], [4, 2], 2, 2),
+    ([2, 4], [1, 2], 3, 4),
+];
+
+/// The tiles of tensor cores.
+fn tensor_tiles(ty: MmaType, of: &[Warps]) -> Vec<Tile> {
+    let tile = |&([down, across], [rows, cols], stages, multiplications): &Warps| Tile {
         engine: Engine::Warps { ty, down, across, rows, cols, stages },
-        depth: 2 * steps(ty),
-    })
+        depth: multiplications * steps(ty),
+    };
+    of.iter().map(tile).collect()
 }
 
 /// Bytes of an element in shared memory.
@@ -220,42 +246,85 @@ impl Tile {
 /// Elements between what follows each other in a panel, besides the tile: so that neighbours lie in different banks.
 pub const PAD: usize = 4;
 
-/// Clocks of the whole product.
-fn clocks(s: &Sizes, parts: usize, tile: &Tile, pieces: usize, units: usize) -> usize {
-    let groups = tile.count(s).iter().product::<usize>() * s.batches * pieces;
-    let chunks = (s.k / parts).div_ceil(pieces).div_ceil(tile.depth);
-    let each = groups.div_ceil(units);
-    let resident = each.min(tile.resident());
-    let ahead = match tile.engine {
-        Engine::Threads { .. } | Engine::Subgroups { .. } => 1,
-        Engine::Warps { stages, .. } => stages - 1,
-    };
-    let sums = each.div_ceil(resident) * chunks * (resident * tile.work()).max(LATENCY / ahead) + FIXED;
-    match pieces {
-        1 => sums,
-        _ => sums + LAUNCH + 2 * 4 * pieces * s.batches * s.m * s.n / (units * BYTES),
-    }
+/// A product that is to be cut, and for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Whole<'a> {
+    /// Its sizes.
+    pub sizes: &'a Sizes,
+    /// Pieces of the batch that have results of their own, counted in [`Sizes::batches`].
+    pub parts: usize,
+    /// What multiplies faster than threads do, where it may.
+    pub multiplier: Option<Multiplier>,
+    /// The GPU.
+    pub abilities: &'a Abilities,
 }
 
-/// The cheapest cut. `parts`: pieces of the batch that have results of their own, counted in [`Sizes::batches`]. `multiplier`:
-/// what multiplies faster than threads do, where it may.
-pub fn cut(s: &Sizes, parts: usize, multiplier: Option<Multiplier>, abilities: &Abilities) -> Cut {
-    let units = (abilities.parallel / THREADS_PER_UNIT).max(1);
-    let among = |tiles: &[Tile]| -> Vec<Tile> {
-        let pooling = tiles.iter().filter_map(|t| t.pooling(s.pooled));
-        pooling.filter(|t| t.shared_bytes() <= abilities.shared_bytes).collect()
-    };
-    // Where a multiplier may be used it is, as far as a window's rows can be in one thread, or matrix.
-    let faster = multiplier.map_or(Vec::new(), |m| match m {
-        Multiplier::Tensor(ty) => among(&tensor_tiles(ty)),
-        Multiplier::Matrices(of) => among(&matrix_tiles(of)),
-    });
-    let tiles = if faster.is_empty() { among(&TILES) } else { faster }.into_iter();
-    let cuts = tiles.flat_map(|tile| {
-        let most = if s.pooled > 1 { 1 } else { (s.k / parts / (CHUNKS * tile.depth)).max(1) };
+impl Whole<'_> {
+    /// Multiprocessors.
+    pub fn units(&self) -> usize {
+        (self.abilities.parallel / THREADS_PER_UNIT).max(1)
+    }
+
+    /// Those of these tiles that fit, for its windows.
+    fn among(&self, tiles: &[Tile]) -> Vec<Tile> {
+        let pooling = tiles.iter().filter_map(|t| t.pooling(self.sizes.pooled));
+        pooling.filter(|t| t.shared_bytes() <= self.abilities.shared_bytes).collect()
+    }
+
+    /// A tile with every number of pieces.
+    fn pieces(&self, tile: Tile) -> impl Iterator<Item = Cut> + use<> {
+        let s = self.sizes;
+        let most = if s.pooled > 1 { 1 } else { (s.k / self.parts / (CHUNKS * tile.depth)).max(1) };
         (0..7).map(|i| 1 << i).filter(move |&p| p <= most).map(move |pieces| Cut { tile, pieces })
-    });
-    cuts.min_by_key(|c| clocks(s, parts, &c.tile, c.pieces, units)).expect("the smallest tile fits any GPU")
+    }
+
+    /// Clocks of a cut.
+    pub fn clocks(&self, cut: &Cut) -> usize {
+        let (s, Cut { tile, pieces }) = (self.sizes, *cut);
+        let units = self.units();
+        let groups = tile.count(s).iter().product::<usize>() * s.batches * pieces;
+        let chunks = (s.k / self.parts).div_ceil(pieces).div_ceil(tile.depth);
+        let each = groups.div_ceil(units);
+        let resident = each.min(tile.resident());
+        let ahead = match tile.engine {
+            Engine::Threads { .. } | Engine::Subgroups { .. } => 1,
+            Engine::Warps { stages, .. } => stages - 1,
+        };
+        let sums = each.div_ceil(resident) * chunks * (resident * tile.work()).max(LATENCY / ahead) + FIXED;
+        match pieces {
+            1 => sums,
+            _ => sums + LAUNCH + 2 * 4 * pieces * s.batches * s.m * s.n / (units * BYTES),
+        }
+    }
+
+    /// The cheapest cut of the tiles that the account knows well.
+    pub fn cheapest(&self) -> Cut {
+        // Where a multiplier may be used it is, as far as a window's rows can be in one thread, or matrix.
+        let faster = self.multiplier.map_or(Vec::new(), |m| match m {
+            Multiplier::Tensor(ty) => self.among(&tensor_tiles(ty, &TENSOR_TILES)),
+            Multiplier::Matrices(of) => self.among(&matrix_tiles(of)),
+        });
+        let tiles = if faster.is_empty() { self.among(&TILES) } else { faster };
+        let cuts = tiles.into_iter().flat_map(|tile| self.pieces(tile));
+        cuts.min_by_key(|c| self.clocks(c)).expect("the smallest tile fits any GPU")
+    }
+
+    /// Every cut that computes the product here, each once.
+    pub fn cuts(&self) -> Vec<Cut> {
+        let mut tiles = self.multiplier.map_or(Vec::new(), |m| match m {
+            Multiplier::Tensor(ty) => tensor_tiles(ty, &[&TENSOR_TILES[..], &OTHER_TENSOR_TILES].concat()),
+            Multiplier::Matrices(of) => matrix_tiles(of).to_vec(),
+        });
+        tiles.extend(TILES.iter().chain(&OTHERS));
+        let mut cuts = Vec::new();
+        for cut in self.among(&tiles).into_iter().flat_map(|tile| self.pieces(tile)) {
+            // A pooling may make one of two tiles.
+            if !cuts.contains(&cut) {
+                cuts.push(cut);
+            }
+        }
+        cuts
+    }
 }
 
 #[cfg(test)]
@@ -265,7 +334,8 @@ mod tests {
     const LARGE: Abilities = Abilities { parallel: 132 * 2048, shared_bytes: 48 << 10, ..Abilities::LEAST };
 
     fn chosen(batches: usize, m: usize, n: usize, k: usize) -> ([usize; 2], usize) {
-        let cut = cut(&Sizes { batches, m, n, k, pooled: 1 }, 1, None, &LARGE);
+        let sizes = Sizes { batches, m, n, k, pooled: 1 };
+        let cut = Whole { sizes: &sizes, parts: 1, multiplier: None, abilities: &LARGE }.cheapest();
         (cut.tile.size(), cut.pieces)
     }
 
@@ -285,23 +355,49 @@ mod tests {
 
     #[test]
     fn every_tile_has_whole_groups_and_fits_any_gpu() {
-        for tile in TILES {
+        for (i, tile) in TILES.into_iter().chain(OTHERS).enumerate() {
             let Engine::Threads { down, across, slices, cols, .. } = tile.engine else {
                 panic!("a table of threads")
             };
             assert_eq!(down * across * slices, THREADS);
             assert!(cols % 4 == 0 && tile.depth % (4 * slices) == 0);
-            assert!(tile.shared_bytes() <= Abilities::LEAST.shared_bytes, "{tile:?}");
+            let most = if i < TILES.len() { Abilities::LEAST } else { LARGE }.shared_bytes;
+            assert!(tile.shared_bytes() <= most, "{tile:?}");
         }
         for pooled in 1..=9 {
             let sizes = Sizes { batches: 1, m: 900 * pooled, n: 7, k: 9, pooled };
-            let cut = cut(&sizes, 1, None, &Abilities::LEAST);
+            let cut =
+                Whole { sizes: &sizes, parts: 1, multiplier: None, abilities: &Abilities::LEAST }.cheapest();
             assert!(cut.tile.size()[0].is_multiple_of(pooled) && cut.pieces == 1, "{cut:?}");
         }
-        for tile in [MmaType::Tf32, MmaType::F16, MmaType::Bf16].into_iter().flat_map(tensor_tiles) {
-            let Engine::Warps { down, across, cols, .. } = tile.engine else { panic!("a table of warps") };
-            assert_eq!(32 * down * across, THREADS);
-            assert!(cols % 2 == 0, "{tile:?}");
+        for ty in [MmaType::Tf32, MmaType::F16, MmaType::Bf16] {
+            let others = tensor_tiles(ty, &OTHER_TENSOR_TILES);
+            for tile in tensor_tiles(ty, &TENSOR_TILES).into_iter().chain(others.clone()) {
+                let Engine::Warps { down, across, cols, .. } = tile.engine else {
+                    panic!("a table of warps")
+                };
+                assert_eq!(32 * down * across, THREADS);
+                assert!(cols % 2 == 0, "{tile:?}");
+            }
+            if ty != MmaType::Tf32 {
+                assert!(others.iter().all(|t| t.shared_bytes() <= LARGE.shared_bytes), "{others:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_cut_is_there_once_and_the_cheapest_is_one() {
+        for (m, pooled, multiplier) in [
+            (1 << 16, 1, None),
+            (900, 9, Some(Multiplier::Tensor(MmaType::F16))),
+            (64, 4, Some(Multiplier::Tensor(MmaType::Tf32))),
+        ] {
+            let sizes = Sizes { batches: 1, m, n: 64, k: 576, pooled };
+            let whole = Whole { sizes: &sizes, parts: 1, multiplier, abilities: &LARGE };
+            let cuts = whole.cuts();
+            assert!(cuts.contains(&whole.cheapest()) && cuts.len() > 8);
+            assert!(cuts.iter().enumerate().all(|(i, c)| !cuts[..i].contains(c)));
+            assert!(cuts.iter().all(|c| c.tile.shared_bytes() <= LARGE.shared_bytes));
         }
     }
 }

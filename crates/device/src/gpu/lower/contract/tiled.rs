@@ -6,10 +6,9 @@
 
 use super::super::loops::{linear_thread, unravel, within};
 use super::super::{Lowering, Writer};
-use super::multiplier::Multiplier;
 use super::results::{Results, Scratch};
 use super::seat::Seat;
-use super::tile::{Cut, Engine, THREADS, cut};
+use super::tile::{Cut, Engine, THREADS};
 use super::{Task, finish, subgroups, threads, warps};
 use crate::gpu::ir::{MmaType, Value, Var};
 use crate::gpu::launch::Argument;
@@ -18,10 +17,9 @@ use thalweg_base::DType;
 /// Pieces that are loaded at once, before any is added.
 const AT_ONCE: usize = 8;
 
-/// Lowers a contraction.
-pub fn lower(l: &mut Lowering<'_>, t: &Task<'_>) {
+/// Lowers a product, cut like this.
+pub fn lower(l: &mut Lowering<'_>, t: &Task<'_>, cut: &Cut) {
     let s = t.sizes;
-    let cut = cut(&s, t.c.parts, Multiplier::of(t.dtype, l.abilities), l.abilities);
     let scratch = (cut.pieces > 1).then(|| l.scratch(4 * cut.pieces * s.batches * s.m * s.n));
     let name = match cut.tile.engine {
         Engine::Threads { .. } => "contract",
@@ -35,7 +33,7 @@ pub fn lower(l: &mut Lowering<'_>, t: &Task<'_>) {
     if cut.tile.resident() == 2 {
         w.resident(2);
     }
-    write(&mut w, t, &cut, scratch);
+    write(&mut w, t, cut, scratch);
     let [tiles_m, tiles_n] = cut.tile.count(&s);
     l.launch(0, s.batches * cut.pieces * tiles_m * tiles_n, w);
     if let Some(scratch) = scratch {

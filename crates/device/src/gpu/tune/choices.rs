@@ -1,0 +1,88 @@
+//! [`Choices`]: products and the ways that were chosen for them; [`Tuning`]: those of a device.
+
+use super::Shelf;
+use crate::DeviceError;
+use crate::Plan;
+use crate::gpu::launch::{Abilities, Launches};
+use crate::gpu::lower::lower;
+use std::collections::BTreeMap;
+
+/// Ways ([`Way`](crate::gpu::lower::Way)) as text, by the lines of their products
+/// ([`products`](crate::gpu::lower::products)). They are only believed where they are ways of the product.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Choices(BTreeMap<String, String>);
+
+impl Choices {
+    /// The way of a product.
+    pub fn get(&self, product: &str) -> Option<&str> {
+        self.0.get(product).map(String::as_str)
+    }
+
+    /// Chooses a product's way.
+    pub fn set(&mut self, product: impl Into<String>, way: impl Into<String>) {
+        self.0.insert(product.into(), way.into());
+    }
+
+    /// Forgets a product's way.
+    pub fn forget(&mut self, product: &str) {
+        self.0.remove(product);
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Products and ways, in the order of the products.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(product, way)| (product.as_str(), way.as_str()))
+    }
+}
+
+/// How a device's programs are lowered: what it can do, what was chosen for it, and where that is kept.
+#[derive(Debug)]
+pub struct Tuning {
+    abilities: Abilities,
+    choices: Choices,
+    shelf: Option<Shelf>,
+}
+
+impl Tuning {
+    /// Of a device that can do this; with the choices on the shelf, if there is one.
+    pub fn new(abilities: Abilities, shelf: Option<Shelf>) -> Tuning {
+        let choices = shelf.as_ref().map(Shelf::read).unwrap_or_default();
+        Tuning { abilities, choices, shelf }
+    }
+
+    /// What the device can do.
+    pub fn abilities(&self) -> &Abilities {
+        &self.abilities
+    }
+
+    /// What is chosen now.
+    pub fn choices(&self) -> &Choices {
+        &self.choices
+    }
+
+    /// To choose otherwise, until the device is closed. Programs that are loaded stay as they are.
+    pub fn choices_mut(&mut self) -> &mut Choices {
+        &mut self.choices
+    }
+
+    /// Keeps what is chosen. A folder that cannot be written is no error: it is measured again the next time.
+    pub fn keep(&self) {
+        if let Some(shelf) = &self.shelf {
+            let _ = shelf.write(&self.choices);
+        }
+    }
+
+    /// Lowers a plan for the device.
+    pub fn lower(&self, plan: &Plan) -> Result<Launches, DeviceError> {
+        lower(plan, &self.abilities, &self.choices)
+    }
+}
