@@ -47,12 +47,13 @@ fn check(graph: &Graph, dtype: DType, products: usize) -> Arc<Plan> {
     let tf32 = dtype == DType::F32;
     let least = Abilities { shared_bytes: 48 << 10, parallel: 1 << 8, ..Abilities::LEAST };
     let matrices = Some(Matrices { f16: Some(16), f32: Some(8), subgroup: [32, 64] });
-    let kinds: [(Abilities, fn(&ir::Kernel) -> bool); 2] = [
-        (Abilities { tensor: true, tf32, ..least }, ir::Kernel::needs_tensor_cores),
-        (Abilities { matrices, ..least }, ir::Kernel::needs_matrices),
-    ];
+    let kinds = [Abilities { tensor: true, tf32, ..least }, Abilities { matrices, ..least }];
     // Nobody's matrices in WGSL are of bf16.
-    for (abilities, is_such) in kinds.into_iter().take(if dtype == DType::BF16 { 1 } else { 2 }) {
+    for abilities in kinds.into_iter().take(if dtype == DType::BF16 { 1 } else { 2 }) {
+        let is_such = |k: &ir::Kernel| match abilities.tensor {
+            true => k.needs_tensor_cores(),
+            false => k.needs_matrices(),
+        };
         let launches = lower(&plan, &abilities).unwrap();
         let such = launches.stages.iter().flatten().filter(|l| is_such(&launches.kernels[l.kernel]));
         assert_eq!(such.count(), products, "{abilities:?}: {plan}");
