@@ -1,5 +1,7 @@
-//! The CUDA device with a driver and a compiler in software: it runs, gives everything back, and what goes wrong comes back as
-//! one line that says what to do.
+//! The CUDA device with a driver and a compiler in software: it runs, gives everything back, is tuned, and what goes wrong comes
+//! back as one line that says what to do.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

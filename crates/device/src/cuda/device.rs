@@ -117,7 +117,7 @@ impl CudaDevice {
         };
         Ok(CudaDevice {
             description,
-            tuning: tuning,
+            tuning,
             allocations: Vec::new(),
             programs: Vec::new(),
             arena: None,
