@@ -1,7 +1,7 @@
 //! Ways that only a measurement chooses, interpreted, against loops in f64: every tile there is, and any way of any product.
 
 use super::naive::{Case, Then};
-use super::{FEW_TENSOR, LARGE, LEAST, Random, TENSOR, contraction_of, convolution, dot, plan};
+use super::{FEW_TENSOR, LARGE, LEAST, MATRICES, Random, TENSOR, contraction_of, convolution, dot, plan};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use thalweg_base::{DType, PoolDims, Window};
@@ -67,6 +67,7 @@ fn every_tile() {
 fn any_way() {
     let mut r = Random(5);
     let types = [(DType::F32, LEAST), (DType::F32, LARGE), (DType::F32, TENSOR), (DType::F16, FEW_TENSOR)];
+    let types = [&types[..], &MATRICES].concat();
     let run = |case: Case, r: &mut Random| {
         let (dtype, abilities) = r.one_of(&types);
         let plan = plan_of(&case, dtype);
