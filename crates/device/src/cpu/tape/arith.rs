@@ -64,34 +64,39 @@ pub unsafe fn map2<A: Lane, D: Lane>(frame: &Frame<'_>, s: &Step, n: usize, f: i
 /// As [`map1`].
 #[inline(always)]
 pub unsafe fn select(frame: &Frame<'_>, s: &Step, n: usize) {
+    // By bits: of an `if` LLVM makes a choice of addresses, and loads lane by lane.
+    let f = |c: u32, a: u32, b: u32| {
+        let mask = u32::from(c == 0).wrapping_sub(1);
+        a & mask | b & !mask
+    };
     // SAFETY: the caller vouches for the lanes.
     unsafe {
         let d = frame.dst::<u32>(s, n);
         let c = frame.lanes::<u32>(s.args[0], n);
-        // One lane for all is read as a slice of one, cycled by index 0.
+        let one = |arg| frame.lanes::<u32>(arg, 1)[0];
         match (s.uniform[1] && n > 1, s.uniform[2] && n > 1) {
             (false, false) => {
                 let (a, b) = (frame.lanes::<u32>(s.args[1], n), frame.lanes::<u32>(s.args[2], n));
                 for (((d, c), a), b) in d.iter_mut().zip(c).zip(a).zip(b) {
-                    *d = if *c != 0 { *a } else { *b };
+                    *d = f(*c, *a, *b);
                 }
             }
             (true, false) => {
-                let (a, b) = (frame.lanes::<u32>(s.args[1], 1)[0], frame.lanes::<u32>(s.args[2], n));
+                let (a, b) = (one(s.args[1]), frame.lanes::<u32>(s.args[2], n));
                 for ((d, c), b) in d.iter_mut().zip(c).zip(b) {
-                    *d = if *c != 0 { a } else { *b };
+                    *d = f(*c, a, *b);
                 }
             }
             (false, true) => {
-                let (a, b) = (frame.lanes::<u32>(s.args[1], n), frame.lanes::<u32>(s.args[2], 1)[0]);
+                let (a, b) = (frame.lanes::<u32>(s.args[1], n), one(s.args[2]));
                 for ((d, c), a) in d.iter_mut().zip(c).zip(a) {
-                    *d = if *c != 0 { *a } else { b };
+                    *d = f(*c, *a, b);
                 }
             }
             (true, true) => {
-                let (a, b) = (frame.lanes::<u32>(s.args[1], 1)[0], frame.lanes::<u32>(s.args[2], 1)[0]);
+                let (a, b) = (one(s.args[1]), one(s.args[2]));
                 for (d, c) in d.iter_mut().zip(c) {
-                    *d = if *c != 0 { a } else { b };
+                    *d = f(*c, a, b);
                 }
             }
         }
