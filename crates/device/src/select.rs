@@ -143,13 +143,13 @@ pub fn list() -> Vec<Found> {
 
 /// GPUs, or a line of each kind that says why there is none.
 fn gpus() -> Vec<Found> {
-    [
+    let kinds: &[Vec<Found>] = &[
         #[cfg(feature = "cuda")]
         crate::cuda::found(),
         #[cfg(feature = "wgpu")]
         crate::wgpu::found(),
-    ]
-    .concat()
+    ];
+    kinds.concat()
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! Convolutions by Winograd's algorithm.
 
-use crate::epilogue::Then;
+use crate::epilogue::{Then, epilogue};
 use crate::run::check;
 use crate::shapes::{conv, tiled, tiled_then};
 use crate::{A, B, OUT};
 use thalweg_base::{PoolDims, Window};
 use thalweg_device::cpu::contract::{Prepared, Transforms};
 use thalweg_device::cpu::{Isa, Target};
-use thalweg_device::plan::{Contraction, Product};
+use thalweg_device::plan::{Contraction, PoolEpilogue, Product};
 
 /// An exact target never transforms, a fast one does where it pays: seen by what the filter is packed to.
 #[test]
@@ -52,6 +52,37 @@ fn transformed_pools() {
             for then in [Then::Nothing, Then::BiasRelu, Then::BiasResidualRelu] {
                 check(Product::Conv(d), then, Some(pool), 1);
             }
+        }
+    }
+}
+
+/// Few input channels: transformed along the columns alone, whatever the rows are.
+#[test]
+fn striped_pools() {
+    let window = |size, stride, dilation, lo, hi| Window { size, stride, dilation, lo, hi };
+    let same = window(3, 1, 1, 1, 1);
+    for (rows, cols, (h, w), c, k) in [
+        (Window::valid(3, 1, 1), Window::valid(3, 1, 1), (32, 32), 3, 32),
+        (same, same, (20, 17), 3, 48),
+        (same, window(3, 1, 1, 2, 1), (9, 23), 1, 16),
+        (window(1, 1, 1, 0, 0), window(3, 1, 1, 0, 1), (6, 6), 2, 64),
+        (window(5, 2, 1, 1, 2), window(3, 1, 1, 3, 0), (38, 11), 4, 16),
+        (window(2, 1, 3, 1, 1), same, (7, 13), 4, 80),
+        (window(3, 3, 2, 4, 4), same, (25, 40), 2, 32),
+    ] {
+        let d = conv(3, (h, w), (c, k), rows, cols, 1);
+        let two = Window::valid(2, 2, 1);
+        let pool =
+            PoolDims { n: d.n, h: d.oh, w: d.ow, c: k, oh: d.oh / 2, ow: d.ow / 2, rows: two, cols: two };
+        for then in [Then::Nothing, Then::BiasRelu] {
+            check(Product::Conv(d), then, Some(pool), 1);
+        }
+        let epilogue = epilogue(Then::BiasRelu, &d.output(), Some(PoolEpilogue { dims: pool, arg: None }));
+        let product = Product::Conv(d);
+        let c = Contraction { product, a: A, b: B, out: OUT, parts: 1, unpooled: None, epilogue };
+        for isa in Isa::available() {
+            let packed = |exact| Prepared::new(&c, Target { isa, exact }).shared_bytes();
+            assert_eq!((packed(true), packed(false)), (0, 4 * rows.size * 6 * d.c * k), "{isa} {d:?}");
         }
     }
 }

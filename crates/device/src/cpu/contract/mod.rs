@@ -34,7 +34,7 @@ pub use peak::peak_flops;
 use sparse::{SparseFilter, SparseInput};
 use std::ops::Range;
 use thin::Thin;
-use winograd::{Winograd, WinogradFilter};
+use winograd::{Stripes, Winograd, WinogradFilter};
 
 /// What a worker has at hand while it runs units.
 #[derive(Clone, Copy)]
@@ -68,6 +68,7 @@ enum Kind {
     Flipped(Flipped),
     Conv(Conv),
     Thin(Thin),
+    Stripes(Stripes),
     Winograd(Winograd),
     Filter(Filter),
     WinogradFilter(WinogradFilter),
@@ -101,6 +102,10 @@ impl Prepared {
             (Product::Dot(d), _) if Deep::fits(d) => Kind::Deep(Deep::new(*d, buffers, finish, isa)),
             (Product::Dot(d), _) if Flipped::fits(d) => Kind::Flipped(Flipped::new(*d, buffers, finish, isa)),
             (Product::Dot(d), _) => Kind::Dot(Dot::new(*d, buffers, finish, isa)),
+            (Product::Conv(d), _) if transforms != Transforms::Never && Stripes::fits(d, &finish, isa) => {
+                let pool = c.epilogue.as_ref().and_then(|e| e.pool).expect("what has windows pools");
+                Kind::Stripes(Stripes::new(d, pool, buffers, finish, isa))
+            }
             (Product::Conv(d), _) if winograd::suits(d, [d.oh, d.ow], &finish, transforms) => {
                 Kind::Winograd(Winograd::new(d, Direction::Forward, buffers, finish, isa))
             }
@@ -130,6 +135,7 @@ impl Prepared {
             Kind::Dot(x) => x.shared_bytes(),
             Kind::Deep(x) => x.shared_bytes(),
             Kind::Conv(x) => x.shared_bytes(),
+            Kind::Stripes(x) => x.shared_bytes(),
             Kind::Winograd(x) => x.shared_bytes(),
             Kind::SparseInput(x) => x.shared_bytes(),
             Kind::Flipped(_)
@@ -148,6 +154,7 @@ impl Prepared {
             Kind::Flipped(x) => x.worker_bytes(),
             Kind::Conv(x) => x.worker_bytes(),
             Kind::Thin(x) => x.worker_bytes(),
+            Kind::Stripes(x) => x.worker_bytes(),
             Kind::Winograd(x) => x.worker_bytes(),
             Kind::Filter(x) => x.worker_bytes(),
             Kind::WinogradFilter(x) => x.worker_bytes(),
@@ -161,6 +168,7 @@ impl Prepared {
         match &self.kind {
             Kind::Dot(x) => x.pack_units(),
             Kind::Conv(x) => x.pack_units(),
+            Kind::Stripes(x) => x.pack_units(),
             Kind::Winograd(x) => x.pack_units(),
             Kind::SparseInput(x) => x.pack_units(),
             Kind::Deep(_)
@@ -183,6 +191,7 @@ impl Prepared {
             match &self.kind {
                 Kind::Dot(x) => x.pack(units, bases, shared),
                 Kind::Conv(x) => x.pack(units, bases, shared),
+                Kind::Stripes(x) => x.pack(units, bases, shared),
                 Kind::Winograd(x) => x.pack(units, bases, shared),
                 Kind::SparseInput(x) => x.pack(units, bases, shared),
                 Kind::Deep(_)
@@ -210,6 +219,7 @@ impl Prepared {
             Kind::Flipped(x) => x.units(),
             Kind::Conv(x) => x.units(),
             Kind::Thin(x) => x.units(),
+            Kind::Stripes(x) => x.units(),
             Kind::Winograd(x) => x.units(),
             Kind::Filter(x) => x.units(),
             Kind::WinogradFilter(x) => x.units(),
@@ -234,6 +244,7 @@ impl Prepared {
                 Kind::Flipped(x) => x.run(units, desk),
                 Kind::Conv(x) => x.run(units, desk),
                 Kind::Thin(x) => x.run(units, desk),
+                Kind::Stripes(x) => x.run(units, desk),
                 Kind::Winograd(x) => x.run(units, desk),
                 Kind::Filter(x) => x.run(units, bases, worker),
                 Kind::WinogradFilter(x) => x.run(units, bases, worker),
@@ -268,6 +279,7 @@ impl Prepared {
                 Kind::Conv(x) => x.run(units(x.units_per_image()), desk),
                 Kind::SparseInput(x) => x.run(images, bases, shared, worker),
                 Kind::Thin(x) => x.run(units(x.units_per_image()), desk),
+                Kind::Stripes(x) => x.run(units(x.units_per_image()), desk),
                 Kind::Winograd(x) => x.run_images(images, desk),
                 Kind::Filter(x) => x.run_part(slice, images, bases),
                 Kind::WinogradFilter(x) => x.run_part(slice, images, bases, worker),

@@ -105,6 +105,19 @@ pub(super) trait Vector: Copy {
     }
 }
 
+/// Asks for the cache line of an address, which need not be valid, to write it: a line that another core has is taken
+/// from it meanwhile, while stores, which are done in order, would wait for it one after the other.
+#[inline(always)]
+pub(super) fn prefetch_write(at: *mut u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: it never faults; a processor that has no such instruction does nothing.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) at, options(nostack, preserves_flags, nomem));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
 /// Lanes of the instruction set's registers.
 pub(super) fn lanes(isa: Isa) -> usize {
     match isa {

@@ -12,7 +12,7 @@ use super::super::product::{Columns, Pass, Reduction, Right};
 use super::super::tile::{Row, Seg, Store, table};
 use super::super::vector::dispatch;
 use super::pack::{Pack, packed, plane};
-use super::tiles::{Gather, Grid, Place, Planes, Scatter};
+use super::tiles::{Ask, Gather, Grid, Place, Planes, Scatter};
 use super::transform::{FREQUENCIES, IN, OUT};
 use crate::cpu::{Bases, Isa};
 use crate::plan::BufferId;
@@ -254,6 +254,9 @@ impl Winograd {
                 let blocks = step * self.blocks..((step + 1) * self.blocks).min(self.columns.blocks.len());
                 let channels = self.channels(step..step + 1);
                 for f in 0..FREQUENCIES {
+                    let part = |f: usize| tiles.start + f * tiles.len() / FREQUENCIES;
+                    let asked = part(f)..part(f + 1);
+                    Ask { grid: &self.grid, tiles: asked, channels: &channels, k: self.k, place }.run();
                     let filter = filters.wrapping_add(f * plane);
                     // The next frequency's first panel, or the next step's; at the end the first of all again.
                     let next = match () {

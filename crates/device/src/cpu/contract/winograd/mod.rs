@@ -9,6 +9,7 @@
 mod filter;
 mod forward;
 mod pack;
+mod stripes;
 mod tiles;
 mod transform;
 
@@ -16,6 +17,7 @@ use super::Transforms;
 use super::finish::Finish;
 pub(super) use filter::WinogradFilter;
 pub(super) use forward::Winograd;
+pub(super) use stripes::Stripes;
 use thalweg_base::{ConvDims, Window};
 use transform::OUT;
 

@@ -11,7 +11,7 @@
 )]
 
 use super::super::store::Store;
-use super::super::vector::{Job, Vector};
+use super::super::vector::{Job, Vector, prefetch_write};
 use super::transform::{IN, OUT, input, output, output_gradient};
 use std::ops::Range;
 
@@ -28,6 +28,12 @@ pub(super) struct Grid {
 }
 
 impl Grid {
+    /// Image, row and column of a tile.
+    fn place(&self, tile: usize) -> (usize, usize, usize) {
+        let (row, x) = (tile / self.tw, tile % self.tw);
+        (row / self.th, row % self.th, x)
+    }
+
     /// Image, row and column of a tile's first pixel.
     fn origin(&self, tile: usize) -> (usize, isize, isize) {
         let (row, x) = (tile / self.tw, tile % self.tw);
@@ -197,6 +203,46 @@ pub(super) enum Place {
     Windows { at: *mut f32, arg: *mut u8, h: usize, w: usize },
 }
 
+/// Asks for what some tiles will write, long before: another worker may have read it last, and its core be far away.
+pub(super) struct Ask<'a> {
+    pub grid: &'a Grid,
+    pub tiles: Range<usize>,
+    pub channels: &'a Range<usize>,
+    pub k: usize,
+    pub place: Place,
+}
+
+/// Floats of a cache line.
+const LINE: usize = 16;
+
+impl Ask<'_> {
+    pub fn run(self) {
+        let (at, positions, size, [h, w]) = match self.place {
+            Place::Pixels { at, h, w } => (at, std::ptr::null_mut(), OUT, [h, w]),
+            Place::Windows { at, arg, h, w } => (at, arg, OUT / 2, [h, w]),
+        };
+        for tile in self.tiles {
+            let (image, y, x) = self.grid.place(tile);
+            let (y, x) = (y * size, x * size);
+            for row in y..(y + size).min(h) {
+                let first = ((image * h + row) * w + x) * self.k;
+                let pixels = size.min(w - x);
+                for pixel in 0..pixels {
+                    let from = first + pixel * self.k + self.channels.start;
+                    for c in (0..self.channels.len()).step_by(LINE) {
+                        prefetch_write(at.wrapping_add(from + c).cast());
+                    }
+                    if !positions.is_null() {
+                        for c in (0..self.channels.len()).step_by(4 * LINE) {
+                            prefetch_write(positions.wrapping_add(from + c));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Transforms frequencies back: channels `channels` of `k`.
 pub(super) struct Scatter<'a> {
     pub grid: &'a Grid,
@@ -234,21 +280,7 @@ impl Scatter<'_> {
     /// Channels `c..c + n` of a tile.
     #[inline(always)]
     unsafe fn tile<V: Vector>(&self, tile: usize, from: *const f32, c: usize, n: usize) {
-        let place = |tile: usize| {
-            let (row, x) = (tile / self.grid.tw, tile % self.grid.tw);
-            (row / self.grid.th, row % self.grid.th, x)
-        };
-        let (image, y, x) = place(tile);
-        if let Place::Pixels { at, h, w } = self.place {
-            let (image, y, x) = place(tile + AHEAD);
-            let to = at.wrapping_add(((image * h + y * OUT) * w + x * OUT) * self.k + c);
-            for i in 0..OUT {
-                for j in 0..OUT {
-                    // SAFETY: any address may be asked for.
-                    unsafe { V::prefetch(to.wrapping_add((i * w + j) * self.k)) };
-                }
-            }
-        }
+        let (image, y, x) = self.grid.place(tile);
         // SAFETY: as in `run`.
         unsafe {
             let mut half = [[V::zero(); IN]; OUT];
@@ -307,7 +339,7 @@ impl Scatter<'_> {
 
 /// The maximum of a window, and its position where that is wanted.
 #[inline(always)]
-unsafe fn pool<V: Vector>(window: [V; 4], to: *mut f32, arg: *mut u8, n: usize) {
+pub(super) unsafe fn pool<V: Vector>(window: [V; 4], to: *mut f32, arg: *mut u8, n: usize) {
     // SAFETY: the caller vouches for `n` elements of both.
     unsafe {
         let (mut best, mut position) = (window[0], V::zero());
