@@ -112,7 +112,7 @@ pub(super) fn prefetch_write(at: *mut u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: it never faults; a processor that has no such instruction does nothing.
     unsafe {
-        std::arch::asm!("prefetchw [{}]", in(reg) at, options(nostack, preserves_flags, nomem));
+        std::arch::asm!("prefetchw [{}]", in(reg) at, options(nostack, preserves_flags, readonly));
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = at;
