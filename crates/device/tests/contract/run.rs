@@ -11,9 +11,12 @@ use thalweg_device::plan::{Contraction, PoolEpilogue, Product};
 /// What Winograd's algorithm may be off by, relative to the greatest sum of absolute products.
 const ROUNDING: f64 = 1e-6;
 
+/// Bytes behind scratch that are to stay as they are.
+const BEHIND: usize = 4096;
+
 /// 64-byte aligned scratch full of NaN.
 fn scratch(bytes: usize) -> (Vec<u8>, usize) {
-    let v = vec![0xff; bytes + 64];
+    let v = vec![0xff; bytes + 64 + BEHIND];
     let at = v.as_ptr().align_offset(64);
     (v, at)
 }
@@ -52,6 +55,8 @@ fn run_as(p: &Prepared, bases: &Bases, random: &mut Random, handed: Handed) {
     let all = if let Handed::Images(n) = handed { n } else { p.units() };
     for piece in pieces(all) {
         let (mut worker, at) = scratch(p.worker_bytes());
+        let (bytes, worker) = (at + p.worker_bytes(), &mut worker[..]);
+        let (worker, behind) = worker.split_at_mut(bytes);
         let worker = worker[at..].as_mut_ptr();
         // SAFETY: as above.
         unsafe {
@@ -60,6 +65,7 @@ fn run_as(p: &Prepared, bases: &Bases, random: &mut Random, handed: Handed) {
                 Handed::Images(_) => p.run_images(0, piece, bases, shared, worker),
             }
         }
+        assert!(behind.iter().all(|&b| b == 0xff), "wrote behind the worker's scratch");
     }
 }
 

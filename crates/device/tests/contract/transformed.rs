@@ -1,12 +1,12 @@
 //! Convolutions by Winograd's algorithm.
 
 use crate::epilogue::{Then, epilogue};
-use crate::run::check;
+use crate::run::{check, run};
 use crate::shapes::{conv, tiled, tiled_then};
-use crate::{A, B, OUT};
-use thalweg_base::{PoolDims, Window};
+use crate::{A, ARG, B, OUT, Random};
+use thalweg_base::{ConvDims, PoolDims, Window};
 use thalweg_device::cpu::contract::{Prepared, Transforms};
-use thalweg_device::cpu::{Isa, Target};
+use thalweg_device::cpu::{Bases, Isa, Target};
 use thalweg_device::plan::{Contraction, PoolEpilogue, Product};
 
 /// An exact target never transforms, a fast one does where it pays: seen by what the filter is packed to.
@@ -69,6 +69,10 @@ fn striped_pools() {
         (window(5, 2, 1, 1, 2), window(3, 1, 1, 3, 0), (38, 11), 4, 16),
         (window(2, 1, 3, 1, 1), same, (7, 13), 4, 80),
         (window(3, 3, 2, 4, 4), same, (25, 40), 2, 32),
+        (same, window(3, 1, 1, 5, 5), (6, 2), 3, 16),
+        (same, window(3, 1, 1, 4, 0), (8, 3), 1, 32),
+        (same, same, (6, 5), 4, 16),
+        (same, same, (4, 3), 3, 16),
     ] {
         let d = conv(3, (h, w), (c, k), rows, cols, 1);
         let two = Window::valid(2, 2, 1);
@@ -77,12 +81,54 @@ fn striped_pools() {
         for then in [Then::Nothing, Then::BiasRelu] {
             check(Product::Conv(d), then, Some(pool), 1);
         }
-        let epilogue = epilogue(Then::BiasRelu, &d.output(), Some(PoolEpilogue { dims: pool, arg: None }));
         let product = Product::Conv(d);
+        let mut random = Random(1);
+        let [mut a, mut b] = [d.image(), d.filter()].map(|s| random.whole(s.iter().product()));
+        let mut bias = random.whole(k);
+        for isa in Isa::available() {
+            let prepared = |arg, transforms| {
+                let epilogue = epilogue(Then::BiasRelu, &d.output(), Some(PoolEpilogue { dims: pool, arg }));
+                let c = Contraction { product, a: A, b: B, out: OUT, parts: 1, unpooled: None, epilogue };
+                Prepared::with(&c, isa, transforms)
+            };
+            let packed = 4 * rows.size * 6 * d.c * (k + 16);
+            assert_eq!(prepared(None, Transforms::WherePossible).shared_bytes(), packed, "{isa} {d:?}");
+            assert_eq!(prepared(None, Transforms::Never).shared_bytes(), 0, "{isa} {d:?}");
+            // With or without positions, values are the same.
+            let [plain, placed] = [None, Some(ARG)].map(|arg| {
+                let (mut out, mut arg_out) =
+                    (vec![0.0f32; pool.n * pool.oh * pool.ow * k], vec![0u8; d.output().iter().product()]);
+                let ptrs = [&mut a, &mut b, &mut out, &mut bias].map(|v| v.as_mut_ptr().cast());
+                let rest = [std::ptr::null_mut(), arg_out.as_mut_ptr()];
+                run(
+                    &prepared(arg, Transforms::WherePossible),
+                    &Bases::new(ptrs.into_iter().chain(rest).collect()),
+                    &mut random,
+                );
+                out
+            });
+            assert_eq!(plain, placed, "{isa} {d:?}");
+        }
+    }
+    // Where it pays: three channels and rows enough.
+    let d = conv(2, (32, 32), (3, 32), same, same, 1);
+    let pool = PoolDims {
+        n: 2,
+        h: 32,
+        w: 32,
+        c: 32,
+        oh: 16,
+        ow: 16,
+        rows: Window::valid(2, 2, 1),
+        cols: Window::valid(2, 2, 1),
+    };
+    for (c, wanted) in [(3, true), (1, false)] {
+        let product = Product::Conv(ConvDims { c, ..d });
+        let epilogue = epilogue(Then::BiasRelu, &d.output(), Some(PoolEpilogue { dims: pool, arg: None }));
         let c = Contraction { product, a: A, b: B, out: OUT, parts: 1, unpooled: None, epilogue };
         for isa in Isa::available() {
-            let packed = |exact| Prepared::new(&c, Target { isa, exact }).shared_bytes();
-            assert_eq!((packed(true), packed(false)), (0, 4 * rows.size * 6 * d.c * k), "{isa} {d:?}");
+            let packs = |exact| Prepared::new(&c, Target { isa, exact }).pack_units() > 0;
+            assert_eq!((packs(true), packs(false)), (false, wanted), "{isa} {product:?}");
         }
     }
 }

@@ -17,8 +17,9 @@ const ALIGN: usize = 16;
 
 /// Subgroups of a group, and what they hold.
 pub struct Subgroups {
-    /// Threads of each.
+    /// Threads of each; one where the kernel never asked for its place among them.
     threads: usize,
+    asked: bool,
     /// By matrix and subgroup, its elements, row by row.
     held: HashMap<(Matrix, usize), Vec<f64>>,
 }
@@ -27,7 +28,8 @@ impl Subgroups {
     /// Of a group.
     pub fn new(kernel: &Kernel, group: u32) -> Subgroups {
         let [least, most] = kernel.subgroup.map(|n| n.max(1) as usize);
-        Subgroups { threads: if group.is_multiple_of(2) { most } else { least }, held: HashMap::new() }
+        let threads = if group.is_multiple_of(2) { most } else { least };
+        Subgroups { threads, asked: kernel.subgroup != [0, 0], held: HashMap::new() }
     }
 
     /// The subgroup of a thread.
@@ -37,6 +39,9 @@ impl Subgroups {
 
     /// Subgroups of a mask, which are there as a whole.
     fn whole(&self, mask: &[bool]) -> Result<Vec<usize>, String> {
+        if !self.asked {
+            return Err("matrices in a kernel that does not know its subgroups".into());
+        }
         let mut found = Vec::new();
         for (i, lanes) in mask.chunks(self.threads).enumerate() {
             if lanes.len() < self.threads || lanes.contains(&true) && lanes.contains(&false) {

@@ -47,7 +47,8 @@ fn plan_of(case: &Case, dtype: DType) -> Arc<Plan> {
 fn every_tile() {
     let case = dot(1, [70, 36, 150], false, false).then(Then::BiasRelu);
     let mut tiles = BTreeSet::new();
-    for (dtype, abilities) in [(DType::F32, LARGE), (DType::F32, FEW_TENSOR), (DType::BF16, FEW_TENSOR)] {
+    let types = [(DType::F32, LARGE), (DType::F32, FEW_TENSOR), (DType::BF16, FEW_TENSOR)];
+    for (dtype, abilities) in [&types[..], &MATRICES].concat() {
         let plan = plan_of(&case, dtype);
         let (product, ways) = legal(&plan, contraction_of(&plan), &abilities).remove(0);
         let tile = |w: &Way| w.to_string().rsplit_once(", ").map_or("direct".into(), |(t, _)| t.to_owned());
@@ -60,7 +61,9 @@ fn every_tile() {
             }
         }
     }
-    assert_eq!(tiles.len(), 13 + 2 * 13 + 1, "tiles of threads, of warps in two types, and none: {tiles:?}");
+    let of_matrices = tiles.iter().filter(|t| t.contains("matrices")).count();
+    assert_eq!(of_matrices, 22, "tiles of matrices: {tiles:?}");
+    assert_eq!(tiles.len() - 22, 13 + 2 * 13 + 1, "of threads, of warps in two types, and none: {tiles:?}");
 }
 
 #[test]

@@ -102,7 +102,7 @@ impl Prepared {
             (Product::Dot(d), _) if Deep::fits(d) => Kind::Deep(Deep::new(*d, buffers, finish, isa)),
             (Product::Dot(d), _) if Flipped::fits(d) => Kind::Flipped(Flipped::new(*d, buffers, finish, isa)),
             (Product::Dot(d), _) => Kind::Dot(Dot::new(*d, buffers, finish, isa)),
-            (Product::Conv(d), _) if transforms != Transforms::Never && Stripes::fits(d, &finish, isa) => {
+            (Product::Conv(d), _) if Stripes::suits(d, &finish, isa, transforms) => {
                 let pool = c.epilogue.as_ref().and_then(|e| e.pool).expect("what has windows pools");
                 Kind::Stripes(Stripes::new(d, pool, buffers, finish, isa))
             }

@@ -211,7 +211,7 @@ impl Renderer<'_> {
         }
     }
 
-    /// A matrix' type, and what it holds.
+    /// A statement on matrices.
     fn cooperative(&self, c: &Cooperative) -> String {
         let place = |(s, at): &(Shared, Value)| format!("&s{}[{}]", s.0, self.element(*at, 0));
         match c {

@@ -1,5 +1,5 @@
-//! Winograd's convolutions: 3x3 filters of stride 1 by a quarter of the multiplications, between transforms that only
-//! add and scale.
+//! Winograd's convolutions: 3x3 filters of stride 1 by a quarter of the multiplications, or along the columns alone by half
+//! of them (`stripes`), between transforms that only add and scale.
 //!
 //! Sums are those of the definition but for rounding: transformed values are differences of the image's, so a result
 //! that is exactly 0 by the definition, as where a patch is black, may come out as a few units of the last place of its

@@ -203,7 +203,7 @@ pub(super) enum Place {
     Windows { at: *mut f32, arg: *mut u8, h: usize, w: usize },
 }
 
-/// Asks for what some tiles will write, long before: another worker may have read it last, and its core be far away.
+/// Asks for what some tiles will write (all of it where pixels begin at cache lines), long before: another worker may have read it last, and its core be far away.
 pub(super) struct Ask<'a> {
     pub grid: &'a Grid,
     pub tiles: Range<usize>,
