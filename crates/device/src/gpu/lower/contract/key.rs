@@ -24,7 +24,7 @@ pub fn key(plan: &Plan, t: &Task<'_>, abilities: &Abilities) -> String {
     let what = match t.c.product {
         Product::Dot(d) => {
             let transposed = |t: bool| if t { "^T" } else { "" };
-            format!("dot{}{}", transposed(d.ta), transposed(d.tb))
+            format!("dot of A{} and B{}", transposed(d.ta), transposed(d.tb))
         }
         Product::Conv(d) => format!("conv {:?} * {:?} {} {}", d.image(), d.filter(), d.rows, d.cols),
         Product::ConvInputGrad(d) => {

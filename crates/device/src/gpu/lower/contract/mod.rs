@@ -4,9 +4,10 @@
 //! a filter or a gradient A and B are: nothing is copied into matrices first. The batches are those of a matrix product,
 //! the groups of a convolution, the parts of a filter's gradient. [`way`] says in which ways a product can be computed and
 //! which is taken, [`tile`] how it may be cut; [`tiled`] computes tiles from [`panel`]s in shared memory, by [`threads`] or
-//! by a [`multiplier`], be it tensor cores ([`warps`], fed from [`fragments`]) or cooperative matrices ([`subgroups`]); [`direct`]
-//! gives a thread to each result, for what fills no tile (depthwise convolutions, large pooling windows). [`finish`] is what happens to each result
-//! before it is stored. Input gradients of convolutions with strides are several products ([`stride`]).
+//! by a [`multiplier`], be it tensor cores ([`warps`], fed from [`fragments`]) or cooperative matrices ([`subgroups`]);
+//! [`direct`] gives a thread to each result, for what fills no tile (depthwise convolutions, large pooling windows).
+//! [`finish`] is what happens to each result before it is stored. Input gradients of convolutions with strides are several
+//! products ([`stride`]).
 
 mod direct;
 mod finish;

@@ -6,7 +6,7 @@ use crate::gpu::launch::Abilities;
 use thalweg_base::DType;
 
 /// What multiplies.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Multiplier {
     /// Tensor cores.
     Tensor(MmaType),
@@ -15,7 +15,7 @@ pub enum Multiplier {
 }
 
 /// Cooperative matrices of one type.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Squares {
     /// Type of the factors: f32 or f16.
     pub dtype: DType,

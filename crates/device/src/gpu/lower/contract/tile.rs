@@ -12,6 +12,7 @@ use super::fragments::{M, N, steps};
 use super::multiplier::{Multiplier, STAGES, Squares, matrix_tiles};
 use crate::gpu::ir::{MmaType, in_shared};
 use crate::gpu::launch::Abilities;
+use crate::gpu::lower::MOST;
 
 /// Threads of a group: as many as element-wise kernels have, so that small launches can be merged with theirs.
 pub const THREADS: usize = 256;
@@ -28,7 +29,7 @@ const BYTES: usize = 12;
 const CHUNKS: usize = 4;
 
 /// What multiplies.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Engine {
     /// Each thread a rectangle of sums in registers. `slices` teams share the steps of a chunk and add up at the end.
     Threads {
@@ -74,7 +75,7 @@ pub enum Engine {
 }
 
 /// A tile: what multiplies, and how many steps of the sum are in shared memory at a time.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tile {
     /// What multiplies.
     pub engine: Engine,
@@ -83,12 +84,23 @@ pub struct Tile {
 }
 
 /// How a product is cut.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cut {
     /// What a group computes.
     pub tile: Tile,
     /// Pieces of the sum.
     pub pieces: usize,
+}
+
+impl Cut {
+    /// Elements of scratch memory, which hold the pieces' sums; none where there is one piece.
+    pub fn scratch(&self, s: &Sizes) -> usize {
+        if self.pieces == 1 {
+            0
+        } else {
+            [self.pieces, s.batches, s.m, s.n].into_iter().fold(1, usize::saturating_mul)
+        }
+    }
 }
 
 const fn threads(team: [usize; 2], slices: usize, each: [usize; 2], depth: usize) -> Tile {
@@ -271,11 +283,13 @@ impl Whole<'_> {
         pooling.filter(|t| t.shared_bytes() <= self.abilities.shared_bytes).collect()
     }
 
-    /// A tile with every number of pieces.
+    /// A tile with every number of pieces whose scratch memory can be indexed.
     fn pieces(&self, tile: Tile) -> impl Iterator<Item = Cut> + use<> {
-        let s = self.sizes;
+        let s = *self.sizes;
         let most = if s.pooled > 1 { 1 } else { (s.k / self.parts / (CHUNKS * tile.depth)).max(1) };
-        (0..7).map(|i| 1 << i).filter(move |&p| p <= most).map(move |pieces| Cut { tile, pieces })
+        let cuts = (0..7).map(|i| 1 << i).filter(move |&p| p <= most).map(move |pieces| Cut { tile, pieces });
+        let scratch = move |cut: &Cut| cut.scratch(&s) <= MOST;
+        cuts.filter(scratch)
     }
 
     /// Clocks of a cut.
@@ -351,6 +365,14 @@ mod tests {
         let (tile, pieces) = chosen(1, 32, 64, 2304);
         assert!(tile[0] == 32 && pieces >= 8, "{tile:?} {pieces}");
         assert_eq!(chosen(1, 32, 10, 64), ([32, 32], 1));
+    }
+
+    #[test]
+    fn scratch_memory_can_be_indexed() {
+        let sizes = Sizes { batches: 3, m: 1 << 14, n: 1 << 12, k: 1 << 14, pooled: 1 };
+        let cuts = Whole { sizes: &sizes, parts: 1, multiplier: None, abilities: &LARGE }.cuts();
+        assert!(cuts.iter().any(|c| c.pieces == 8) && cuts.iter().all(|c| c.scratch(&sizes) <= MOST));
+        assert!(cuts.iter().all(|c| c.pieces <= 8), "of 3 * 2^26 results, more than 8 pieces have 2^31");
     }
 
     #[test]

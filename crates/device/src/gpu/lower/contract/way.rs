@@ -21,11 +21,14 @@ const MOST_POOLED: usize = 9;
 const PROMISING: usize = 12;
 const OF_A_TILE: usize = 3;
 const DEARER: usize = 4;
+/// Elements of scratch memory, at most, of a way that is not the account's: 256 MiB, so that a tuned program does not need
+/// much more memory than it did.
+const MOST_SCRATCH: usize = 64 << 20;
 /// Rows or columns of the smallest tile: what a product lacks to as many is nobody's waste.
 const LEAST: usize = 32;
 
 /// How a product is computed.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Way {
     /// A thread per result, or several that share a sum.
     Direct,
@@ -87,7 +90,16 @@ fn half_empty(t: &Task<'_>, way: &Way) -> bool {
     m >= 2 * t.sizes.m.max(LEAST) || n >= 2 * t.sizes.n.max(LEAST)
 }
 
-/// What is worth measuring: the account's way, then the cheapest by the account, few of one tile.
+/// Whether it needs more memory than another way may.
+fn spacious(t: &Task<'_>, way: &Way) -> bool {
+    match way {
+        Way::Direct => false,
+        Way::Tiles(cut) => cut.scratch(&t.sizes) > MOST_SCRATCH,
+    }
+}
+
+/// What is worth measuring: the account's way, then the cheapest by the account, few of one tile, none with more than
+/// 256 MiB of scratch memory.
 pub fn promising(t: &Task<'_>, abilities: &Abilities) -> Vec<Way> {
     let whole = whole(t, abilities);
     let clocks = |way: &Way| match way {
@@ -97,7 +109,7 @@ pub fn promising(t: &Task<'_>, abilities: &Abilities) -> Vec<Way> {
     let first = accounted(t, abilities);
     let most = DEARER * clocks(&first);
     let mut others: Vec<(usize, Way)> = legal(t, abilities).into_iter().map(|w| (clocks(&w), w)).collect();
-    others.retain(|(clocks, w)| *w != first && *clocks <= most && !half_empty(t, w));
+    others.retain(|(clocks, w)| *w != first && *clocks <= most && !half_empty(t, w) && !spacious(t, w));
     others.sort_by_key(|(clocks, _)| *clocks);
     let mut ways = vec![first];
     let same_tile = |a: &Way, b: &Way| match (a, b) {
