@@ -6,7 +6,6 @@
 mod bindings;
 #[cfg(target_family = "wasm")]
 mod browser;
-#[cfg(all(any(feature = "cuda", feature = "wgpu"), not(target_family = "wasm")))]
 mod caches;
 #[cfg(not(target_family = "wasm"))]
 pub mod cpu;

@@ -3,6 +3,7 @@
 //! A file is the SHA-256 of the code, then the code; it is written under another name and renamed. Invariant: a file that is
 //! damaged counts as not there, and a folder that cannot be written is no error: kernels are compiled again.
 
+use crate::caches;
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,7 +42,7 @@ impl Cache {
         let code = make()?;
         if let Some(file) = file {
             // A full disk or a folder that may not be written costs time the next time, nothing else.
-            let _ = write(&file, &code);
+            let _ = caches::write(&file, &[Sha256::digest(&code).as_slice(), &code].concat());
         }
         Ok(code)
     }
@@ -51,18 +52,6 @@ fn read(file: &Path) -> Option<Vec<u8>> {
     let bytes = fs::read(file).ok()?;
     let (hash, code) = bytes.split_at_checked(HASH)?;
     (Sha256::digest(code).as_slice() == hash).then(|| code.to_vec())
-}
-
-fn write(file: &Path, code: &[u8]) -> std::io::Result<()> {
-    let folder = file.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let temporary = file.with_extension(format!("{}.new", std::process::id()));
-    let written = fs::write(&temporary, [Sha256::digest(code).as_slice(), code].concat());
-    let renamed = written.and_then(|()| fs::rename(&temporary, file));
-    if renamed.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    renamed
 }
 
 #[cfg(test)]

@@ -2,14 +2,14 @@
 
 use super::{LARGE, contraction_of, dot, plan};
 use super::{Random, naive::Case};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use thalweg_base::{ConvDims, DType, Window};
-use thalweg_device::gpu::lower::products;
+use thalweg_device::gpu::lower::{legal, products};
 use thalweg_device::gpu::tune::{Effort, Report, Shelf, Tuning, tune};
 use thalweg_device::plan::Product;
 use thalweg_device::{Allocation, Device, DeviceError, DeviceInfo, MemoryUse, Plan, Program, StageTime};
@@ -26,7 +26,22 @@ struct Paced {
     allocated: usize,
     room: usize,
     lost: bool,
+    /// What becomes of a load that is refused.
+    refusal: Refusal,
+    /// Bytes of what was written, each time.
+    writes: Vec<usize>,
 }
+
+#[derive(Clone, Copy, PartialEq)]
+enum Refusal {
+    Load,
+    Memory,
+    Run,
+    Loss,
+}
+
+/// A cost that is none: running fails.
+const FAILS: u64 = u64::MAX;
 
 impl Paced {
     fn new(shelf: Option<Shelf>, cost: impl Fn(&str, usize) -> Option<u64> + Send + 'static) -> Paced {
@@ -39,6 +54,8 @@ impl Paced {
             allocated: 0,
             room: usize::MAX,
             lost: false,
+            refusal: Refusal::Load,
+            writes: Vec::new(),
         }
     }
 
@@ -73,7 +90,8 @@ impl Device for Paced {
         self.allocated -= 1;
     }
 
-    fn write(&mut self, _: Allocation, _: usize, _: &[u8]) -> Result<(), DeviceError> {
+    fn write(&mut self, _: Allocation, _: usize, bytes: &[u8]) -> Result<(), DeviceError> {
+        self.writes.push(bytes.len());
         Ok(())
     }
 
@@ -101,8 +119,22 @@ impl Device for Paced {
         let before = self.loads.entry(ways.clone()).or_default();
         let cost = (self.cost)(&ways, *before);
         *before += 1;
-        let refused = || DeviceError::Gpu { device: "paced".into(), reason: "too many registers".into() };
-        self.programs.push(cost.ok_or_else(refused)?);
+        let device = "paced".to_owned();
+        let cost = match (cost, self.refusal) {
+            (Some(cost), _) => cost,
+            (None, Refusal::Load) => {
+                return Err(DeviceError::Gpu { device, reason: "too many registers".into() });
+            }
+            (None, Refusal::Memory) => {
+                return Err(DeviceError::OutOfMemory { device, needed: 1 << 20, what: "scratch".into() });
+            }
+            (None, Refusal::Run) => FAILS,
+            (None, Refusal::Loss) => {
+                self.lost = true;
+                return Err(DeviceError::Gpu { device, reason: "too many registers".into() });
+            }
+        };
+        self.programs.push(cost);
         Ok(Program(self.programs.len() as u32 - 1))
     }
 
@@ -111,12 +143,16 @@ impl Device for Paced {
     }
 
     fn run(&mut self, program: Program) -> Result<(), DeviceError> {
-        self.clock.fetch_add(self.programs[program.0 as usize], Ordering::Relaxed);
+        let cost = self.programs[program.0 as usize];
+        if cost == FAILS {
+            return Err(DeviceError::Gpu { device: "paced".into(), reason: "a binding too large".into() });
+        }
+        self.clock.fetch_add(cost, Ordering::Relaxed);
         Ok(())
     }
 
     fn wait(&mut self) -> Result<(), DeviceError> {
-        match self.lost && self.programs.iter().any(|cost| *cost > 0) {
+        match self.lost {
             true => Err(DeviceError::Gpu { device: "paced".into(), reason: "it is lost".into() }),
             false => Ok(()),
         }
@@ -228,13 +264,119 @@ fn what_goes_wrong_is_left_out() {
     let mut none = Paced::new(None, |_, _| None);
     let report = none.tune(&[Arc::clone(&plan)], LONG);
     assert_eq!((report.refused, report.measured.len()), (1, 0), "not even the account's");
+    assert_eq!(report.reason.as_deref(), Some("paced: too many registers"));
     // A device that is lost is told, and nothing stays behind.
     let mut lost = Paced::new(None, |_, _| Some(1000));
-    (lost.lost, lost.programs) = (true, vec![1]);
+    lost.lost = true;
     let effort = Effort { budget: LONG, sample: LONG, clock: &|| Duration::ZERO };
     let told = tune(&mut lost, &[plan], &effort, &mut |_, _, _| {}).unwrap_err().to_string();
     assert!(told.contains("it is lost") && lost.allocated == 0, "{told}");
     assert!(lost.tuning.choices().is_empty());
+}
+
+/// One way that is loaded and fails when it is run; one for which there is no memory; one that the device does not survive.
+#[test]
+fn what_goes_wrong_midway_is_no_verdict() {
+    let (plan, product, ways) = product();
+    let device = |refusal: Refusal, fast: Option<usize>| {
+        let (broken, fast) = (ways[2].clone(), fast.map(|i| ways[i].clone()));
+        let mut device = Paced::new(None, move |way, _| match way {
+            _ if way == broken => None,
+            _ if fast.as_deref() == Some(way) => Some(10_000),
+            _ => Some(20_000),
+        });
+        device.refusal = refusal;
+        device
+    };
+    let one = [plan];
+    for refusal in [Refusal::Load, Refusal::Memory, Refusal::Run] {
+        assert_eq!(device(refusal, Some(3)).tune(&one, LONG).measured[0].way, ways[3]);
+    }
+    assert_eq!(device(Refusal::Run, None).tune(&one, LONG).measured[0].way, ways[0]);
+    let mut crowded = device(Refusal::Memory, None);
+    let report = crowded.tune(&one, LONG);
+    assert_eq!((report.refused, report.measured.len()), (1, 0));
+    assert!(report.reason.unwrap().contains("cannot allocate"));
+    assert_eq!(crowded.tuning.choices().get(&product), None);
+    let mut lost = device(Refusal::Loss, Some(1));
+    let effort = Effort { budget: LONG, sample: LONG, clock: &|| Duration::ZERO };
+    let told = tune(&mut lost, &one, &effort, &mut |_, _, _| {}).unwrap_err().to_string();
+    assert!(told.contains("it is lost") && lost.allocated == 0, "{told}");
+    assert!(lost.tuning.choices().is_empty());
+    // The account's own way has to run.
+    let mut none = Paced::new(None, |_, _| None);
+    none.refusal = Refusal::Run;
+    assert_eq!(none.tune(&one, LONG).reason.as_deref(), Some("paced: a binding too large"));
+}
+
+/// Text that is no way is measured; that of a way which is not worth measuring is known.
+#[test]
+fn what_is_stale_is_measured() {
+    let (plan, product, ways) = product();
+    let (_, all) = legal(&plan, contraction_of(&plan), &LARGE).remove(0);
+    let other = all.iter().map(ToString::to_string).find(|w| !ways.contains(w)).unwrap();
+    for (text, known) in [("threads 9x9x9 of 9x9, 9 deep, 1 pieces", 0), ("", 0), (&other, 1), (&ways[1], 1)]
+    {
+        let mut device = Paced::new(None, |_, _| Some(1000));
+        device.tuning.choices_mut().set(&product, text);
+        let report = device.tune(&[Arc::clone(&plan)], LONG);
+        assert_eq!((report.known, report.measured.len()), (known, 1 - known), "{text}");
+    }
+}
+
+#[test]
+fn what_cannot_be_kept_is_told() {
+    let (plan, product, ways) = product();
+    for (shelf, told) in [
+        (shelf(Path::new("/proc/none/at/all")), "could not be kept in /proc/none/at/all/"),
+        (None, "could not be kept: there is no folder"),
+    ] {
+        let mut device = Paced::new(shelf, |_, _| Some(1000));
+        let report = device.tune(&[Arc::clone(&plan)], LONG);
+        assert!(report.unkept.unwrap().starts_with(told));
+        assert_eq!(device.tuning.choices().get(&product), Some(ways[0].as_str()));
+    }
+}
+
+/// A.B, A^T.B, A.B^T and A^T.B^T of the same sizes.
+#[test]
+fn transposed_operands_are_other_products() {
+    let lines: BTreeSet<String> = [(false, false), (true, false), (false, true), (true, true)]
+        .into_iter()
+        .flat_map(|(ta, tb)| {
+            let plan = plan_of(&dot(1, [8, 8, 8], ta, tb));
+            products(&plan, contraction_of(&plan), &LARGE).into_iter().map(|(product, _)| product)
+        })
+        .collect();
+    assert_eq!(lines.len(), 4, "{lines:?}");
+}
+
+/// Of a product of seconds, what is hopeless runs once, and no way is begun behind the end.
+#[test]
+fn slow_ways_take_no_longer_than_they_must() {
+    let (plan, _, ways) = product();
+    let second = 1_000_000_000;
+    let first = ways[0].clone();
+    let mut device = Paced::new(None, move |way, _| Some(if way == first { second } else { 2 * second }));
+    let report = device.tune(&[Arc::clone(&plan)], LONG);
+    assert_eq!(report.measured[0].way, ways[0]);
+    let account = 2 + 3;
+    assert_eq!(device.clock.load(Ordering::Relaxed), (account + 2 * (ways.len() as u64 - 1)) * second);
+    let mut short = Paced::new(None, move |_, _| Some(second));
+    let report = short.tune(&[plan], Duration::from_secs(6));
+    assert_eq!((report.measured.len(), report.left, report.refused), (0, 1, 0));
+    assert_eq!(short.clock.load(Ordering::Relaxed), 2 * account * second, "the second way was the last");
+}
+
+/// Parts that a device sends at once.
+#[test]
+fn operands_are_written_in_large_parts() {
+    let plan = plan_of(&dot(1, [520, 8, 520], false, false));
+    let large = Arc::clone(&plan);
+    let mut device = Paced::new(None, |_, _| Some(1000));
+    device.tune(&[large], LONG);
+    let most = plan.bindings.iter().map(|b| b.bytes()).max().unwrap();
+    assert!(most > 1 << 20 && device.writes.contains(&(1 << 20)), "{:?}", device.writes);
 }
 
 /// The largest first, as far as there is time; equal products once; the next time goes on.
@@ -247,7 +389,8 @@ fn a_budget_ends_it_and_the_next_goes_on() {
         Arc::make_mut(plan).kernels[0].flops = n;
     }
     let mut device = Paced::new(None, |_, _| Some(1_000_000));
-    let report = device.tune(&plans, Duration::from_millis(1));
+    // For all ways of the first, which are at most twelve, and some of the second.
+    let report = device.tune(&plans, Duration::from_millis(600));
     assert_eq!((report.products, report.measured.len(), report.left), (3, 1, 2));
     assert!(report.measured[0].product.contains("256 x 64 over 256"), "{report:?}");
     let report = device.tune(&plans, LONG);

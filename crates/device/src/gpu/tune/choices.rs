@@ -49,14 +49,16 @@ impl Choices {
 pub struct Tuning {
     abilities: Abilities,
     choices: Choices,
+    /// Those that were on the shelf.
+    found: Choices,
     shelf: Option<Shelf>,
 }
 
 impl Tuning {
     /// Of a device that can do this; with the choices on the shelf, if there is one.
     pub fn new(abilities: Abilities, shelf: Option<Shelf>) -> Tuning {
-        let choices = shelf.as_ref().map(Shelf::read).unwrap_or_default();
-        Tuning { abilities, choices, shelf }
+        let found = shelf.as_ref().map(Shelf::read).unwrap_or_default();
+        Tuning { abilities, choices: found.clone(), found, shelf }
     }
 
     /// What the device can do.
@@ -74,11 +76,18 @@ impl Tuning {
         &mut self.choices
     }
 
-    /// Keeps what is chosen. A folder that cannot be written is no error: it is measured again the next time.
-    pub fn keep(&self) {
-        if let Some(shelf) = &self.shelf {
-            let _ = shelf.write(&self.choices);
+    /// Keeps what was chosen since the device was opened. The error is a line that says where it could not be kept and why.
+    pub fn keep(&self) -> Result<(), String> {
+        let Some(shelf) = &self.shelf else {
+            return Err("could not be kept: there is no folder for it; set HOME or XDG_CACHE_HOME".into());
+        };
+        let mut new = Choices::default();
+        for (product, way) in
+            self.choices.iter().filter(|(product, way)| self.found.get(product) != Some(*way))
+        {
+            new.set(product, way);
         }
+        shelf.write(&new)
     }
 
     /// Lowers a plan for the device.

@@ -14,7 +14,7 @@ const HOPELESS: f64 = 1.5;
 
 /// How much time is spent on measuring, and what is looked at for the time.
 pub struct Effort<'c> {
-    /// After this no other product is begun.
+    /// After this no other way is begun: the product that it is one of is left, with all that follow.
     pub budget: Duration,
     /// How long a sample is, at least: several runs, where one is shorter.
     pub sample: Duration,
@@ -43,6 +43,11 @@ impl Effort<'_> {
     pub fn warm_up(&self, device: &mut dyn Device, program: Program) -> Result<(Timed, f64), DeviceError> {
         // What is done once: code is brought to the device, memory is touched first.
         self.lap(device, program, 1)?;
+        self.once_begun(device, program)
+    }
+
+    /// What follows a first run.
+    fn once_begun(&self, device: &mut dyn Device, program: Program) -> Result<(Timed, f64), DeviceError> {
         let (sample, mut runs) = (self.sample.as_secs_f64(), 1);
         let took = loop {
             let took = self.lap(device, program, runs)?;
@@ -57,9 +62,15 @@ impl Effort<'_> {
         Ok((Timed { program, runs, samples }, took / runs as f64))
     }
 
-    /// Median seconds of a run; infinite if it is much slower than `best` already when warm.
+    /// Median seconds of a run; infinite if it is much slower than `best` already in the first run or when
+    /// warm.
     pub fn time(&self, device: &mut dyn Device, program: Program, best: f64) -> Result<f64, DeviceError> {
-        let (timed, rough) = self.warm_up(device, program)?;
+        // What is done once may take as long as a slow sample.
+        let beyond = HOPELESS * best + f64::from(SLOW) * self.sample.as_secs_f64();
+        if self.lap(device, program, 1)? > beyond {
+            return Ok(f64::INFINITY);
+        }
+        let (timed, rough) = self.once_begun(device, program)?;
         if rough > HOPELESS * best {
             return Ok(f64::INFINITY);
         }

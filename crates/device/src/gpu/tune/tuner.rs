@@ -4,15 +4,17 @@
 //! its shelf, and a [`Report`]. A product runs alone, with its epilogue, over and over: its operands are in the device's caches
 //! as far as they fit, and it is not merged with its neighbours of the plan. Invariants: another way than the account's is
 //! chosen only if it was faster by more than [`BETTER`] when both ran in turns; what has been measured once is not measured
-//! again; what goes wrong with one way leaves all others as they are.
+//! again, but for text that is no way; what goes wrong with one way leaves all others as they are; a device that is lost is
+//! an error and chooses nothing.
 
 use super::mini::program_of;
 use super::stopwatch::{Effort, Timed};
-use crate::gpu::lower::{Way, products};
+use crate::gpu::lower::{Way, legal, products};
 use crate::plan::{Kernel, KernelId, Stage};
 use crate::{Allocation, Device, DeviceError, Plan, Program};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use thalweg_base::DType;
 use thalweg_base::half;
 use thalweg_base::philox::Sequence;
@@ -21,6 +23,8 @@ use thalweg_base::philox::Sequence;
 const BETTER: f64 = 1.03;
 /// Numbers that operands repeat.
 const NUMBERS: usize = 1 << 16;
+/// Bytes that are written at a time, at least: devices may gather smaller parts before they send any.
+const PART: usize = 1 << 20;
 
 /// A product that was measured.
 #[derive(Clone, PartialEq, Debug)]
@@ -46,10 +50,14 @@ pub struct Report {
     pub known: usize,
     /// Those that were measured now.
     pub measured: Vec<Measured>,
-    /// Those that the device did not run alone, mostly as there was no memory for all operands at once.
+    /// Those of which nothing was chosen: the device did not run them alone, or had no memory for some of their ways.
     pub refused: usize,
+    /// What the device said to the last of these.
+    pub reason: Option<String>,
     /// Those for which there was no time: tuning once more goes on with them.
     pub left: usize,
+    /// Why what was chosen holds only until the device is closed: a line, as [`Tuning::keep`](super::Tuning::keep) gives it.
+    pub unkept: Option<String>,
 }
 
 /// A product that is to be measured.
@@ -59,8 +67,24 @@ struct Job {
     kernel: KernelId,
     product: String,
     ways: Vec<Way>,
+    /// Whether one of its ways was chosen before.
+    known: bool,
     /// Of all that have it.
     flops: u64,
+}
+
+/// What came of a product.
+enum Outcome {
+    Chosen(Measured),
+    /// By the device, which said why.
+    Refused(String),
+    /// The time was over before all ways were measured.
+    Late,
+}
+
+/// What a device refused, unless it is lost.
+fn refused(device: &mut dyn Device, why: &DeviceError) -> Result<Outcome, DeviceError> {
+    device.wait().map(|()| Outcome::Refused(why.to_string()))
 }
 
 /// Measures the products of these plans, the largest first. `watch` is told before each: which of how many, and its label.
@@ -79,31 +103,42 @@ pub fn tune(
         for kernel in plan.stages.iter().flat_map(kernels) {
             let entry = plan.kernel(kernel);
             let Kernel::Contraction(c) = &entry.kernel else { continue };
-            for (product, ways) in products(plan, c, &abilities) {
+            let all = legal(plan, c, &abilities);
+            for ((product, ways), (_, all)) in products(plan, c, &abilities).into_iter().zip(all) {
                 let (label, plan) = (entry.label.clone(), Arc::clone(plan));
-                let job = Job { label, plan, kernel, product: product.clone(), ways, flops: 0 };
+                let known =
+                    choices.get(&product).is_some_and(|text| all.iter().any(|way| way.to_string() == text));
+                let job = Job { label, plan, kernel, product: product.clone(), ways, known, flops: 0 };
                 jobs.entry(product).or_insert(job).flops += entry.flops;
             }
         }
     }
     let mut report = Report { products: jobs.len(), ..Report::default() };
     let mut jobs: Vec<Job> = jobs.into_values().collect();
-    jobs.retain(|j| choices.get(&j.product).is_none());
+    jobs.retain(|j| !j.known);
     report.known = report.products - jobs.len();
     jobs.sort_by_key(|j| std::cmp::Reverse(j.flops));
-    let (began, count) = ((effort.clock)(), jobs.len());
+    let (until, count) = ((effort.clock)().saturating_add(effort.budget), jobs.len());
     for (i, job) in jobs.iter().enumerate() {
-        if (effort.clock)().saturating_sub(began) >= effort.budget {
-            report.left = count - i;
-            break;
-        }
-        watch(i, count, &job.label);
-        match measure(device, job, effort)? {
-            None => report.refused += 1,
-            Some(measured) => {
+        let outcome = if (effort.clock)() >= until {
+            Outcome::Late
+        } else {
+            watch(i, count, &job.label);
+            measure(device, job, effort, until)?
+        };
+        match outcome {
+            Outcome::Late => {
+                report.left = count - i;
+                break;
+            }
+            Outcome::Refused(why) => {
+                report.refused += 1;
+                report.reason = Some(why);
+            }
+            Outcome::Chosen(measured) => {
                 if let Some(tuning) = device.tuning() {
                     tuning.choices_mut().set(&job.product, &measured.way);
-                    tuning.keep();
+                    report.unkept = tuning.keep().err();
                 }
                 report.measured.push(measured);
             }
@@ -118,26 +153,21 @@ fn kernels(stage: &Stage) -> Vec<KernelId> {
     }
 }
 
-/// Measures all ways of a product; `None` if it could not be run alone.
-fn measure(device: &mut dyn Device, job: &Job, effort: &Effort<'_>) -> Result<Option<Measured>, DeviceError> {
+/// Measures all ways of a product.
+fn measure(
+    device: &mut dyn Device,
+    job: &Job,
+    effort: &Effort<'_>,
+    until: Duration,
+) -> Result<Outcome, DeviceError> {
     let plan = Arc::new(program_of(&job.plan, job.kernel));
     let mut bound = Vec::new();
-    let outcome = operands(device, &plan, &mut bound).and_then(|()| {
-        let bench = Bench { plan: &plan, bound: &bound, product: &job.product, effort };
-        bench.fastest(device, &job.ways)
-    });
+    let outcome = match operands(device, &plan, &mut bound) {
+        Ok(()) => Bench { plan: &plan, bound: &bound, job, effort, until }.fastest(device),
+        Err(why) => refused(device, &why),
+    };
     bound.into_iter().for_each(|a| device.free(a));
-    match outcome {
-        // A device that is lost fails here, too.
-        Err(_) => device.wait().map(|()| None),
-        Ok((way, seconds)) => Ok(Some(Measured {
-            label: job.label.clone(),
-            product: job.product.clone(),
-            ways: job.ways.len(),
-            way: way.to_string(),
-            seconds,
-        })),
-    }
+    outcome
 }
 
 /// Storage for the operands, with numbers in it: of zeros a GPU's multipliers take less power, and some run faster.
@@ -153,6 +183,7 @@ fn operands(device: &mut dyn Device, plan: &Plan, bound: &mut Vec<Allocation>) -
             DType::Bool | DType::U8 => numbers.iter().map(|v| u8::from(*v > 0.0)).collect(),
             DType::U32 | DType::I32 => vec![0; 4 * NUMBERS],
         };
+        let bytes = bytes.repeat(PART.div_ceil(bytes.len()));
         let storage = device.allocate(binding.bytes())?;
         bound.push(storage);
         for offset in (0..binding.bytes()).step_by(bytes.len()) {
@@ -167,19 +198,21 @@ fn operands(device: &mut dyn Device, plan: &Plan, bound: &mut Vec<Allocation>) -
 struct Bench<'a> {
     plan: &'a Arc<Plan>,
     bound: &'a [Allocation],
-    product: &'a str,
+    job: &'a Job,
     effort: &'a Effort<'a>,
+    /// When the time is over.
+    until: Duration,
 }
 
 impl Bench<'_> {
     /// The program with the product in this way.
     fn load(&self, device: &mut dyn Device, way: &Way) -> Result<Program, DeviceError> {
         if let Some(tuning) = device.tuning() {
-            tuning.choices_mut().set(self.product, way.to_string());
+            tuning.choices_mut().set(&self.job.product, way.to_string());
         }
         let loaded = device.load(Arc::clone(self.plan), self.bound);
         if let Some(tuning) = device.tuning() {
-            tuning.choices_mut().forget(self.product);
+            tuning.choices_mut().forget(&self.job.product);
         }
         loaded
     }
@@ -197,33 +230,69 @@ impl Bench<'_> {
         result
     }
 
-    /// The way to choose; seconds in the first and in that one.
-    fn fastest(&self, device: &mut dyn Device, ways: &[Way]) -> Result<(Way, [f64; 2]), DeviceError> {
-        let first = ways[0];
-        let accounted = self.with(device, &first, |d, p| self.effort.time(d, p, f64::INFINITY))?;
-        let mut best = (first, accounted);
-        for way in &ways[1..] {
-            // Of one that the device's compiler, memory or bindings refuse there is nothing to choose.
-            let Ok(program) = self.load(device, way) else { continue };
-            let time = self.effort.time(device, program, best.1);
-            device.unload(program);
-            let time = time?;
-            if time < best.1 {
-                best = (*way, time);
+    fn late(&self) -> bool {
+        (self.effort.clock)() >= self.until
+    }
+
+    fn chosen(&self, way: &Way, seconds: [f64; 2]) -> Outcome {
+        let Job { label, product, ways, .. } = self.job;
+        let (label, product, way) = (label.clone(), product.clone(), way.to_string());
+        Outcome::Chosen(Measured { label, product, ways: ways.len(), way, seconds })
+    }
+
+    /// The way to choose.
+    fn fastest(&self, device: &mut dyn Device) -> Result<Outcome, DeviceError> {
+        let first = self.job.ways[0];
+        let alone = self.with(device, &first, |d, p| self.effort.time(d, p, f64::INFINITY));
+        let accounted = match alone {
+            Ok(seconds) => seconds,
+            Err(why) => return refused(device, &why),
+        };
+        let (mut best, mut crowded) = ((first, accounted), None);
+        for way in &self.job.ways[1..] {
+            if self.late() {
+                return Ok(Outcome::Late);
+            }
+            match self.with(device, way, |d, p| self.effort.time(d, p, best.1)) {
+                Ok(time) if time < best.1 => best = (*way, time),
+                Ok(_) => {}
+                // Of one that the device's compiler, memory or bindings refuse there is nothing to choose.
+                Err(why) => {
+                    device.wait()?;
+                    if matches!(why, DeviceError::OutOfMemory { .. }) {
+                        crowded = Some(why);
+                    }
+                }
             }
         }
-        if accounted <= BETTER * best.1 {
-            return Ok((first, [accounted; 2]));
+        let mut times = [accounted, best.1];
+        if accounted > BETTER * best.1 {
+            if self.late() {
+                return Ok(Outcome::Late);
+            }
+            match self.in_turns(device, &first, &best.0) {
+                Ok(both) => times = both,
+                Err(why) => return refused(device, &why),
+            }
         }
-        let times = self.with(device, &first, |d, a| {
-            self.with(d, &best.0, |d, b| {
+        if times[0] > BETTER * times[1] {
+            return Ok(self.chosen(&best.0, times));
+        }
+        match crowded {
+            // One that is measured when there is memory may be faster.
+            Some(why) => refused(device, &why),
+            None => Ok(self.chosen(&first, [times[0]; 2])),
+        }
+    }
+
+    /// Seconds of two ways, loaded at once.
+    fn in_turns(&self, device: &mut dyn Device, a: &Way, b: &Way) -> Result<[f64; 2], DeviceError> {
+        let times = self.with(device, a, |d, a| {
+            self.with(d, b, |d, b| {
                 let warm: Vec<Timed> = vec![self.effort.warm_up(d, a)?.0, self.effort.warm_up(d, b)?.0];
                 self.effort.together(d, &warm)
             })
         })?;
-        match times[0] > BETTER * times[1] {
-            true => Ok((best.0, [times[0], times[1]])),
-            false => Ok((first, [times[0]; 2])),
-        }
+        Ok([times[0], times[1]])
     }
 }
