@@ -393,8 +393,10 @@ pub struct BenchArgs {
 #[command(after_help = "Example:
   thalweg tune examples/cifar10.toml --device cuda    then fit and bench with the same batch size and policy
 
-What is found is kept with the compiled kernels (~/.cache/thalweg), for this device, driver and version; products that are
-known are not measured again. Tuned results differ from untuned ones by rounding alone.
+What is found is kept with the compiled kernels (~/.cache/thalweg/tuned) by the device, its driver and compiler, and this
+release; products that are known are not measured again. It is for products of just these sizes and types: those of programs
+with the same batch size and policy. Such a program may need up to 256 MiB more memory, and its results differ from untuned
+ones by rounding alone. Where nothing can be kept the command fails.
 
 With --json: {\"event\":\"tuned\",\"products\",\"known\",\"measured\",\"faster\",\"refused\",\"left\",\"device\"} behind one
 {\"event\":\"product\",\"label\",\"product\",\"ways\",\"way\",\"account_us\",\"us\"} each.")]

@@ -17,8 +17,9 @@ const SAMPLE: Duration = Duration::from_millis(5);
 
 impl Model {
     /// Measures on the model's device how matrix products and convolutions of these programs are computed fastest, for about
-    /// so long, the largest first; the device keeps what was found for every program that has the same products, also of other
-    /// processes, and does not measure it again. `watch` is told before each product: which of how many, and its label.
+    /// so long, the largest first; the device keeps what was found for every program that has the same products (of the same
+    /// sizes, so of the same batch size, and types), also of other processes, and does not measure it again; where it cannot
+    /// be kept, [`Report::unkept`] says why. Such a program may need up to 256 MiB more for scratch memory. `watch` is told before each product: which of how many, and its label.
     ///
     /// `None` on devices without anything to choose (the CPU). Other ways add in another order: results of tuned programs
     /// differ from untuned ones by rounding, and are the same from run to run. Programs and data that were on the device

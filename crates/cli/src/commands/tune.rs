@@ -1,8 +1,9 @@
 //! `thalweg tune`: how products are computed fastest on a GPU, measured there.
 //!
-//! In: a recipe, a device. Out: choices that the device keeps for every later run, and what was found. A command of its own and
-//! not a flag of `fit`: measuring takes a minute, its result holds for all programs with the same products, and whether a
-//! program is tuned must not depend on which command ran first by chance.
+//! In: a recipe, a device. Out: choices that the device keeps for later programs of the same batch size and types, and what was
+//! found. A command of its own and not a flag of `fit`: measuring takes a minute, its result holds for all programs with the
+//! same products, and whether a program is tuned must not depend on which command ran first by chance. What cannot be kept is
+//! a failure, as nothing else is left of it.
 
 use super::prepare;
 use crate::args::{DeviceArgs, TuneArgs, What};
@@ -35,14 +36,14 @@ pub fn tune(args: &TuneArgs, console: &Console) -> Result<()> {
     bar.clear();
     let device = model.device_info()?.name;
     match report? {
-        Some(report) => show(&report, &device, console),
-        None => {
-            return Err(Failure::Usage(format!(
-                "{device} has nothing to tune; name a GPU with --device: see `thalweg devices`"
-            )));
+        Some(report) => {
+            show(&report, &device, console);
+            report.unkept.map_or(Ok(()), |why| Err(Failure::Run(format!("what was found {why}"))))
         }
+        None => Err(Failure::Usage(format!(
+            "{device} has nothing to tune; name a GPU with --device: see `thalweg devices`"
+        ))),
     }
-    Ok(())
 }
 
 fn us(seconds: f64) -> f64 {
@@ -75,17 +76,43 @@ fn show(report: &Report, device: &str, console: &Console) {
         }
         table.lines().iter().for_each(|line| console.say(line));
     }
-    let mut said = format!(
-        "{} products: {} known before, {} measured, {faster} of them faster than they were",
-        report.products,
-        report.known,
-        found.len()
-    );
-    if report.refused > 0 {
-        said += &format!("; {} could not be run alone", report.refused);
+    console.say(said(report, faster));
+}
+
+/// What a tuning did, in a line.
+fn said(report: &Report, faster: usize) -> String {
+    if report.products == 0 {
+        return "no products to tune: these programs have neither a matrix product nor a convolution".into();
+    }
+    let products = if report.products == 1 { "product" } else { "products" };
+    let (of, known, measured) = (report.products, report.known, report.measured.len());
+    let mut said =
+        format!("{of} {products}: {known} known before, {measured} measured, {faster} faster than before");
+    if let Some(why) = &report.reason {
+        said += &format!("; {} refused ({why})", report.refused);
     }
     if report.left > 0 {
-        said += &format!("; {} were left for want of time: tune once more", report.left);
+        said += &format!("; {} left for want of time: tune once more, or for more --seconds", report.left);
     }
-    console.say(said);
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said() {
+        let mut report = Report::default();
+        assert!(said(&report, 0).starts_with("no products to tune"));
+        (report.products, report.known) = (1, 1);
+        assert_eq!(said(&report, 0), "1 product: 1 known before, 0 measured, 0 faster than before");
+        (report.products, report.refused, report.left) = (3, 1, 1);
+        report.reason = Some("gpu: too many registers".into());
+        assert_eq!(
+            said(&report, 0),
+            "3 products: 1 known before, 0 measured, 0 faster than before; 1 refused (gpu: too many registers); \
+             1 left for want of time: tune once more, or for more --seconds"
+        );
+    }
 }
