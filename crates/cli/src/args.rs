@@ -48,7 +48,7 @@ pub enum Command {
     Data(DataArgs),
     /// Measure the speed of training or prediction
     Bench(BenchArgs),
-    /// Find the fastest way of every product on a GPU, once; fit, bench, evaluate and predict use it from then on
+    /// Find the fastest way of every product on a GPU, once; later commands with the same batch size use it
     Tune(TuneArgs),
     /// Print shell completions
     Completions(CompletionsArgs),
@@ -406,7 +406,7 @@ pub struct TuneArgs {
     /// Examples per step, instead of the recipe's
     #[arg(long, value_name = "N", value_parser = positive)]
     pub batch_size: Option<usize>,
-    /// The device: cuda, cuda:1, cuda:tf32, wgpu, wgpu:1 (see `thalweg devices`)
+    /// The device: cuda, cuda:1, cuda:tf32, wgpu, wgpu:1, wgpu:coop (see `thalweg devices`)
     #[arg(long, value_name = "D")]
     pub device: String,
     /// What layers compute in

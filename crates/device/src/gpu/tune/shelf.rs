@@ -1,7 +1,8 @@
 //! Choices on disk: a file for each device, its driver and compiler, release of this crate and version of the lowering.
 //!
-//! The first line says what it is of; then a line for each product: the way, a tab, the product. Invariant: a file that is damaged, too large or of something else counts as not there; a line that is
-//! damaged chooses nothing, as no product has it or no product's way reads so.
+//! The first line says what it is of; then a line for each product: the way, a tab, the product. Invariant: a file that is
+//! damaged, too large or of something else counts as not there; a line that is damaged chooses nothing, as no product has
+//! it or no product's way reads so.
 
 use super::Choices;
 use crate::caches;
