@@ -56,7 +56,7 @@ fn check(graph: &Graph, dtype: DType, products: usize) -> Arc<Plan> {
             false => k.needs_matrices(),
         };
         let launches = lower(&plan, &abilities, &Choices::default()).unwrap();
-        let such = launches.stages.iter().flatten().filter(|l| is_such(&launches.kernels[l.kernel]));
+        let such = launches.of_kernels().filter(|(_, k)| is_such(k));
         assert_eq!(such.count(), products, "{abilities:?}: {plan}");
         exact(&mut InterpretedGpu::new(abilities));
     }

@@ -30,4 +30,4 @@ pub use error::DeviceError;
 pub use host::{Cache, Host};
 pub use plan::Plan;
 #[cfg(not(target_family = "wasm"))]
-pub use select::{Found, auto, cpu_target, list, open};
+pub use select::{Found, auto, cpu_target, list, open, optional};

@@ -141,6 +141,14 @@ pub fn list() -> Vec<Found> {
     found
 }
 
+/// Libraries that a device may use and none needs: of each what it is, or what to do to have it.
+pub fn optional() -> Vec<Found> {
+    #[cfg(feature = "cuda")]
+    return crate::cuda::optional();
+    #[cfg(not(feature = "cuda"))]
+    Vec::new()
+}
+
 /// GPUs, or a line of each kind that says why there is none.
 fn gpus() -> Vec<Found> {
     let kinds: &[Vec<Found>] = &[

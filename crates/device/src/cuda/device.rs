@@ -6,11 +6,13 @@
 use super::cache::Cache;
 use super::driver::{self, About, Gpu, Memory};
 use super::kernels::{Compiler, Kernels};
+use super::libraries::Libraries;
 use super::loaded::Loaded;
 use super::nvrtc::Nvrtc;
 use super::places::Places;
 use super::staging::Staging;
 use crate::caches;
+use crate::gpu::call::Library;
 use crate::gpu::launch::{Abilities, Launches};
 use crate::gpu::tune::{Shelf, Tuning, tuned};
 use crate::plan::check;
@@ -35,6 +37,9 @@ pub struct CudaDevice {
     arena: Option<Memory>,
     staging: Staging,
     kernels: Kernels,
+    libraries: Libraries,
+    /// The driver's version.
+    driver: i32,
     gpu: Arc<Gpu>,
 }
 
@@ -109,13 +114,11 @@ impl CudaDevice {
             ..Abilities::LEAST
         };
         let tuning = Tuning::new(abilities, shelf(&about, &nvrtc));
-        let compiler = Compiler {
-            nvrtc,
-            cache: Cache::new(Places::read().cache),
-            architecture: architecture(&about),
-            driver: driver::version().map_err(failed)?,
-        };
-        Ok(CudaDevice {
+        let driver = driver::version().map_err(failed)?;
+        let cache = Cache::new(Places::read().cache);
+        let compiler = Compiler { nvrtc, cache, architecture: architecture(&about), driver };
+        let names_one = tuning.choices().iter().any(|(_, way)| Library::is_named(way));
+        let mut device = CudaDevice {
             description,
             tuning,
             allocations: Vec::new(),
@@ -123,8 +126,38 @@ impl CudaDevice {
             arena: None,
             staging: Staging::new(&gpu)?,
             kernels: Kernels::new(Arc::clone(&gpu), compiler),
+            libraries: Libraries::new(Arc::clone(&gpu)),
+            driver,
             gpu,
-        })
+        };
+        if names_one {
+            device.look_for_libraries();
+        }
+        Ok(device)
+    }
+
+    /// Looks for the libraries that products may be left to. Not done before somebody has chosen one or may do so: they are
+    /// large.
+    fn look_for_libraries(&mut self) {
+        self.libraries.look(self.driver as u32 / 1000);
+        self.tuning.set_libraries(self.libraries.there());
+    }
+
+    /// Lowers a plan to what runs here: what a library refuses is computed in the account's way.
+    fn lower(&mut self, plan: &Plan) -> Result<Launches, DeviceError> {
+        loop {
+            let launches = self.tuning.lower(plan)?;
+            let mut refused = false;
+            for call in launches.calls() {
+                if let Err(why) = self.libraries.prepare(call)? {
+                    self.tuning.choices_mut().refuse(*call, why);
+                    refused = true;
+                }
+            }
+            if !refused {
+                return Ok(launches);
+            }
+        }
     }
 
     fn storage(&self, a: Allocation) -> &Memory {
@@ -155,7 +188,7 @@ impl CudaDevice {
             let Some(loaded) = loaded.as_mut().filter(|_| moved || fresh == Some(i)) else { continue };
             let at = |a: &Allocation| self.allocations[a.0 as usize].as_ref().map_or(0, |m| m.start);
             let bindings: Vec<_> = loaded.bound.iter().map(at).collect();
-            loaded.place(&self.kernels, start, &bindings)?;
+            loaded.place((&self.kernels, &self.libraries), start, &bindings)?;
         }
         Ok(())
     }
@@ -171,7 +204,10 @@ impl CudaDevice {
 
 impl Device for CudaDevice {
     fn info(&self) -> DeviceInfo {
-        let (name, description) = (self.gpu.name.clone(), self.description.clone());
+        let (name, mut description) = (self.gpu.name.clone(), self.description.clone());
+        if let Some(why) = self.tuning.choices().refusals().next() {
+            description += &format!(", a library refused what was chosen for it ({why})");
+        }
         DeviceInfo { name, description, workers: 1, regions: false, half_products: true, keeps_data: true }
     }
 
@@ -217,7 +253,7 @@ impl Device for CudaDevice {
         let sizes: Vec<usize> = bindings.iter().map(|a| self.storage(*a).bytes).collect();
         crate::bound(&plan, bindings, &sizes)?;
         check(&plan).map_err(|problem| DeviceError::Plan { plan: plan.name.clone(), problem })?;
-        let launches = self.tuning.lower(&plan)?;
+        let launches = self.lower(&plan)?;
         let loaded = Loaded::new(&self.gpu, &mut self.kernels, plan, launches, bindings.to_vec())?;
         let at = self.programs.iter().position(Option::is_none).unwrap_or_else(|| {
             self.programs.push(None);
@@ -273,6 +309,7 @@ impl Device for CudaDevice {
     }
 
     fn tuning(&mut self) -> Option<&mut Tuning> {
+        self.look_for_libraries();
         Some(&mut self.tuning)
     }
 }

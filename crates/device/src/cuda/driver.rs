@@ -180,6 +180,26 @@ impl Gpu {
         Ok(f64::from(ms) * 1e-3)
     }
 
+    /// What `start` puts on our stream, which is idle, as a graph; whoever gets it destroys it.
+    pub fn capture(&self, start: impl FnOnce() -> Result<(), DeviceError>) -> Result<sys::CUgraph, DeviceError> {
+        // Calls that are not put on the stream happen at once: a library may load its code when it is first used.
+        let mode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_RELAXED;
+        // SAFETY: the stream is ours and idle.
+        self.check(unsafe { result::stream::begin_capture(self.stream, mode) })?;
+        let started = start();
+        // SAFETY: the capture began above; it has to end even if a launch failed.
+        let graph = unsafe { result::stream::end_capture(self.stream) };
+        match (started, self.check(graph)) {
+            (Ok(()), graph) => graph,
+            (Err(e), Ok(graph)) => {
+                // SAFETY: it was just made.
+                let _ = unsafe { result::graph::destroy(graph) };
+                Err(e)
+            }
+            (Err(e), Err(_)) => Err(e),
+        }
+    }
+
     /// Waits for everything started.
     pub fn wait(&self) -> Result<(), DeviceError> {
         self.enter()?;

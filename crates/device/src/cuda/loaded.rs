@@ -1,8 +1,10 @@
-//! A plan on the GPU: its launches, captured into a CUDA graph; and once several runs are wanted, into one of several copies.
+//! A plan on the GPU: its launches, kernels and calls of libraries, captured into a CUDA graph; and once several runs are wanted,
+//! into one of several copies.
 
 use super::driver::Gpu;
 use super::kernels::{Function, Kernels};
-use crate::gpu::launch::{Argument, Launches};
+use super::libraries::{Libraries, Prepared};
+use crate::gpu::launch::{Argument, Launches, Work};
 use crate::plan::{Place, Plan};
 use crate::{Allocation, DeviceError};
 use cudarc::driver::{result, sys};
@@ -11,12 +13,16 @@ use std::sync::Arc;
 
 /// A launch with its addresses.
 struct Ready {
-    function: Function,
-    groups: u32,
-    threads: u32,
+    what: What,
     pointers: Vec<sys::CUdeviceptr>,
     /// The plan's kernel.
     source: usize,
+}
+
+/// What is launched.
+enum What {
+    Kernel { function: Function, groups: u32, threads: u32 },
+    Call(Arc<Prepared>),
 }
 
 /// A loaded plan.
@@ -51,9 +57,7 @@ impl Loaded {
         launches: Launches,
         bound: Vec<Allocation>,
     ) -> Result<Self, DeviceError> {
-        let all = launches.stages.iter().flatten();
-        let wanted = all.map(|l| (&launches.kernels[l.kernel], l.apart(&launches.kernels[l.kernel])));
-        kernels.prepare(wanted)?;
+        kernels.prepare(launches.of_kernels().map(|(l, kernel)| (kernel, l.apart(kernel))))?;
         Ok(Loaded {
             gpu: Arc::clone(gpu),
             plan,
@@ -69,7 +73,7 @@ impl Loaded {
     /// Sets all addresses, by the arena's first byte and those of the bindings, and captures the launches.
     pub fn place(
         &mut self,
-        kernels: &Kernels,
+        (kernels, libraries): (&Kernels, &Libraries),
         arena: sys::CUdeviceptr,
         bindings: &[sys::CUdeviceptr],
     ) -> Result<(), DeviceError> {
@@ -80,15 +84,17 @@ impl Loaded {
             Place::Slab { .. } => unreachable!("plans for GPUs have no slabs"),
         };
         let mut ready = Vec::new();
-        for launch in self.launches.stages.iter().flatten() {
-            let kernel = &self.launches.kernels[launch.kernel];
-            ready.push(Ready {
-                function: kernels.function(kernel, launch.apart(kernel)),
-                groups: launch.groups,
-                threads: kernel.threads,
-                pointers: launch.arguments.iter().map(pointer).collect(),
-                source: launch.source,
-            });
+        for launch in self.launches.all() {
+            let what = match &launch.work {
+                Work::Kernel { kernel, groups } => {
+                    let kernel = &self.launches.kernels[*kernel];
+                    let function = kernels.function(kernel, launch.apart(kernel));
+                    What::Kernel { function, groups: *groups, threads: kernel.threads }
+                }
+                Work::Call(call) => What::Call(libraries.prepared(call)),
+            };
+            let pointers = launch.arguments.iter().map(pointer).collect();
+            ready.push(Ready { what, pointers, source: launch.source });
         }
         self.ready = ready;
         self.graph = Some(self.capture(1)?);
@@ -99,14 +105,7 @@ impl Loaded {
     fn capture(&self, times: usize) -> Result<Graph, DeviceError> {
         let gpu = &self.gpu;
         gpu.wait()?;
-        let mode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
-        // SAFETY: the stream is ours and idle.
-        gpu.check(unsafe { result::stream::begin_capture(gpu.stream(), mode) })?;
-        let launched = (0..times).try_for_each(|_| self.ready.iter().try_for_each(|r| r.launch(gpu)));
-        // SAFETY: the capture began above; it has to end even if a launch failed.
-        let graph = unsafe { result::stream::end_capture(gpu.stream()) };
-        launched?;
-        let graph = gpu.check(graph)?;
+        let graph = gpu.capture(|| (0..times).try_for_each(|_| self.ready.iter().try_for_each(|r| r.launch(gpu))))?;
         // SAFETY: the graph was just made; what is instantiated does not need it any more.
         let exec = unsafe {
             let exec = result::graph::instantiate(graph, sys::CUgraphInstantiate_flags_enum(0));
@@ -186,14 +185,19 @@ impl Graph {
 
 impl Ready {
     fn launch(&self, gpu: &Gpu) -> Result<(), DeviceError> {
+        let (function, groups, threads) = match &self.what {
+            What::Kernel { function, groups, threads } => (function, *groups, *threads),
+            // SAFETY: as below.
+            What::Call(prepared) => return unsafe { prepared.start(gpu, &self.pointers) },
+        };
         let mut pointers = self.pointers.clone();
         let mut params: Vec<*mut c_void> =
             pointers.iter_mut().map(|p| std::ptr::from_mut(p).cast()).collect();
-        let (grid, block) = ((self.groups, 1, 1), (self.threads, 1, 1));
+        let (grid, block) = ((groups, 1, 1), (threads, 1, 1));
         // SAFETY: as many pointers as the kernel has parameters, to memory as large as its plan says, which `check` holds it to.
         gpu.check(unsafe {
-            let f = self.function;
-            result::launch_kernel(f.handle, grid, block, f.dynamic_shared, gpu.stream(), &mut params)
+            let (handle, shared) = (function.handle, function.dynamic_shared);
+            result::launch_kernel(handle, grid, block, shared, gpu.stream(), &mut params)
         })
     }
 }

@@ -4,23 +4,20 @@
 //! few lines instead of by `cudarc`, which looks in the system's library path alone, panics where it finds nothing, and
 //! leaves it to the system to find the second library that NVRTC opens. Invariant: libraries once loaded stay.
 
+use super::find::{Names, function, load, starting_with};
 use super::places::Places;
 use libloading::Library;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::ptr;
 
-/// How files of NVRTC begin: the library, and the one it opens when it first compiles.
-const NAMES: [&str; 2] =
-    if cfg!(windows) { ["nvrtc64_", "nvrtc-builtins64_"] } else { ["libnvrtc.so", "libnvrtc-builtins.so"] };
-
-/// Names to ask the system for.
-const SYSTEM: &[&str] = if cfg!(windows) {
-    &["nvrtc64_130_0.dll", "nvrtc64_120_0.dll"]
+/// How files of NVRTC are called, and how those begin that it opens when it first compiles.
+const NAMES: Names = if cfg!(windows) {
+    Names { start: "nvrtc64_", system: &["nvrtc64_130_0.dll", "nvrtc64_120_0.dll"] }
 } else {
-    &["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"]
+    Names { start: "libnvrtc.so", system: &["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"] }
 };
+const BUILTINS: &str = if cfg!(windows) { "nvrtc-builtins64_" } else { "libnvrtc-builtins.so" };
 
 /// What every kernel is compiled with, beside the architecture. Denormals count as zero, as on the CPU; division and
 /// square root round to nearest; a product and a sum may round once.
@@ -85,20 +82,11 @@ impl Nvrtc {
     }
 
     fn search(places: &Places, fits: impl Fn(&Nvrtc) -> Result<(), String>) -> Result<Nvrtc, String> {
-        let system = SYSTEM.iter().map(PathBuf::from);
-        let files = |p: &Vec<PathBuf>| p.iter().flat_map(|p| candidates(p)).collect::<Vec<_>>();
-        let (first, then) = (files(&places.first), files(&places.then));
-        let mut reasons = Vec::new();
-        for file in first.into_iter().chain(system).chain(then) {
-            match Nvrtc::open(&file).map(|found| (fits(&found), found)) {
-                Ok((Ok(()), found)) => return Ok(found),
-                Ok((Err(why), _)) => reasons.push(format!("{} {why}", file.display())),
-                // That the system does not know a name is no news.
-                Err(_) if file.parent() == Some(Path::new("")) => {}
-                Err(reason) => reasons.push(reason),
-            }
-        }
-        Err(if reasons.is_empty() { "it is not installed".into() } else { reasons.join("; ") })
+        NAMES.find(places, |file| {
+            let found = Nvrtc::open(file)?;
+            fits(&found).map_err(|why| format!("{} {why}", file.display()))?;
+            Ok(found)
+        })
     }
 
     /// Whether it compiles for an architecture (`sm_90a`).
@@ -109,15 +97,11 @@ impl Nvrtc {
 
     /// Loads that file, or what the system finds by that name.
     pub fn open(file: &Path) -> Result<Nvrtc, String> {
-        let failed = |e: libloading::Error| format!("{}: {e}", file.display());
         for beside in builtins(file) {
-            // SAFETY: NVIDIA's library; loading it runs nothing but its own initialisers. If it cannot be loaded here,
-            // the system may still find another when NVRTC asks.
-            let _ = unsafe { Library::new(&beside) }.map(Box::new).map(Box::leak);
+            // If it cannot be loaded here, the system may still find another when NVRTC asks.
+            let _ = load(&beside);
         }
-        // SAFETY: as above. Leaked, since NVRTC keeps threads and state that unloading would pull from under it.
-        let library: &'static Library = Box::leak(Box::new(unsafe { Library::new(file) }.map_err(failed)?));
-        let functions = Functions::of(library).map_err(failed)?;
+        let functions = Functions::of(load(file)?).map_err(|e| format!("{}: {e}", file.display()))?;
         let (mut major, mut minor) = (0, 0);
         // SAFETY: both point to integers.
         let status = unsafe { (functions.version)(&mut major, &mut minor) };
@@ -153,10 +137,10 @@ impl Nvrtc {
 }
 
 impl Functions {
-    fn of(library: &'static Library) -> Result<Functions, libloading::Error> {
-        fn get<T: Copy>(library: &'static Library, name: &str) -> Result<T, libloading::Error> {
-            // SAFETY: `T` is the function's type in nvrtc.h, the same in every version of it; the library stays loaded.
-            unsafe { library.get::<T>(name.as_bytes()) }.map(|symbol| *symbol)
+    fn of(library: &'static Library) -> Result<Functions, String> {
+        fn get<T: Copy>(library: &'static Library, name: &str) -> Result<T, String> {
+            // SAFETY: `T` is the function's type in nvrtc.h, the same in every version of it.
+            unsafe { function(library, name) }
         }
         Ok(Functions {
             version: get(library, "nvrtcVersion")?,
@@ -249,26 +233,8 @@ impl Drop for Program<'_> {
     }
 }
 
-/// The libraries of a folder, newest first; a file itself.
-fn candidates(place: &Path) -> Vec<PathBuf> {
-    if place.is_dir() {
-        starting_with(place, NAMES[0])
-    } else {
-        Some(place.to_path_buf()).into_iter().filter(|p| p.exists()).collect()
-    }
-}
-
 /// What NVRTC of that file opens later, if it lies beside it.
 fn builtins(file: &Path) -> Vec<PathBuf> {
     let folder = file.parent().filter(|p| *p != Path::new(""));
-    folder.map_or(Vec::new(), |folder| starting_with(folder, NAMES[1]))
-}
-
-fn starting_with(folder: &Path, name: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path());
-    let starts = |p: &PathBuf| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with(name));
-    let mut found: Vec<PathBuf> = entries.filter(starts).collect();
-    found.sort();
-    found.reverse();
-    found
+    folder.map_or(Vec::new(), |folder| starting_with(folder, BUILTINS))
 }

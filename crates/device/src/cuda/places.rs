@@ -1,6 +1,6 @@
-//! Where NVRTC may lie, and where compiled kernels are kept: all that this device takes from its environment.
+//! Where NVRTC, cuBLASLt and cuDNN may lie, and where compiled kernels are kept: all that this device takes from its environment.
 //!
-//! In: `THALWEG_NVRTC`, `CUDA_PATH`, `CUDA_HOME`, `VIRTUAL_ENV`, `CONDA_PREFIX`, the home folder, the place of the program,
+//! In: `THALWEG_NVRTC`, `THALWEG_CUDA_LIBRARIES`, `CUDA_PATH`, `CUDA_HOME`, `VIRTUAL_ENV`, `CONDA_PREFIX`, the home folder, the place of the program,
 //! the folder of caches. Out: [`Places`].
 
 use crate::caches;
@@ -11,12 +11,14 @@ use std::path::{Path, PathBuf};
 /// Where to look, in order.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Places {
-    /// Folders or files that NVRTC is looked for in before the system's library path.
+    /// Folders or files that libraries are looked for in before the system's library path.
     pub first: Vec<PathBuf>,
     /// And after it.
     pub then: Vec<PathBuf>,
     /// Folder of compiled kernels.
     pub cache: Option<PathBuf>,
+    /// What `THALWEG_CUDA_LIBRARIES` says: the folder of cuBLASLt and cuDNN, or `none`.
+    libraries: Option<PathBuf>,
 }
 
 impl Places {
@@ -35,7 +37,18 @@ impl Places {
         let installed =
             home.iter().map(|h| h.join(".local")).chain(["/usr/local", "/usr"].map(PathBuf::from));
         then.extend(active.chain(installed).flat_map(|python| wheels(&python)));
-        Places { first, then, cache: caches::folder().map(|c| c.join("kernels")) }
+        let cache = caches::folder().map(|c| c.join("kernels"));
+        Places { first, then, cache, libraries: set("THALWEG_CUDA_LIBRARIES") }
+    }
+
+    /// Where cuBLASLt and cuDNN are looked for; `None` if they are to be left alone.
+    pub fn of_libraries(mut self) -> Option<Places> {
+        let named = self.libraries.take();
+        if named.as_deref() == Some(Path::new("none")) {
+            return None;
+        }
+        self.first.splice(0..0, named);
+        Some(self)
     }
 }
 
@@ -44,7 +57,7 @@ fn default_toolkit() -> Option<PathBuf> {
     cfg!(target_os = "linux").then(|| PathBuf::from("/usr/local/cuda"))
 }
 
-/// Folders of the `nvidia-cuda-nvrtc` wheels in a Python environment.
+/// Folders of NVIDIA's wheels in a Python environment.
 fn wheels(python: &Path) -> Vec<PathBuf> {
     let versions = fs::read_dir(python.join("lib")).into_iter().flatten().flatten().map(|e| e.path());
     let versions =
@@ -54,7 +67,16 @@ fn wheels(python: &Path) -> Vec<PathBuf> {
         versions.flat_map(|p| ["site-packages", "dist-packages"].map(|f| p.join(f))).collect();
     packages.push(python.join("Lib/site-packages"));
     packages.sort();
-    let nvidia = ["cu13/lib", "cu13/bin/x86_64", "cuda_nvrtc/lib", "cuda_nvrtc/bin"];
+    let nvidia = [
+        "cu13/lib",
+        "cu13/bin/x86_64",
+        "cuda_nvrtc/lib",
+        "cuda_nvrtc/bin",
+        "cublas/lib",
+        "cublas/bin",
+        "cudnn/lib",
+        "cudnn/bin",
+    ];
     packages.iter().flat_map(|p| nvidia.map(|f| p.join("nvidia").join(f))).filter(|p| p.is_dir()).collect()
 }
 
@@ -66,9 +88,24 @@ mod tests {
     fn wheels_are_found_in_an_environment() {
         let root = env::temp_dir().join(format!("thalweg-places-{}", std::process::id()));
         let lib = root.join("lib/python3.11/site-packages/nvidia/cu13/lib");
+        let dnn = root.join("lib/python3.11/site-packages/nvidia/cudnn/lib");
         fs::create_dir_all(&lib).unwrap();
-        assert_eq!(wheels(&root), [lib]);
+        fs::create_dir_all(&dnn).unwrap();
+        assert_eq!(wheels(&root), [lib, dnn]);
         fs::remove_dir_all(&root).unwrap();
         assert!(wheels(&root).is_empty());
+    }
+
+    #[test]
+    fn libraries_are_looked_for_where_one_says_or_not_at_all() {
+        let places = |libraries: Option<&str>| Places {
+            first: vec!["compiler".into()],
+            libraries: libraries.map(PathBuf::from),
+            ..Places::default()
+        };
+        assert_eq!(places(Some("none")).of_libraries(), None);
+        assert_eq!(places(None).of_libraries(), Some(places(None)));
+        let first = places(Some("mine")).of_libraries().unwrap().first;
+        assert_eq!(first, ["mine", "compiler"].map(PathBuf::from));
     }
 }

@@ -1,5 +1,6 @@
-//! What runs on a GPU for one plan: kernels, and launches of them over places in memory.
+//! What runs on a GPU for one plan: kernels, and launches of them over places in memory; and calls of libraries.
 
+use super::call::{Call, Libraries};
 use super::ir::Kernel;
 use crate::plan::Place;
 use thalweg_base::DType;
@@ -13,14 +14,26 @@ pub struct Argument {
     pub bytes: usize,
 }
 
-/// One start of a kernel.
+/// What a launch starts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Work {
+    /// A kernel.
+    Kernel {
+        /// Position in [`Launches::kernels`].
+        kernel: usize,
+        /// Groups: their numbers run from 0 up to this.
+        groups: u32,
+    },
+    /// A library's product: only where [`Abilities::libraries`] has the library.
+    Call(Call),
+}
+
+/// One start of a kernel, or of what a library has instead.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Launch {
-    /// Position in [`Launches::kernels`].
-    pub kernel: usize,
-    /// Groups: their numbers run from 0 up to this.
-    pub groups: u32,
-    /// One per parameter.
+    /// What is started.
+    pub work: Work,
+    /// One per parameter; of a call, its operands, its result and its workspace.
     pub arguments: Vec<Argument>,
     /// The plan's kernel it is part of, or the first of them: for labels and times.
     pub source: usize,
@@ -71,6 +84,27 @@ impl Launches {
         let launches: usize = self.stages.iter().map(Vec::len).sum();
         (TOGETHER / launches.max(1)).clamp(1, MOST_COPIES)
     }
+
+    /// All launches, in order.
+    pub fn all(&self) -> impl Iterator<Item = &Launch> {
+        self.stages.iter().flatten()
+    }
+
+    /// The launches of kernels, with these.
+    pub fn of_kernels(&self) -> impl Iterator<Item = (&Launch, &Kernel)> {
+        self.all().filter_map(|l| match l.work {
+            Work::Kernel { kernel, .. } => Some((l, &self.kernels[kernel])),
+            Work::Call(_) => None,
+        })
+    }
+
+    /// The calls of libraries.
+    pub fn calls(&self) -> impl Iterator<Item = &Call> {
+        self.all().filter_map(|l| match &l.work {
+            Work::Call(call) => Some(call),
+            Work::Kernel { .. } => None,
+        })
+    }
 }
 
 /// What a GPU can do, as far as kernels depend on it.
@@ -90,6 +124,8 @@ pub struct Abilities {
     pub tf32: bool,
     /// Cooperative matrices, where [`Cooperative`](super::ir::Cooperative) statements may be used.
     pub matrices: Option<Matrices>,
+    /// Libraries that products may be left to. The account never does; a measured choice may.
+    pub libraries: Libraries,
 }
 
 /// Which cooperative matrices there are: square ones that are multiplied into sums in f32.
@@ -124,6 +160,7 @@ impl Abilities {
         tensor: false,
         tf32: false,
         matrices: None,
+        libraries: Libraries::NONE,
     };
 }
 
@@ -135,7 +172,8 @@ mod tests {
 
     #[test]
     fn the_more_launches_the_fewer_copies() {
-        let launch = Launch { kernel: 0, groups: 1, arguments: Vec::new(), source: 0 };
+        let work = Work::Kernel { kernel: 0, groups: 1 };
+        let launch = Launch { work, arguments: Vec::new(), source: 0 };
         let copies = |stages: usize| {
             Launches { stages: vec![vec![launch.clone()]; stages], ..Launches::default() }.copies()
         };
@@ -152,7 +190,8 @@ mod tests {
         let arena = |offset, bytes| Argument { place: Place::Arena { offset }, bytes };
         let bound = |n| Argument { place: Place::Binding(n), bytes: 64 };
         let apart = |arguments: [Argument; 3]| {
-            Launch { kernel: 0, groups: 1, arguments: arguments.to_vec(), source: 0 }.apart(&kernel)
+            let work = Work::Kernel { kernel: 0, groups: 1 };
+            Launch { work, arguments: arguments.to_vec(), source: 0 }.apart(&kernel)
         };
         assert!(apart([arena(0, 64), arena(0, 64), arena(64, 64)]), "what is only read may be one");
         assert!(!apart([arena(0, 68), bound(0), arena(64, 64)]));

@@ -5,6 +5,7 @@
 //! needs a GPU, so all of it is tested without one.
 
 pub mod build;
+pub mod call;
 pub mod cuda;
 pub mod ir;
 pub mod launch;

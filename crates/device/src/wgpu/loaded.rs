@@ -2,7 +2,8 @@
 
 use super::guarded;
 use super::shaders::Shaders;
-use crate::gpu::launch::{Launch, Launches};
+use crate::gpu::ir::Kernel;
+use crate::gpu::launch::{Launch, Launches, Work};
 use crate::gpu::wgsl;
 use crate::plan::{Place, Plan};
 use crate::{Allocation, DeviceError};
@@ -66,7 +67,7 @@ impl Loaded {
         })?;
         for launch in launches.stages.iter().flatten() {
             let (slots, _) = memories(launch);
-            parts.shaders.pipeline(parts.device, parts.name, &launches.kernels[launch.kernel], &slots)?;
+            parts.shaders.pipeline(parts.device, parts.name, kernel(&launches, launch).0, &slots)?;
         }
         Ok(Loaded { plan, launches, bound, records, ready: Vec::new() })
     }
@@ -82,13 +83,13 @@ impl Loaded {
         let mut ready = Vec::new();
         for (i, launch) in self.launches.stages.iter().flatten().enumerate() {
             let (slots, order) = memories(launch);
-            let kernel = &self.launches.kernels[launch.kernel];
+            let (kernel, groups) = kernel(&self.launches, launch);
             let pipeline = parts.shaders.pipeline(parts.device, parts.name, kernel, &slots)?;
-            let row = launch.groups.min(ROW);
-            let grid = [row, launch.groups.div_ceil(row.max(1))];
+            let row = groups.min(ROW);
+            let grid = [row, groups.div_ceil(row.max(1))];
             let first: Vec<u32> = launch.arguments.iter().map(|a| first_word(a.place)).collect();
             let record: Vec<u8> =
-                wgsl::record(launch.groups, row, &first).into_iter().flat_map(u32::to_le_bytes).collect();
+                wgsl::record(groups, row, &first).into_iter().flat_map(u32::to_le_bytes).collect();
             words[i * RECORD..][..record.len()].copy_from_slice(&record);
             let memory = |m: &Memory| match m {
                 Memory::Arena => arena,
@@ -174,6 +175,14 @@ fn memories(launch: &Launch) -> (Vec<usize>, Vec<Memory>) {
         })
     });
     (slots.collect(), order)
+}
+
+/// What a launch starts, and in how many groups.
+fn kernel<'l>(launches: &'l Launches, launch: &Launch) -> (&'l Kernel, u32) {
+    match launch.work {
+        Work::Kernel { kernel, groups } => (&launches.kernels[kernel], groups),
+        Work::Call(_) => unreachable!("nothing is left to libraries on a device without"),
+    }
 }
 
 fn first_word(place: Place) -> u32 {

@@ -1,9 +1,10 @@
 //! [`InterpretedGpu`]: a device that lowers plans as GPUs do and interprets the kernels.
 
+use super::calls::run_call;
 use super::machine::{Clock, run_kernel};
 use super::memory::{Memory, Window};
 use std::sync::Arc;
-use thalweg_device::gpu::launch::{Abilities, Argument, Launches};
+use thalweg_device::gpu::launch::{Abilities, Argument, Launches, Work};
 use thalweg_device::gpu::tune::Tuning;
 use thalweg_device::plan::{Place, check};
 use thalweg_device::{Allocation, Device, DeviceError, DeviceInfo, MemoryUse, Plan, Program, StageTime};
@@ -111,8 +112,13 @@ impl Device for InterpretedGpu {
             self.clock.next_stage();
             for launch in stage {
                 let windows: Vec<Window> = launch.arguments.iter().map(window).collect();
-                let kernel = &loaded.launches.kernels[launch.kernel];
-                run_kernel(kernel, launch.groups, &mut memories, &windows, &mut self.clock);
+                match &launch.work {
+                    Work::Kernel { kernel, groups } => {
+                        let kernel = &loaded.launches.kernels[*kernel];
+                        run_kernel(kernel, *groups, &mut memories, &windows, &mut self.clock);
+                    }
+                    Work::Call(call) => run_call(call, &mut memories, &windows, &mut self.clock),
+                }
             }
         }
         for (i, memory) in numbers.into_iter().zip(memories) {

@@ -33,6 +33,12 @@ impl Clock {
         self.now += 1;
         (self.stage, self.threads) = (self.now, 0);
     }
+
+    /// When the stage's launches run, and the number of one more thread that is alone in its launch.
+    pub fn alone(&mut self) -> (u64, u32) {
+        self.threads += 1;
+        (self.stage, self.threads - 1)
+    }
 }
 
 /// Runs all groups of a kernel, one after another. `arguments`: one window per parameter.

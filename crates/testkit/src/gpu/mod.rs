@@ -5,6 +5,7 @@
 //! the kernel's name and the statement. [`SoftwareCuda`] runs the CUDA device itself, and the text that kernels are rendered
 //! to.
 
+mod calls;
 mod cooperative;
 mod device;
 mod machine;

@@ -7,6 +7,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
 
+mod libraries;
 mod naive;
 mod plan;
 mod tuner;

@@ -208,8 +208,7 @@ pub fn kernels(abilities: &Abilities) -> BTreeMap<String, Vec<Kernel>> {
 pub fn variants(abilities: &Abilities) -> Vec<(Kernel, bool)> {
     let mut all = HashSet::new();
     for (_, launches) in programs(abilities) {
-        for launch in launches.stages.iter().flatten() {
-            let kernel = &launches.kernels[launch.kernel];
+        for (launch, kernel) in launches.of_kernels() {
             all.insert((kernel.clone(), launch.apart(kernel)));
         }
     }

@@ -20,8 +20,9 @@ pub use writer::Writer;
 
 use merge::{Single, merge};
 
+use super::call::{Call, WORKSPACE_ALIGN};
 use super::ir::Kernel as Code;
-use super::launch::{Abilities, Argument, Launch, Launches};
+use super::launch::{Abilities, Argument, Launch, Launches, Work};
 use super::tune::Choices;
 use crate::DeviceError;
 use crate::plan::{ALIGN, Kernel, KernelId, Place, Plan, Product, Stage};
@@ -68,6 +69,13 @@ pub fn lower(plan: &Plan, abilities: &Abilities, choices: &Choices) -> Result<La
     Ok(l.finish())
 }
 
+/// Launches of a stage that are independent of each other.
+#[derive(Default)]
+struct Phase {
+    singles: Vec<Single>,
+    calls: Vec<Launch>,
+}
+
 /// A plan being lowered.
 pub struct Lowering<'a> {
     /// The plan.
@@ -78,9 +86,10 @@ pub struct Lowering<'a> {
     pub choices: &'a Choices,
     out: Launches,
     known: HashMap<Code, usize>,
-    /// Of the current stage: launches by phase, and bytes of scratch in use.
-    phases: Vec<Vec<Single>>,
+    /// Of the current stage: launches by phase, bytes of scratch in use, and what its calls share.
+    phases: Vec<Phase>,
     scratch: usize,
+    workspace: Option<Argument>,
     source: KernelId,
 }
 
@@ -88,7 +97,8 @@ impl<'a> Lowering<'a> {
     fn new(plan: &'a Plan, abilities: &'a Abilities, choices: &'a Choices) -> Self {
         let out = Launches { arena: plan.arena, ..Launches::default() };
         let (known, phases) = (HashMap::new(), Vec::new());
-        Lowering { plan, abilities, choices, out, known, phases, scratch: 0, source: KernelId(0) }
+        let (workspace, source) = (None, KernelId(0));
+        Lowering { plan, abilities, choices, out, known, phases, scratch: 0, workspace, source }
     }
 
     fn stage(&mut self, kernels: &[KernelId]) {
@@ -97,10 +107,12 @@ impl<'a> Lowering<'a> {
             self.kernel(&self.plan.kernel(k).kernel);
         }
         for phase in std::mem::take(&mut self.phases) {
-            let launches = merge(phase, self.abilities).into_iter().map(|s| self.known(s)).collect();
+            let singles = merge(phase.singles, self.abilities);
+            let mut launches: Vec<Launch> = singles.into_iter().map(|s| self.known(s)).collect();
+            launches.extend(phase.calls);
             self.out.stages.push(launches);
         }
-        self.scratch = 0;
+        (self.scratch, self.workspace) = (0, None);
     }
 
     fn kernel(&mut self, kernel: &Kernel) {
@@ -123,12 +135,37 @@ impl<'a> Lowering<'a> {
         if groups == 0 {
             return;
         }
-        if self.phases.len() <= phase {
-            self.phases.resize_with(phase + 1, Vec::new);
-        }
         let groups = u32::try_from(groups).expect("elements fit 31 bits, so groups do");
         let source = self.source.0 as usize;
-        self.phases[phase].push(Single { kernel: code, groups, arguments, source });
+        self.phase(phase).singles.push(Single { kernel: code, groups, arguments, source });
+    }
+
+    /// Adds a library's product of two operands to a phase of the stage.
+    pub fn call(&mut self, phase: usize, call: Call, [a, b, result]: [Argument; 3]) {
+        let arguments = vec![a, b, result, self.workspace()];
+        let source = self.source.0 as usize;
+        self.phase(phase).calls.push(Launch { work: Work::Call(call), arguments, source });
+    }
+
+    fn phase(&mut self, phase: usize) -> &mut Phase {
+        if self.phases.len() <= phase {
+            self.phases.resize_with(phase + 1, Phase::default);
+        }
+        &mut self.phases[phase]
+    }
+
+    /// What all calls of a stage work in, as they run one after another.
+    fn workspace(&mut self) -> Argument {
+        if let Some(workspace) = self.workspace {
+            return workspace;
+        }
+        let bytes = self.abilities.libraries.workspace;
+        let Argument { place, .. } = self.scratch(bytes + WORKSPACE_ALIGN);
+        let Place::Arena { offset } = place else { unreachable!("scratch memory is in the arena") };
+        let place = Place::Arena { offset: offset.next_multiple_of(WORKSPACE_ALIGN) };
+        let workspace = Argument { place, bytes };
+        self.workspace = Some(workspace);
+        workspace
     }
 
     /// A launch of a kernel that is kept once.
@@ -139,7 +176,7 @@ impl<'a> Lowering<'a> {
             self.out.kernels.push(code.clone());
             next
         });
-        Launch { kernel, groups, arguments, source }
+        Launch { work: Work::Kernel { kernel, groups }, arguments, source }
     }
 
     /// Scratch memory of this stage, not initialised.

@@ -3,6 +3,7 @@
 use super::Shelf;
 use crate::DeviceError;
 use crate::Plan;
+use crate::gpu::call::{Call, Libraries};
 use crate::gpu::launch::{Abilities, Launches};
 use crate::gpu::lower::lower;
 use std::collections::BTreeMap;
@@ -10,37 +11,56 @@ use std::collections::BTreeMap;
 /// Ways ([`Way`](crate::gpu::lower::Way)) as text, by the lines of their products
 /// ([`products`](crate::gpu::lower::products)). They are only believed where they are ways of the product.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Choices(BTreeMap<String, String>);
+pub struct Choices {
+    ways: BTreeMap<String, String>,
+    /// What libraries have refused, and what they said; not kept.
+    refused: Vec<(Call, String)>,
+}
 
 impl Choices {
     /// The way of a product.
     pub fn get(&self, product: &str) -> Option<&str> {
-        self.0.get(product).map(String::as_str)
+        self.ways.get(product).map(String::as_str)
     }
 
     /// Chooses a product's way.
     pub fn set(&mut self, product: impl Into<String>, way: impl Into<String>) {
-        self.0.insert(product.into(), way.into());
+        self.ways.insert(product.into(), way.into());
     }
 
     /// Forgets a product's way.
     pub fn forget(&mut self, product: &str) {
-        self.0.remove(product);
+        self.ways.remove(product);
+    }
+
+    /// A library does not compute this: whoever has chosen it gets the account's way.
+    pub fn refuse(&mut self, call: Call, why: String) {
+        self.refused.push((call, why));
+    }
+
+    /// Whether a library has refused this.
+    pub fn refuses(&self, call: &Call) -> bool {
+        self.refused.iter().any(|(refused, _)| refused == call)
+    }
+
+    /// What libraries said to what they refused, the first of it first.
+    pub fn refusals(&self) -> impl Iterator<Item = &str> {
+        self.refused.iter().map(|(_, why)| why.as_str())
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.ways.is_empty()
     }
 
     /// How many.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.ways.len()
     }
 
     /// Products and ways, in the order of the products.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(product, way)| (product.as_str(), way.as_str()))
+        self.ways.iter().map(|(product, way)| (product.as_str(), way.as_str()))
     }
 }
 
@@ -64,6 +84,11 @@ impl Tuning {
     /// What the device can do.
     pub fn abilities(&self) -> &Abilities {
         &self.abilities
+    }
+
+    /// Libraries that were found on the way.
+    pub fn set_libraries(&mut self, libraries: Libraries) {
+        self.abilities.libraries = libraries;
     }
 
     /// What is chosen now.

@@ -117,7 +117,8 @@ pub fn tune(
     let mut jobs: Vec<Job> = jobs.into_values().collect();
     jobs.retain(|j| !j.known);
     report.known = report.products - jobs.len();
-    jobs.sort_by_key(|j| std::cmp::Reverse(j.flops));
+    // A whole behind its parts, so that these are at their best when it is measured.
+    jobs.sort_by_key(|j| (std::cmp::Reverse(j.flops), j.ways[0] == Way::Apart));
     let (until, count) = ((effort.clock)().saturating_add(effort.budget), jobs.len());
     for (i, job) in jobs.iter().enumerate() {
         let outcome = if (effort.clock)() >= until {
@@ -211,10 +212,25 @@ impl Bench<'_> {
             tuning.choices_mut().set(&self.job.product, way.to_string());
         }
         let loaded = device.load(Arc::clone(self.plan), self.bound);
+        let refused = loaded.is_ok() && self.refused(device, way);
         if let Some(tuning) = device.tuning() {
             tuning.choices_mut().forget(&self.job.product);
         }
-        loaded
+        match loaded {
+            Ok(program) if refused => {
+                device.unload(program);
+                let (device, reason) = (device.info().name, format!("{way} was refused"));
+                Err(DeviceError::Gpu { device, reason })
+            }
+            loaded => loaded,
+        }
+    }
+
+    /// Whether what was to be left to a library was not, as the library does not compute it.
+    fn refused(&self, device: &mut dyn Device, way: &Way) -> bool {
+        let Way::Library(_) = way else { return false };
+        let lowered = device.tuning().and_then(|tuning| tuning.lower(self.plan).ok());
+        lowered.is_some_and(|launches| launches.calls().next().is_none())
     }
 
     /// Calls `f` with the program in this way.

@@ -7,12 +7,13 @@
 //! by a [`multiplier`], be it tensor cores ([`warps`], fed from [`fragments`]) or cooperative matrices ([`subgroups`]);
 //! [`direct`] gives a thread to each result, for what fills no tile (depthwise convolutions, large pooling windows).
 //! [`finish`] is what happens to each result before it is stored. Input gradients of convolutions with strides are several
-//! products ([`stride`]).
+//! products ([`stride`]). [`library`] leaves a product to a library of the GPU's maker, where one is there and was chosen.
 
 mod direct;
 mod finish;
 mod fragments;
 mod key;
+mod library;
 mod multiplier;
 mod operand;
 mod panel;
@@ -61,20 +62,43 @@ pub struct Task<'a> {
     pub operand: Operand<'a>,
     /// Type of the elements of both operands: f32, or floats of 16 bits.
     pub dtype: DType,
+    /// Type of what is stored.
+    pub stored: DType,
+    /// How much of the contraction it is.
+    pub share: Share,
+}
+
+/// How much of a contraction a product is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Share {
+    /// All of it.
+    Only,
+    /// One of several, which together are it.
+    Part,
+    /// All of it, where it is mostly computed as several.
+    Whole,
 }
 
 impl Task<'_> {
-    /// The products that a contraction is: one, or a set for each residue of an input gradient's strides.
+    /// The products that a contraction is: one, or a set for each residue of an input gradient's strides and then the whole,
+    /// which is something to choose as well.
     pub fn all<'a>(plan: &Plan, c: &'a Contraction) -> Vec<Task<'a>> {
         let sets = match c.product {
             Product::ConvInputGrad(d) => stride::sets(&d),
             Product::Dot(_) | Product::Conv(_) | Product::ConvFilterGrad(_) => None,
         };
-        let dtype = plan.buffer(c.a).dtype;
-        let task = |strides| Task { c, sizes: sizes(c, strides), operand: Operand::new(c, strides), dtype };
-        match sets {
-            None => vec![task(None)],
-            Some(sets) => sets.into_iter().map(|s| task(Some(s))).collect(),
+        let [dtype, stored] = [c.a, c.out].map(|b| plan.buffer(b).dtype);
+        let task = |strides, share| {
+            let (sizes, operand) = (sizes(c, strides), Operand::new(c, strides));
+            Task { c, sizes, operand, dtype, stored, share }
+        };
+        match sets.as_deref() {
+            None => vec![task(None, Share::Only)],
+            Some([one]) => vec![task(Some(*one), Share::Only)],
+            Some(sets) => {
+                let parts = sets.iter().map(|s| task(Some(*s), Share::Part));
+                parts.chain([task(None, Share::Whole)]).collect()
+            }
         }
     }
 
@@ -89,10 +113,22 @@ impl Task<'_> {
 
 /// Lowers a contraction.
 pub fn lower(l: &mut Lowering<'_>, c: &Contraction) {
-    for task in Task::all(l.plan, c) {
-        match way::chosen(l.plan, &task, l.abilities, l.choices) {
-            Way::Direct => direct::lower(l, &task),
-            Way::Tiles(cut) => tiled::lower(l, &task, &cut),
+    let tasks: Vec<(Task<'_>, Way)> = Task::all(l.plan, c)
+        .into_iter()
+        .map(|t| {
+            let way = way::chosen(l.plan, &t, l.abilities, l.choices);
+            (t, way)
+        })
+        .collect();
+    // What computes the whole leaves nothing for its parts.
+    let as_a_whole = |(t, way): &&(Task<'_>, Way)| t.share == Share::Whole && *way != Way::Apart;
+    let chosen = tasks.iter().find(as_a_whole).map_or(&tasks[..], std::slice::from_ref);
+    for (task, way) in chosen {
+        match way {
+            Way::Direct => direct::lower(l, task),
+            Way::Tiles(cut) => tiled::lower(l, task, cut),
+            Way::Library(library) => library::lower(l, task, *library),
+            Way::Apart => {}
         }
     }
 }
@@ -100,14 +136,24 @@ pub fn lower(l: &mut Lowering<'_>, c: &Contraction) {
 /// A product of a plan: its key among [`Choices`](crate::gpu::tune::Choices), and the ways that are worth measuring, the
 /// account's first.
 pub fn products(plan: &Plan, c: &Contraction, abilities: &Abilities) -> Vec<(String, Vec<Way>)> {
-    let of = |t: &Task<'_>| (key(plan, t, abilities), way::promising(t, abilities));
-    Task::all(plan, c).iter().map(of).collect()
+    keyed(plan, c, abilities, way::promising)
 }
 
 /// Every way in which the products of a contraction can be computed, by their keys.
 pub fn legal(plan: &Plan, c: &Contraction, abilities: &Abilities) -> Vec<(String, Vec<Way>)> {
-    let of = |t: &Task<'_>| (key(plan, t, abilities), way::legal(t, abilities));
-    Task::all(plan, c).iter().map(of).collect()
+    keyed(plan, c, abilities, way::legal)
+}
+
+fn keyed(
+    plan: &Plan,
+    c: &Contraction,
+    abilities: &Abilities,
+    ways: fn(&Task<'_>, &Abilities) -> Vec<Way>,
+) -> Vec<(String, Vec<Way>)> {
+    let tasks = Task::all(plan, c);
+    let of = tasks.iter().map(|t| (key(plan, t, abilities), ways(t, abilities)));
+    // Where a whole can only be computed as its parts there is nothing to choose.
+    of.filter(|(_, ways)| ways[..] != [Way::Apart]).collect()
 }
 
 fn sizes(c: &Contraction, strides: Option<Strides>) -> Sizes {

@@ -6,7 +6,8 @@
 
 use super::multiplier::Multiplier;
 use super::tile::{Cut, Engine, Whole};
-use super::{Task, direct, key};
+use super::{Share, Task, direct, key, library};
+use crate::gpu::call::Library;
 use crate::gpu::ir::MmaType;
 use crate::gpu::launch::Abilities;
 use crate::gpu::tune::Choices;
@@ -34,11 +35,20 @@ pub enum Way {
     Direct,
     /// Tiles.
     Tiles(Cut),
+    /// A library.
+    Library(Library),
+    /// A whole as its parts, each in a way of its own.
+    Apart,
 }
 
 impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Way::Tiles(Cut { tile, pieces }) = self else { return write!(f, "direct") };
+        let Cut { tile, pieces } = match self {
+            Way::Direct => return write!(f, "direct"),
+            Way::Library(library) => return write!(f, "{library}"),
+            Way::Apart => return write!(f, "apart"),
+            Way::Tiles(cut) => cut,
+        };
         match tile.engine {
             Engine::Threads { down, across, slices, rows, cols } => {
                 write!(f, "threads {down}x{across}x{slices} of {rows}x{cols}")?;
@@ -73,12 +83,25 @@ fn tileable(t: &Task<'_>) -> bool {
 
 /// What a rough account of the GPU's clocks chooses.
 pub fn accounted(t: &Task<'_>, abilities: &Abilities) -> Way {
+    if t.share == Share::Whole {
+        return Way::Apart;
+    }
     let narrow = t.groups() > 1 && t.sizes.n < FEW;
     if narrow || !tileable(t) { Way::Direct } else { Way::Tiles(whole(t, abilities).cheapest()) }
 }
 
 /// Every way that computes the product.
 pub fn legal(t: &Task<'_>, abilities: &Abilities) -> Vec<Way> {
+    let libraries = library::ways(t, abilities).into_iter().map(Way::Library);
+    match t.share {
+        Share::Only => own(t, abilities).into_iter().chain(libraries).collect(),
+        Share::Part => own(t, abilities),
+        Share::Whole => std::iter::once(Way::Apart).chain(libraries).collect(),
+    }
+}
+
+/// Every way that is ours.
+fn own(t: &Task<'_>, abilities: &Abilities) -> Vec<Way> {
     let cuts = if tileable(t) { whole(t, abilities).cuts() } else { Vec::new() };
     std::iter::once(Way::Direct).chain(cuts.into_iter().map(Way::Tiles)).collect()
 }
@@ -93,29 +116,40 @@ fn half_empty(t: &Task<'_>, way: &Way) -> bool {
 /// Whether it needs more memory than another way may.
 fn spacious(t: &Task<'_>, way: &Way) -> bool {
     match way {
-        Way::Direct => false,
+        Way::Direct | Way::Library(_) | Way::Apart => false,
         Way::Tiles(cut) => cut.scratch(&t.sizes) > MOST_SCRATCH,
     }
 }
 
 /// What is worth measuring: the account's way, then the cheapest by the account, few of one tile, none with more than
-/// 256 MiB of scratch memory.
+/// 256 MiB of scratch memory; and libraries', of which the account knows nothing.
 pub fn promising(t: &Task<'_>, abilities: &Abilities) -> Vec<Way> {
+    let libraries = library::ways(t, abilities).into_iter().map(Way::Library);
+    match t.share {
+        Share::Only => cheapest(t, abilities).into_iter().chain(libraries).collect(),
+        Share::Part => cheapest(t, abilities),
+        Share::Whole => legal(t, abilities),
+    }
+}
+
+/// Our own ways that are worth measuring.
+fn cheapest(t: &Task<'_>, abilities: &Abilities) -> Vec<Way> {
     let whole = whole(t, abilities);
     let clocks = |way: &Way| match way {
+        Way::Library(_) | Way::Apart => unreachable!("the account knows our own ways"),
         Way::Direct => direct::clocks(&t.sizes, t.c.parts, whole.units(), abilities.parallel),
         Way::Tiles(cut) => whole.clocks(cut),
     };
     let first = accounted(t, abilities);
     let most = DEARER * clocks(&first);
-    let mut others: Vec<(usize, Way)> = legal(t, abilities).into_iter().map(|w| (clocks(&w), w)).collect();
+    let mut others: Vec<(usize, Way)> = own(t, abilities).into_iter().map(|w| (clocks(&w), w)).collect();
     others.retain(|(clocks, w)| *w != first && *clocks <= most && !half_empty(t, w) && !spacious(t, w));
     others.sort_by_key(|(clocks, _)| *clocks);
     let mut ways = vec![first];
     let same_tile = |a: &Way, b: &Way| match (a, b) {
         (Way::Tiles(a), Way::Tiles(b)) => a.tile == b.tile,
         (Way::Direct, Way::Direct) => true,
-        (Way::Direct | Way::Tiles(_), _) => false,
+        (Way::Direct | Way::Tiles(_) | Way::Library(_) | Way::Apart, _) => false,
     };
     // One of each tile, then more pieces and fewer.
     for each in 1..=OF_A_TILE {
@@ -129,9 +163,13 @@ pub fn promising(t: &Task<'_>, abilities: &Abilities) -> Vec<Way> {
     ways
 }
 
-/// The way that was chosen for the product, if it is one; else the account's.
+/// The way that was chosen for the product, if it is one and no library has refused it; else the account's.
 pub fn chosen(plan: &Plan, t: &Task<'_>, abilities: &Abilities, choices: &Choices) -> Way {
     let text = if choices.is_empty() { None } else { choices.get(&key(plan, t, abilities)) };
     let way = text.and_then(|text| legal(t, abilities).into_iter().find(|w| w.to_string() == text));
-    way.unwrap_or_else(|| accounted(t, abilities))
+    let refused = |way: &Way| match way {
+        Way::Library(library) => choices.refuses(&library::call(t, *library, abilities)),
+        Way::Direct | Way::Tiles(_) | Way::Apart => false,
+    };
+    way.filter(|way| !refused(way)).unwrap_or_else(|| accounted(t, abilities))
 }

@@ -1,0 +1,75 @@
+//! Finding a library of NVIDIA's: files by how their names begin, in folders and by the names that the system knows.
+//!
+//! In: [`Places`]. Out: what the first file that fits was opened as, or one line that says why none did. Invariant: libraries
+//! once loaded stay, as they keep threads and state that unloading would pull from under them.
+
+use super::places::Places;
+use libloading::Library;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// How a library's files are called.
+pub struct Names {
+    /// How they begin.
+    pub start: &'static str,
+    /// What to ask the system for, newest first.
+    pub system: &'static [&'static str],
+}
+
+impl Names {
+    /// The first that opens: from the folders that come first, the system, the other folders.
+    pub fn find<T>(
+        &self,
+        places: &Places,
+        open: impl Fn(&Path) -> Result<T, String>,
+    ) -> Result<T, String> {
+        let system = self.system.iter().map(PathBuf::from);
+        let files = |p: &[PathBuf]| p.iter().flat_map(|p| self.candidates(p)).collect::<Vec<_>>();
+        let (first, then) = (files(&places.first), files(&places.then));
+        let mut reasons = Vec::new();
+        for file in first.into_iter().chain(system).chain(then) {
+            match open(&file) {
+                Ok(found) => return Ok(found),
+                // That the system does not know a name is no news.
+                Err(_) if file.parent() == Some(Path::new("")) && load(&file).is_err() => {}
+                Err(reason) => reasons.push(reason),
+            }
+        }
+        Err(if reasons.is_empty() { "it is not installed".into() } else { reasons.join("; ") })
+    }
+
+    /// The libraries of a folder, newest first; a file itself if it is called so.
+    fn candidates(&self, place: &Path) -> Vec<PathBuf> {
+        if place.is_dir() {
+            return starting_with(place, self.start);
+        }
+        let named = place.file_name().is_some_and(|n| n.to_string_lossy().starts_with(self.start));
+        Some(place.to_path_buf()).into_iter().filter(|p| named && p.exists()).collect()
+    }
+}
+
+/// Loads that file, or what the system finds by that name.
+pub fn load(file: &Path) -> Result<&'static Library, String> {
+    // SAFETY: NVIDIA's library; loading it runs nothing but its own initialisers.
+    let library = unsafe { Library::new(file) }.map_err(|e| format!("{}: {e}", file.display()))?;
+    Ok(Box::leak(Box::new(library)))
+}
+
+/// The function of that name.
+///
+/// # Safety
+/// `T` is its type.
+pub unsafe fn function<T: Copy>(library: &'static Library, name: &str) -> Result<T, String> {
+    // SAFETY: the caller vouches for the type; the library stays loaded.
+    unsafe { library.get::<T>(name.as_bytes()) }.map(|symbol| *symbol).map_err(|e| e.to_string())
+}
+
+/// Files of a folder whose names begin like this, newest first.
+pub fn starting_with(folder: &Path, name: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path());
+    let starts = |p: &PathBuf| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with(name));
+    let mut found: Vec<PathBuf> = entries.filter(starts).collect();
+    found.sort();
+    found.reverse();
+    found
+}

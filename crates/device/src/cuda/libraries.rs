@@ -1,0 +1,211 @@
+//! [`Libraries`]: cuBLASLt and cuDNN on a device, if they are there, and what was prepared with them.
+//!
+//! In: calls of lowered plans. Out: each [`Prepared`] once, or one line that says why not. Nobody needs these libraries: they are
+//! looked for when a choice names one or somebody is about to choose. Invariant: what is prepared has run once, on memory of its
+//! own, and has been captured, so that a library that refuses, or loads code late, does so when a program is loaded.
+
+use super::cublaslt::{self, CublasLt};
+use super::cudnn::{self, Cudnn};
+use super::driver::{Gpu, Memory};
+use super::places::Places;
+use crate::gpu::call::{self, Call, Version, WORKSPACE};
+use crate::{DeviceError, Found};
+use cudarc::driver::result;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A call that can be put on the stream.
+pub enum Prepared {
+    Matrices(cublaslt::Product),
+    Convolution(cudnn::Convolution),
+}
+
+impl Prepared {
+    /// Puts it on the stream: left operand, right operand, result, workspace.
+    ///
+    /// # Safety
+    /// The addresses are those of memory as large as [`Call::bytes`] and [`WORKSPACE`] say, until the stream was waited for.
+    unsafe fn put(&self, pointers: [u64; 4]) -> Result<(), String> {
+        // SAFETY: the caller vouches for it.
+        unsafe {
+            match self {
+                Prepared::Matrices(product) => product.start(pointers),
+                Prepared::Convolution(convolution) => convolution.start(pointers),
+            }
+        }
+    }
+
+    /// Puts it on the stream.
+    ///
+    /// # Safety
+    /// As of a launch of a kernel: the addresses are those of a launch's arguments, in memory that outlives it.
+    pub unsafe fn start(&self, gpu: &Gpu, pointers: &[u64]) -> Result<(), DeviceError> {
+        let failed = |reason: String| DeviceError::Gpu { device: gpu.name.clone(), reason };
+        let pointers = pointers.try_into().map_err(|_| failed("a call has four arguments".into()))?;
+        // SAFETY: the caller vouches for it.
+        unsafe { self.put(pointers) }.map_err(failed)
+    }
+}
+
+/// The libraries of a device.
+pub struct Libraries {
+    gpu: Arc<Gpu>,
+    looked: bool,
+    cublaslt: Option<Arc<CublasLt>>,
+    cudnn: Option<Arc<Cudnn>>,
+    /// Made when first needed.
+    blas_handle: Option<Arc<cublaslt::Handle>>,
+    dnn_handle: Option<Arc<cudnn::Handle>>,
+    known: HashMap<Call, Arc<Prepared>>,
+}
+
+impl Libraries {
+    /// None was looked for yet.
+    pub fn new(gpu: Arc<Gpu>) -> Libraries {
+        Libraries {
+            gpu,
+            looked: false,
+            cublaslt: None,
+            cudnn: None,
+            blas_handle: None,
+            dnn_handle: None,
+            known: HashMap::new(),
+        }
+    }
+
+    /// Looks for them, once. `driver`: the CUDA that it is for.
+    pub fn look(&mut self, driver: u32) {
+        if std::mem::replace(&mut self.looked, true) {
+            return;
+        }
+        if let Some(places) = Places::read().of_libraries() {
+            self.cublaslt = CublasLt::find(&places, driver).ok().map(Arc::new);
+            self.cudnn = Cudnn::find(&places, driver).ok().map(Arc::new);
+        }
+    }
+
+    /// Which there are.
+    pub fn there(&self) -> call::Libraries {
+        let (blas, dnn) = (self.cublaslt.as_ref(), self.cudnn.as_ref());
+        let [cublaslt, cudnn] = [blas.map(|l| l.version), dnn.map(|l| l.version)];
+        call::Libraries { cublaslt, cudnn, workspace: WORKSPACE }
+    }
+
+    /// Prepares a call, once. The inner error is what its library said.
+    pub fn prepare(&mut self, call: &Call) -> Result<Result<(), String>, DeviceError> {
+        if self.known.contains_key(call) {
+            return Ok(Ok(()));
+        }
+        self.gpu.enter()?;
+        let prepared = match self.make(call) {
+            Ok(prepared) => prepared,
+            Err(why) => return Ok(Err(why)),
+        };
+        if let Err(why) = self.tried(call, &prepared)? {
+            return Ok(Err(why));
+        }
+        self.known.insert(*call, Arc::new(prepared));
+        Ok(Ok(()))
+    }
+
+    fn make(&mut self, call: &Call) -> Result<Prepared, String> {
+        let missing = || format!("{} is not there any more", call.library());
+        match call {
+            Call::Matrices { dims, types, choice } => {
+                let library = self.cublaslt.as_ref().ok_or_else(missing)?;
+                let handle = match &self.blas_handle {
+                    Some(handle) => Arc::clone(handle),
+                    None => Arc::new(cublaslt::Handle::new(library, &self.gpu)?),
+                };
+                self.blas_handle = Some(Arc::clone(&handle));
+                cublaslt::Product::new(&handle, dims, types, *choice).map(Prepared::Matrices)
+            }
+            Call::Convolution { which, dims, types, algorithm } => {
+                let library = self.cudnn.as_ref().ok_or_else(missing)?;
+                let handle = match &self.dnn_handle {
+                    Some(handle) => Arc::clone(handle),
+                    None => Arc::new(cudnn::Handle::new(library, &self.gpu)?),
+                };
+                self.dnn_handle = Some(Arc::clone(&handle));
+                let made = cudnn::Convolution::new(&handle, *which, dims, types, *algorithm);
+                made.map(Prepared::Convolution)
+            }
+        }
+    }
+
+    /// Runs it once and captures it once, on memory of its own; where there is none, that is left to the program.
+    fn tried(&self, call: &Call, prepared: &Prepared) -> Result<Result<(), String>, DeviceError> {
+        let gpu = &self.gpu;
+        let mut memory = Vec::new();
+        for bytes in call.bytes().into_iter().chain([WORKSPACE]) {
+            match Memory::zeroed(gpu, bytes, "a library's first run") {
+                Ok(m) => memory.push(m),
+                Err(DeviceError::OutOfMemory { .. }) => return Ok(Ok(())),
+                Err(e) => return Err(e),
+            }
+        }
+        let [a, b, result, workspace] = [0, 1, 2, 3].map(|i: usize| memory[i].start);
+        // SAFETY: memory of these sizes, which waits for the stream before it is given back.
+        let put = || unsafe { prepared.put([a, b, result, workspace]) };
+        if let Err(why) = put() {
+            return Ok(Err(why));
+        }
+        gpu.wait()?;
+        let mut said = Ok(());
+        let graph = gpu.capture(|| {
+            said = put();
+            Ok(())
+        });
+        Ok(match (said, graph) {
+            (Err(why), graph) => {
+                graph.into_iter().for_each(destroy);
+                Err(why)
+            }
+            (Ok(()), Err(e)) => Err(format!("{} cannot be captured: {e}", call.library())),
+            (Ok(()), Ok(graph)) => {
+                destroy(graph);
+                Ok(())
+            }
+        })
+    }
+
+    /// A call that was prepared.
+    pub fn prepared(&self, call: &Call) -> Arc<Prepared> {
+        Arc::clone(self.known.get(call).expect("a call that was prepared"))
+    }
+}
+
+fn destroy(graph: cudarc::driver::sys::CUgraph) {
+    // SAFETY: it was just made, and nothing was made of it.
+    let _ = unsafe { result::graph::destroy(graph) };
+}
+
+/// What there is of the libraries that nobody needs, for people: of each its version and file, or what to install.
+pub fn optional() -> Vec<Found> {
+    let driver = super::driver::version().map_or(u32::MAX, |v| v as u32 / 1000);
+    let places = Places::read().of_libraries();
+    let off = || "not looked for, as THALWEG_CUDA_LIBRARIES is none".to_string();
+    let found = |name: &str, of: &str, found: Result<(Version, PathBuf), String>, package: &str| {
+        let usable = found.is_ok();
+        let description = match found {
+            Ok((version, from)) => {
+                format!("{version}, {}; `thalweg tune` may choose it for {of}", from.display())
+            }
+            Err(why) => {
+                format!("{why}; nothing needs it, {of} may gain: pip install {package} in an active environment")
+            }
+        };
+        Found { name: name.into(), usable, description }
+    };
+    let blas = places.as_ref().ok_or_else(off).and_then(|p| CublasLt::find(p, driver));
+    let dnn = places.as_ref().ok_or_else(off).and_then(|p| Cudnn::find(p, driver));
+    let packages = match driver {
+        ..13 => ["nvidia-cublas-cu12", "nvidia-cudnn-cu12"],
+        13.. => ["nvidia-cublas", "nvidia-cudnn-cu13"],
+    };
+    vec![
+        found("cuBLASLt", "matrix products", blas.map(|l| (l.version, l.from)), packages[0]),
+        found("cuDNN", "convolutions", dnn.map(|l| (l.version, l.from)), packages[1]),
+    ]
+}
