@@ -89,13 +89,20 @@ fn convolutions_and_gradients() {
     for seed in 0..90 {
         let Some(d) = convolution(&mut r, &[1, 1, 2, 5]) else { continue };
         let dtype = r.one_of(&TYPES);
-        let then = r.one_of(&[Then::Nothing, Then::BiasRelu, Then::Residual]);
+        let then = r.one_of(&[
+            Then::Nothing,
+            Then::BiasRelu,
+            Then::Residual,
+            Then::Rounded,
+            Then::RoundedBiasRelu,
+        ]);
         let parts = 1 + r.below(d.n);
         let two = Window::valid(2, 2, 1);
         let mut cases = vec![
             Case::new(Product::Conv(d)).then(then),
             Case::new(Product::ConvInputGrad(d)).then(then),
             Case::new(Product::ConvFilterGrad(d)).parts(parts),
+            Case::new(Product::ConvFilterGrad(d)).then(then),
         ];
         if let (Some(oh), Some(ow)) = (two.outputs(d.oh), two.outputs(d.ow)) {
             let pool = PoolDims { n: d.n, h: d.oh, w: d.ow, c: d.k, oh, ow, rows: two, cols: two };
@@ -105,8 +112,8 @@ fn convolutions_and_gradients() {
             done.extend(check(&case, dtype, seed).into_iter().map(|library| (library, dtype)));
         }
     }
-    let wanted = TYPES.map(|dtype| ("cuBLASLt", dtype)).into_iter().chain([("cuDNN", DType::F32)]);
-    assert_eq!(done, wanted.collect(), "no sum of these is rounded before all else, so cuDNN has f32 alone");
+    let wanted = TYPES.into_iter().flat_map(|dtype| ["cuBLASLt", "cuDNN"].map(|library| (library, dtype)));
+    assert_eq!(done, wanted.collect());
 }
 
 fn square(c: usize, k: usize, rows: Window, groups: usize) -> ConvDims {
@@ -149,7 +156,28 @@ fn what_is_left_to_whom() {
     for product in [Product::ConvInputGrad(d), Product::ConvFilterGrad(d)] {
         assert_eq!(of(&Case::new(product).unpooled(pool), DType::F32), none, "the gradient is nowhere");
     }
-    assert_eq!(of(&Case::new(Product::Conv(d)).then(Then::BiasRelu), DType::BF16), none, "not rounded first");
+    for (then, wanted) in [
+        (Then::Nothing, &none),
+        (Then::BiasRelu, &none),
+        (Then::Rounded, &dnn),
+        (Then::RoundedBiasRelu, &dnn),
+    ] {
+        assert_eq!(&of(&Case::new(Product::Conv(d)).then(then), DType::BF16), wanted, "{then:?}");
+        assert_eq!(of(&Case::new(Product::Conv(d)).then(then), DType::F32), dnn, "{then:?}");
+    }
+    // What is left to be done behind a call: nothing where sums are stored as they are, or rounded.
+    for (then, dtype, launches) in [
+        (Then::Nothing, DType::F32, 1),
+        (Then::Rounded, DType::F16, 1),
+        (Then::BiasRelu, DType::F32, 2),
+        (Then::Residual, DType::F16, 2),
+        (Then::Nothing, DType::F16, 1),
+    ] {
+        let plan = plan_of(&dot(1, [8, 8, 8], false, false).then(then), dtype);
+        for choices in ways(&plan, &THERE) {
+            assert_eq!(lowered(&plan, &THERE, &choices).all().count(), launches, "{then:?} of {dtype}");
+        }
+    }
 }
 
 /// Without a choice nothing is different where there are libraries, and a choice is nothing where there are none, or others.

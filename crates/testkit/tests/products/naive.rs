@@ -12,6 +12,10 @@ pub enum Then {
     BiasRelu,
     /// An operand of the result's shape plus the sum.
     Residual,
+    /// Rounded to the operands' type.
+    Rounded,
+    /// The same, and then as `BiasRelu`. Numbers are small enough to be rounded to themselves.
+    RoundedBiasRelu,
 }
 
 /// A contraction.
@@ -105,8 +109,8 @@ impl Case {
         let columns = data.bias.len();
         for (i, v) in sums.iter_mut().enumerate() {
             match self.then {
-                Then::Nothing => {}
-                Then::BiasRelu => *v = (*v + f64::from(data.bias[i % columns])).max(0.0),
+                Then::Nothing | Then::Rounded => {}
+                Then::BiasRelu | Then::RoundedBiasRelu => *v = (*v + f64::from(data.bias[i % columns])).max(0.0),
                 Then::Residual => *v += f64::from(data.residual[i]),
             }
         }

@@ -28,8 +28,9 @@ fn results(case: &Case) -> usize {
 /// Type of the result: f32, or the operands' if an epilogue rounds to it.
 pub fn stored(case: &Case, dtype: DType) -> DType {
     match case.then {
-        Then::BiasRelu | Then::Residual if case.pool.is_none() => dtype,
-        _ => DType::F32,
+        Then::Nothing => DType::F32,
+        _ if case.pool.is_some() => DType::F32,
+        Then::BiasRelu | Then::Residual | Then::Rounded | Then::RoundedBiasRelu => dtype,
     }
 }
 
@@ -57,14 +58,14 @@ pub fn of(case: &Case, data: &Data, operands: DType) -> Arc<Plan> {
         out: OUT,
         parts: case.parts,
         unpooled: case.unpooled.map(|dims| Unpooled { dims, arg: POSITIONS }),
-        epilogue: epilogue(case, stored(case, operands)),
+        epilogue: epilogue(case, operands, stored(case, operands)),
     });
     plan.kernels.push(Entry { label: "product".into(), kernel, flops: 0, bytes: 0 });
     plan.stages.push(Stage::Launch(vec![KernelId(0)]));
     Arc::new(plan)
 }
 
-fn epilogue(case: &Case, stored: DType) -> Option<Epilogue> {
+fn epilogue(case: &Case, operands: DType, stored: DType) -> Option<Epilogue> {
     let pool = case.pool.map(|(dims, arg)| PoolEpilogue { dims, arg: arg.then_some(ARG) });
     if case.then == Then::Nothing && pool.is_none() {
         return None;
@@ -73,9 +74,15 @@ fn epilogue(case: &Case, stored: DType) -> Option<Epilogue> {
     let mut body = Body::new();
     let mut value = body.push(Expr::Acc, DType::F32);
     let mut strides = vec![0; space.len()];
+    if matches!(case.then, Then::Rounded | Then::RoundedBiasRelu) && operands.is_half() {
+        value = body.push(Expr::Cast(value), operands);
+        if case.then == Then::RoundedBiasRelu || !stored.is_half() {
+            value = body.push(Expr::Cast(value), DType::F32);
+        }
+    }
     match case.then {
-        Then::Nothing => {}
-        Then::BiasRelu => {
+        Then::Nothing | Then::Rounded => {}
+        Then::BiasRelu | Then::RoundedBiasRelu => {
             strides[space.len() - 1] = 1;
             let bias = body.push(Expr::Load(Access { buffer: BIAS, offset: 0, strides }), DType::F32);
             let sum = body.push(Expr::Op(ScalarOp::Add, vec![value, bias]), DType::F32);
@@ -93,7 +100,7 @@ fn epilogue(case: &Case, stored: DType) -> Option<Epilogue> {
             value = body.push(Expr::Op(ScalarOp::Add, vec![residual, value]), DType::F32);
         }
     }
-    if stored.is_half() {
+    if stored.is_half() && case.then != Then::Rounded {
         value = body.push(Expr::Cast(value), stored);
     }
     Some(Epilogue { body, value, pool })
