@@ -1,6 +1,7 @@
-//! [`SoftwareCuda`]: a CUDA driver and compiler in software, so that the CUDA device runs where there is no GPU.
+//! [`SoftwareCuda`]: a CUDA driver and compiler in software, so that the CUDA device runs where there is no GPU; and cuBLASLt and
+//! cuDNN, for those who ask for them.
 //!
-//! Two libraries with the names and functions of NVIDIA's, made by the host's C++ compiler. A program that is started with
+//! Libraries with the names and functions of NVIDIA's, made by the host's C++ compiler. A program that is started with
 //! [`SoftwareCuda::command`] finds them; the kernels' text is compiled as C++ and run on the processor. What the device does
 //! with the driver is checked call by call (`software/driver.cpp`); what only a GPU has, such as tensor cores, is not there.
 
@@ -10,17 +11,22 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The sources, by their names.
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 8] = [
     ("driver.cpp", include_str!("software/driver.cpp")),
     ("compiler.cpp", include_str!("software/compiler.cpp")),
     ("machine.cpp", include_str!("software/machine.cpp")),
     ("machine.h", include_str!("software/machine.h")),
     ("kernel.h", include_str!("software/kernel.h")),
+    ("library.h", include_str!("software/library.h")),
+    ("cublaslt.cpp", include_str!("software/cublaslt.cpp")),
+    ("cudnn.cpp", include_str!("software/cudnn.cpp")),
 ];
 
-/// A folder with both libraries; removed when dropped.
+/// A folder with driver and compiler; removed when dropped.
 pub struct SoftwareCuda {
     folder: PathBuf,
+    /// Whether cuBLASLt and cuDNN are there, too.
+    libraries: bool,
 }
 
 impl SoftwareCuda {
@@ -29,7 +35,7 @@ impl SoftwareCuda {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("thalweg-cuda-{}-{number}", std::process::id()));
-        let software = SoftwareCuda { folder };
+        let software = SoftwareCuda { folder, libraries: false };
         let folder = &software.folder;
         fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         for (name, text) in FILES {
@@ -42,6 +48,25 @@ impl SoftwareCuda {
         Ok(software)
     }
 
+    /// Makes cuBLASLt and cuDNN as well.
+    pub fn with_libraries(mut self) -> Result<SoftwareCuda, String> {
+        let folder = &self.folder;
+        fs::create_dir_all(folder.join("libraries")).map_err(|e| e.to_string())?;
+        for (source, name) in
+            [("cublaslt.cpp", "libraries/libcublasLt.so.13"), ("cudnn.cpp", "libraries/libcudnn.so.9")]
+        {
+            // Linked to the driver: what they compute goes through its streams.
+            library(folder, &[source, "-L.", "-lcuda"], name)?;
+        }
+        self.libraries = true;
+        Ok(self)
+    }
+
+    /// Where they are, or would be.
+    pub fn libraries(&self) -> PathBuf {
+        self.folder.join("libraries")
+    }
+
     /// A command for a program that finds this driver and compiler, and keeps compiled kernels here.
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new(program.as_ref());
@@ -49,6 +74,7 @@ impl SoftwareCuda {
             .env("LD_LIBRARY_PATH", &self.folder)
             .env("THALWEG_NVRTC", self.folder.join("nvrtc"))
             .env("SOFTWARE_CUDA", "1")
+            .env("THALWEG_CUDA_LIBRARIES", if self.libraries { self.libraries() } else { "none".into() })
             .env("XDG_CACHE_HOME", self.folder.join("cache"));
         command
     }

@@ -226,6 +226,11 @@ int cuCtxSetCurrent(void* context) {
     return SUCCESS;
 }
 
+int cuCtxGetCurrent(void** context) {
+    *context = current ? &contexts : nullptr;
+    return SUCCESS;
+}
+
 int cuStreamCreate(void** handle, unsigned) {
     CALL(false)
     auto made = std::make_unique<Stream>();
@@ -251,6 +256,12 @@ int cuStreamDestroy_v2(void* handle) {
 int cuStreamBeginCapture_v2(void* handle, int) {
     CALL(false)
     stream(handle)->capturing = true;
+    return SUCCESS;
+}
+
+int cuStreamIsCapturing(void* handle, int* capturing) {
+    CALL(true)
+    *capturing = stream(handle)->capturing;
     return SUCCESS;
 }
 
@@ -342,6 +353,18 @@ int cuMemGetInfo_v2(size_t* free, size_t* all) {
     CALL(false)
     *all = total();
     *free = total() - used();
+    return SUCCESS;
+}
+
+// The allocation that an address is in.
+int cuMemGetAddressRange_v2(Address* base, size_t* bytes, Address address) {
+    CALL(true)
+    auto after = allocations.upper_bound(address);
+    if (after == allocations.begin() || !inside(address, 1)) {
+        return INVALID_VALUE;
+    }
+    *base = std::prev(after)->first;
+    *bytes = std::prev(after)->second;
     return SUCCESS;
 }
 
@@ -476,6 +499,14 @@ int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsign
     };
     Stream* s = stream(handle);
     (s->capturing ? s->captured : s->queue).push_back(work);
+    return SUCCESS;
+}
+
+// A function of the host's in a stream's order. It may not call the driver.
+int cuLaunchHostFunc(void* handle, void (*run)(void*), void* data) {
+    CALL(true)
+    Stream* s = stream(handle);
+    (s->capturing ? s->captured : s->queue).push_back([=] { run(data); });
     return SUCCESS;
 }
 

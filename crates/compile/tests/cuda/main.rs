@@ -1,7 +1,9 @@
-//! The CUDA device with a driver and a compiler in software: it runs, gives everything back, is tuned, and what goes wrong comes
-//! back as one line that says what to do.
+//! The CUDA device with a driver and a compiler in software: it runs, gives everything back, is tuned, leaves products to
+//! libraries, and what goes wrong comes back as one line that says what to do.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
+
+mod libraries;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,0 +1,259 @@
+//! Products left to cuBLASLt and cuDNN on the CUDA device, against the f64 reference: on a real GPU the real ones, elsewhere those
+//! in software, which check what they are given. And what becomes of a program when a library is missing, too old or refuses.
+
+use super::{software, told_by};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use thalweg_compile::{Options, compile};
+use thalweg_device::gpu::lower::{Way, legal};
+use thalweg_device::plan::Kernel;
+use thalweg_device::{Device, Plan, open, optional};
+use thalweg_graph::reference::{Feeds, Tensor};
+use thalweg_graph::{ConvDims, DType, Graph, Op, PoolDims, PoolKind, Type, Window, philox};
+use thalweg_testkit::gpu::SoftwareCuda;
+use thalweg_testkit::{Tolerance, compare_results, run_plan, run_reference};
+
+/// Operands are small whole numbers, which every type holds and which add up to the same in any order.
+const EXACT: Tolerance = Tolerance { abs: 0.0, rel: 0.0, scale: 0.0 };
+
+/// A product of two operands of a type; `then`: whether a bias and a ReLU follow.
+fn product(dtype: DType, op: Op, [a, b]: [&[usize]; 2], then: bool) -> Graph {
+    let mut g = Graph::new();
+    let operands = [g.input("a", Type::new(dtype, a)), g.input("b", Type::new(dtype, b))];
+    let mut y = g.op(op, &operands);
+    if then {
+        let channels = *g.shape(y).last().unwrap();
+        let bias = g.input("bias", Type::new(dtype, &[channels]));
+        y = g.add(y, bias);
+        y = g.relu(y);
+    }
+    g.output("y", y);
+    g
+}
+
+fn dot(dtype: DType, batch: &[usize], [ta, tb]: [bool; 2], then: bool) -> Graph {
+    let (m, n, k) = (24, 20, 40);
+    let shape = |of: [usize; 2]| batch.iter().copied().chain(of).collect::<Vec<usize>>();
+    let a = shape(if ta { [k, m] } else { [m, k] });
+    let b = shape(if tb { [n, k] } else { [k, n] });
+    product(dtype, Op::Dot { ta, tb }, [&a, &b], then)
+}
+
+/// Of images of 7 by 7 pixels.
+fn conv([c, k, groups]: [usize; 3], window: Window) -> ConvDims {
+    let out = window.outputs(7).unwrap();
+    ConvDims { n: 2, h: 7, w: 7, c, k, oh: out, ow: out, rows: window, cols: window, groups }
+}
+
+fn forward(dtype: DType, d: ConvDims, then: bool) -> Graph {
+    product(dtype, Op::Conv(d), [&d.image(), &d.filter()], then)
+}
+
+/// Every kind of product, layout and type that is left to a library.
+fn graphs() -> Vec<Graph> {
+    let (f32, f16, bf16) = (DType::F32, DType::F16, DType::BF16);
+    let mut all: Vec<Graph> = Vec::new();
+    for transposed in [[false, false], [false, true], [true, false], [true, true]] {
+        all.push(dot(f32, &[], transposed, false));
+        all.push(dot(f16, &[3], transposed, false));
+    }
+    all.push(dot(bf16, &[], [false, true], true));
+    all.push(dot(f32, &[2], [false, false], true));
+    let same = Window::same(7, 3, 1, 1);
+    let (plain, strided) = (conv([4, 6, 1], same), conv([4, 6, 1], Window::valid(3, 2, 1)));
+    let (grouped, wide) = (conv([8, 6, 2], same), conv([4, 6, 1], Window::same(7, 3, 1, 2)));
+    let pixels = conv([8, 12, 1], Window::valid(1, 1, 1));
+    all.push(forward(f32, pixels, false));
+    for d in [plain, strided, grouped, wide] {
+        all.push(forward(f32, d, false));
+        all.push(product(f32, Op::ConvInputGrad(d), [&d.output(), &d.filter()], false));
+    }
+    for d in [strided, grouped] {
+        all.push(product(f32, Op::ConvFilterGrad(d), [&d.image(), &d.output()], false));
+    }
+    for dtype in [f16, bf16] {
+        all.push(forward(dtype, plain, false));
+        all.push(product(dtype, Op::ConvInputGrad(plain), [&plain.output(), &plain.filter()], false));
+        all.push(product(dtype, Op::ConvFilterGrad(strided), [&strided.image(), &strided.output()], false));
+    }
+    all.push(forward(f16, plain, true));
+    let half = Window::valid(2, 2, 1);
+    let pool = PoolDims { n: 2, h: 7, w: 7, c: 6, oh: 3, ow: 3, rows: half, cols: half };
+    let mut g = forward(f32, plain, true);
+    let y = g.outputs.pop().unwrap().node;
+    let y = g.op(Op::Pool(PoolKind::Max, pool), &[y]);
+    g.output("y", y);
+    all.push(g);
+    all
+}
+
+/// Whole numbers from -2 to 2 for all inputs.
+fn feeds(g: &Graph) -> Feeds {
+    let mut random = philox::Sequence::new(5, 1, 0);
+    let inputs = g.inputs.iter().map(|i| {
+        let data = (0..i.ty.len()).map(|_| f64::from(random.below(5)) - 2.0).collect();
+        Tensor::new(&i.ty.shape, data)
+    });
+    Feeds { inputs: inputs.collect(), states: Vec::new() }
+}
+
+/// The libraries' ways of a plan's products: product, way.
+fn ways(device: &mut dyn Device, plan: &Plan) -> Vec<(String, String)> {
+    let abilities = *device.tuning().unwrap().abilities();
+    let mut found = Vec::new();
+    for entry in &plan.kernels {
+        let Kernel::Contraction(c) = &entry.kernel else { continue };
+        for (product, ways) in legal(plan, c, &abilities) {
+            let libraries = ways.iter().filter(|way| matches!(way, Way::Library(_)));
+            found.extend(libraries.map(|way| (product.clone(), way.to_string())));
+        }
+    }
+    found
+}
+
+/// Runs a graph; what it finds must be what the reference has.
+fn exact(device: &mut dyn Device, plan: &Arc<Plan>, g: &Graph, what: &str) {
+    let feeds = feeds(g);
+    let found = run_plan(device, plan, g, &feeds).unwrap_or_else(|e| panic!("{what}: {e}"));
+    if let Err(problem) = compare_results(&run_reference(g, &feeds), &found, EXACT) {
+        panic!("{what}: {problem}\n{g}");
+    }
+}
+
+/// Every library's way of every product, and ours, on this process' CUDA device. What a library refuses is told: real ones have
+/// not all algorithms for all GPUs.
+#[test]
+fn libraries_agree_on_cuda() {
+    let mut device = match open("cuda", None) {
+        Ok(device) => device,
+        Err(e) if std::env::var_os("THALWEG_NEED_CUDA").is_none() => return println!("skipped: {e}"),
+        Err(e) => panic!("{e}"),
+    };
+    let software = std::env::var_os("SOFTWARE_CUDA").is_some();
+    let (mut done, mut refused) = (BTreeSet::new(), 0);
+    for g in graphs() {
+        let plan = Arc::new(compile(&g, &Options::gpu()).plan);
+        if !software {
+            exact(&mut *device, &plan, &g, "the account's way");
+        }
+        for (product, way) in ways(&mut *device, &plan) {
+            let before = device.tuning().unwrap().choices().refusals().count();
+            device.tuning().unwrap().choices_mut().set(product.as_str(), way.as_str());
+            exact(&mut *device, &plan, &g, &format!("{product} by {way}"));
+            let tuning = device.tuning().unwrap();
+            if let Some(why) = tuning.choices().refusals().nth(before) {
+                println!("refused: {product} by {way}: {why}");
+                refused += 1;
+            } else {
+                assert_eq!(tuning.lower(&plan).unwrap().calls().count(), 1, "{product} by {way}");
+                done.insert(way);
+            }
+            tuning.choices_mut().forget(&product);
+        }
+    }
+    println!("told: {refused} refused, of {done:?}");
+}
+
+/// The software driver with its libraries, if there is a C++ compiler.
+fn with_libraries() -> Option<SoftwareCuda> {
+    software().map(|software| software.with_libraries().unwrap())
+}
+
+/// The software libraries take everything that they are asked.
+#[test]
+fn libraries_agree_in_software() {
+    let Some(software) = with_libraries() else { return };
+    let test = "libraries::libraries_agree_on_cuda";
+    let line = told_by(&software, test, &[("THALWEG_NEED_CUDA", "1")]);
+    let all = "\"cublaslt 13.1.2, choice 0\", \"cublaslt 13.1.2, choice 1\", \"cublaslt 13.1.2, choice 2\", \
+               \"cudnn 9.28.1, algorithm 0\", \"cudnn 9.28.1, algorithm 1\"";
+    assert_eq!(line, format!("0 refused, of {{{all}}}"));
+}
+
+/// What becomes of a product and a convolution that were left to libraries.
+#[test]
+fn refused_here() {
+    if std::env::var_os("SOFTWARE_CUDA").is_none() {
+        return;
+    }
+    let mut device = open("cuda", None).unwrap();
+    let convolution = conv([4, 6, 1], Window::same(7, 3, 1, 1));
+    for g in [dot(DType::F32, &[], [false, false], false), forward(DType::F32, convolution, false)] {
+        let plan = Arc::new(compile(&g, &Options::gpu()).plan);
+        if let Some((product, way)) = ways(&mut *device, &plan).pop() {
+            device.tuning().unwrap().choices_mut().set(product, way);
+        }
+        exact(&mut *device, &plan, &g, "in the account's way");
+        assert_eq!(device.tuning().unwrap().lower(&plan).unwrap().calls().count(), 0, "nothing is left to it");
+    }
+    let refusals: Vec<String> = device.tuning().unwrap().choices().refusals().map(str::to_owned).collect();
+    let described = device.info().description;
+    assert!(refusals.first().is_none_or(|first| described.contains(first.as_str())), "{described}");
+    let looked: Vec<String> = optional().into_iter().map(|f| f.description).collect();
+    println!("told: {} | {}", refusals.join(" | "), looked.join(" | "));
+}
+
+/// A library that is missing, too old or refuses is one line, and the account's way.
+#[test]
+fn what_libraries_refuse_is_computed_all_the_same() {
+    let Some(software) = with_libraries() else { return };
+    let cases: [(&[(&str, &str)], &[&str]); 8] = [
+        (
+            &[("THALWEG_CUDA_LIBRARIES", "none")],
+            &["not looked for, as THALWEG_CUDA_LIBRARIES is none", "pip install nvidia-cudnn-cu13"],
+        ),
+        (
+            &[("SOFTWARE_CUBLASLT_VERSION", "110500"), ("SOFTWARE_CUDNN_VERSION", "8907")],
+            &["libcublasLt.so.13 is version 11.5.0; 12 or 13 is needed", "libcudnn.so.9: version 8; 9 is needed"],
+        ),
+        (
+            &[("SOFTWARE_LIBRARY_FAULT", "cublasLtCreate"), ("SOFTWARE_CUDNN_WORKSPACE", "40000000")],
+            &[
+                "cuBLASLt 13.1.2: cublasLtCreate: CUBLAS_STATUS_NOT_INITIALIZED (1)",
+                "cuDNN 9.28.1: it needs 40000000 bytes of workspace",
+            ],
+        ),
+        (
+            &[("SOFTWARE_LIBRARY_FAULT", "cublasLtMatmulAlgoGetHeuristic"), ("SOFTWARE_CUDNN_WORKSPACE", "40000000")],
+            &["cublasLtMatmulAlgoGetHeuristic: CUBLAS_STATUS_NOT_SUPPORTED (15)"],
+        ),
+        (
+            &[("SOFTWARE_LIBRARY_FAULT", "cublasLtMatmul"), ("SOFTWARE_CUDNN_WORKSPACE", "40000000")],
+            &["cublasLtMatmul: CUBLAS_STATUS_EXECUTION_FAILED (13)"],
+        ),
+        (
+            &[("SOFTWARE_LIBRARY_FAULT", "capture")],
+            &[
+                "cublasLtMatmul: CUBLAS_STATUS_EXECUTION_FAILED (13)",
+                "the convolution: CUDNN_STATUS_EXECUTION_FAILED (5000)",
+            ],
+        ),
+        (
+            &[("SOFTWARE_LIBRARY_FAULT", "cudnnCreate"), ("SOFTWARE_CUBLASLT_VERSION", "110500")],
+            &["cuDNN 9.28.1: cudnnCreate: CUDNN_STATUS_NOT_INITIALIZED (1001)"],
+        ),
+        (
+            &[("SOFTWARE_LIBRARY_FAULT", "workspace"), ("SOFTWARE_CUBLASLT_VERSION", "110500")],
+            &["its workspace's size: CUDNN_STATUS_NOT_SUPPORTED (3000)", "9.28.1, /"],
+        ),
+    ];
+    for (environment, wanted) in cases {
+        let line = told_by(&software, "libraries::refused_here", environment);
+        for wanted in wanted {
+            assert!(line.contains(wanted), "{environment:?}: {line}");
+        }
+    }
+}
+
+/// The tuner takes a library where it is the fastest, which those in software are beside kernels in software; the next process
+/// finds the choice, and one without the library takes another.
+#[test]
+fn a_tuned_library_is_found_and_missed() {
+    let Some(software) = with_libraries() else { return };
+    let first = told_by(&software, "tuned_here", &[]);
+    assert!(first.starts_with("0 known, 5 ways, cublaslt 13.1.2, choice "), "{first}");
+    assert!(told_by(&software, "tuned_here", &[]).starts_with("1 known, 0 ways, cublaslt"));
+    let without = told_by(&software, "tuned_here", &[("THALWEG_CUDA_LIBRARIES", "none")]);
+    assert!(without.starts_with("0 known, 2 ways, "), "{without}");
+    assert!(!without.contains("cublaslt"), "{without}");
+}
