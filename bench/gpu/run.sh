@@ -2,7 +2,8 @@
 # On a machine with a GPU, without Rust or network: does Thalweg work there, and how fast is it? Unpacked from the kit that
 # `cargo xtask gpu-kit` makes. In: nothing. Out: logs beside this file and one table at the end; exit code 0 if every check
 # passed. SECONDS_EACH (5) is how long each speed is measured, SECONDS_TUNE (120) how long products are tuned for each, BATCHES (32 128 1024)
-# the batch sizes of the seed CNN, RESNET (512) that of ResNet-18.
+# the batch sizes of the seed CNN, RESNET (512) that of ResNet-18. Where doctor finds cuBLASLt or cuDNN, a tuned row may have products
+# by them: its tuning's log says which ways were chosen, and THALWEG_CUDA_LIBRARIES=none tells what they bring.
 set -uo pipefail
 cd "$(dirname "$0")"
 export THALWEG_GOLDENS=$PWD/goldens
@@ -51,6 +52,12 @@ for device in "${devices[@]}"; do
     check "$device: conformance" "conformance-$device.log" env "$need=1" ./conformance "on_$device" --nocapture
     check "$device: parity with Keras and PyTorch" "parity-$device.log" env "$need=1" ./parity "on_$device" --nocapture
 done
+if [[ " ${devices[*]} " == *" cuda "* ]]; then
+    # Beside our own kernels those of cuBLASLt and cuDNN that doctor found; what they refuse is in the log.
+    libraries=$(grep -oE '^ +ok +cu(BLASLt|DNN)' doctor.log | awk '{ print $2 }' | paste -sd+)
+    check "cuda: products by us and by ${libraries:-no library}" libraries.log \
+        env THALWEG_NEED_CUDA=1 ./cuda libraries::libraries_agree_on_cuda --exact --nocapture
+fi
 coop=$(grep -oE 'wgpu:[0-9]+:coop' doctor.log | head -1)
 if [[ $coop == wgpu:0:coop ]]; then
     check "$coop: conformance" conformance-coop.log \

@@ -11,7 +11,8 @@ use std::path::Path;
 const MOST: u64 = 60_000_000;
 
 /// Test programs: package, name.
-const TESTS: [(&str, &str); 2] = [("thalweg-compile", "conformance"), ("thalweg-train", "parity")];
+const TESTS: [(&str, &str); 3] =
+    [("thalweg-compile", "conformance"), ("thalweg-compile", "cuda"), ("thalweg-train", "parity")];
 
 /// Files and folders, from the workspace's root, and their names in the kit.
 const FILES: [(&str, &str); 8] = [

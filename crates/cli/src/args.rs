@@ -398,6 +398,10 @@ release; products that are known are not measured again. It is for products of j
 with the same batch size and policy. Such a program may need up to 256 MiB more memory, and its results differ from untuned
 ones by rounding alone. Where nothing can be kept the command fails.
 
+On cuda, cuBLASLt and cuDNN 9 are measured beside our own kernels where they are found (`thalweg doctor` says so); only a tuned
+product uses them, and where they are gone it runs as if it were not tuned. THALWEG_CUDA_LIBRARIES names their folder; with
+`none` they are left alone.
+
 With --json: {\"event\":\"tuned\",\"products\",\"known\",\"measured\",\"faster\",\"refused\",\"left\",\"device\"} behind one
 {\"event\":\"product\",\"label\",\"product\",\"ways\",\"way\",\"account_us\",\"us\"} each.")]
 pub struct TuneArgs {

@@ -7,7 +7,7 @@ use crate::show::{Console, short_bytes};
 use serde_json::json;
 use std::path::Path;
 use thalweg::data::{NAMES, dir_of};
-use thalweg::device::{Host, auto, list};
+use thalweg::device::{Host, auto, list, optional};
 
 /// Devices that people ask for and this build has not: (name, what it would be).
 const ABSENT: [(&str, &str); 2] = [
@@ -59,9 +59,26 @@ pub fn doctor(args: &DoctorArgs, environment: &Environment, console: &Console) -
         console.say(format!("  --  {name:<7} {why}"));
         console.event(&json!({ "event": "device", "name": name, "usable": false, "description": why }));
     }
+    libraries(console);
     console.say("");
     data(environment.data_root(args.data.as_deref()), console);
     Ok(())
+}
+
+/// Libraries that a device may use.
+fn libraries(console: &Console) {
+    let found = optional();
+    if !found.is_empty() {
+        console.say("");
+        console.say(console.bold("optional"));
+    }
+    for library in found {
+        let mark = if library.usable { "ok" } else { "--" };
+        console.say(format!("  {mark}  {:<8} {}", library.name, library.description));
+        console.event(&json!({
+            "event": "library", "name": library.name, "usable": library.usable, "description": library.description,
+        }));
+    }
 }
 
 /// The data root, the sets in it, the room beside them.

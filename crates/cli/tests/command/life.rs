@@ -180,8 +180,11 @@ fn the_machine_and_its_data() {
     let devices = place.run(&["devices", "--json"]).ok().events();
     assert!(devices.iter().any(|d| d["name"] == "cpu" && d["usable"] == true), "{devices:?}");
     let text = place.run(&["doctor"]).ok().out;
-    // Found or not, each kind of device has its line.
-    assert!(["cuda", "wgpu", "cpu ", "free"].iter().all(|part| text.contains(part)), "{text}");
+    // Found or not, each kind of device and each library has its line.
+    assert!(
+        ["cuda", "wgpu", "cpu ", "cuBLASLt", "cuDNN", "free"].iter().all(|part| text.contains(part)),
+        "{text}"
+    );
     let list = place.run(&["data", "list", "--json"]).ok().events();
     assert!(list.iter().any(|d| d["name"] == "cifar10" && d["there"] == false));
     let stats = place.run(&["data", "stats", "cifar10-sample", "--json"]).ok().events();

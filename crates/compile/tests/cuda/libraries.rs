@@ -184,7 +184,11 @@ fn refused_here() {
             device.tuning().unwrap().choices_mut().set(product, way);
         }
         exact(&mut *device, &plan, &g, "in the account's way");
-        assert_eq!(device.tuning().unwrap().lower(&plan).unwrap().calls().count(), 0, "nothing is left to it");
+        assert_eq!(
+            device.tuning().unwrap().lower(&plan).unwrap().calls().count(),
+            0,
+            "nothing is left to it"
+        );
     }
     let refusals: Vec<String> = device.tuning().unwrap().choices().refusals().map(str::to_owned).collect();
     let described = device.info().description;
@@ -204,7 +208,10 @@ fn what_libraries_refuse_is_computed_all_the_same() {
         ),
         (
             &[("SOFTWARE_CUBLASLT_VERSION", "110500"), ("SOFTWARE_CUDNN_VERSION", "8907")],
-            &["libcublasLt.so.13 is version 11.5.0; 12 or 13 is needed", "libcudnn.so.9: version 8; 9 is needed"],
+            &[
+                "libcublasLt.so.13 is version 11.5.0; 12 or 13 is needed",
+                "libcudnn.so.9: version 8; 9 is needed",
+            ],
         ),
         (
             &[("SOFTWARE_LIBRARY_FAULT", "cublasLtCreate"), ("SOFTWARE_CUDNN_WORKSPACE", "40000000")],
@@ -214,7 +221,10 @@ fn what_libraries_refuse_is_computed_all_the_same() {
             ],
         ),
         (
-            &[("SOFTWARE_LIBRARY_FAULT", "cublasLtMatmulAlgoGetHeuristic"), ("SOFTWARE_CUDNN_WORKSPACE", "40000000")],
+            &[
+                ("SOFTWARE_LIBRARY_FAULT", "cublasLtMatmulAlgoGetHeuristic"),
+                ("SOFTWARE_CUDNN_WORKSPACE", "40000000"),
+            ],
             &["cublasLtMatmulAlgoGetHeuristic: CUBLAS_STATUS_NOT_SUPPORTED (15)"],
         ),
         (

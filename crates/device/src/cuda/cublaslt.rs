@@ -279,11 +279,10 @@ pub fn described(lt: &Arc<CublasLt>, d: &DotDims, types: &Types) -> Result<[Made
         operation.set(DESC_TRANSB, OP_T)?;
     }
     let layout = |dtype: DType, [rows, columns]: [usize; 2]| {
-        let made =
-            Made::new(lt, "cublasLtMatrixLayoutCreate", (f.set_layout, f.destroy_layout), |to| {
-                // SAFETY: the pointer is good for the call.
-                unsafe { (f.create_layout)(to, type_of(dtype), rows as u64, columns as u64, rows as i64) }
-            })?;
+        let made = Made::new(lt, "cublasLtMatrixLayoutCreate", (f.set_layout, f.destroy_layout), |to| {
+            // SAFETY: the pointer is good for the call.
+            unsafe { (f.create_layout)(to, type_of(dtype), rows as u64, columns as u64, rows as i64) }
+        })?;
         if d.batch > 1 {
             made.set(LAYOUT_BATCH_COUNT, d.batch as i32)?;
             made.set(LAYOUT_STRIDED_BATCH_OFFSET, (rows * columns) as i64)?;

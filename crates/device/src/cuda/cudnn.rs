@@ -246,11 +246,11 @@ impl Described {
     /// Of a geometry; padding is what the windows have before the first element.
     pub fn new(dnn: &Cudnn, d: &ConvDims, types: &Types) -> Result<Described, String> {
         let f = &dnn.functions;
-        let int = |n: usize| c_int::try_from(n).map_err(|_| format!("cuDNN {}: {n} is too large", dnn.version));
+        let int =
+            |n: usize| c_int::try_from(n).map_err(|_| format!("cuDNN {}: {n} is too large", dnn.version));
         let dtype = type_of(types.operands);
         let tensor = |[n, h, w, c]: [usize; 4]| {
-            let made =
-                Made::new(dnn, "cudnnCreateTensorDescriptor", f.create_tensor, f.destroy_tensor)?;
+            let made = Made::new(dnn, "cudnnCreateTensorDescriptor", f.create_tensor, f.destroy_tensor)?;
             let (n, c, h, w) = (int(n)?, int(c)?, int(h)?, int(w)?);
             // SAFETY: it is live.
             let status = unsafe { (f.set_tensor)(made.it, TENSOR_NHWC, dtype, n, c, h, w) };
@@ -264,12 +264,9 @@ impl Described {
         dnn.check("cudnnSetFilter4dDescriptor", status)?;
         let (create, destroy) = (f.create_convolution, f.destroy_convolution);
         let convolution = Made::new(dnn, "cudnnCreateConvolutionDescriptor", create, destroy)?;
-        let [pad, stride, dilation] = [
-            [d.rows.lo, d.cols.lo],
-            [d.rows.stride, d.cols.stride],
-            [d.rows.dilation, d.cols.dilation],
-        ]
-        .map(|[rows, cols]| [int(rows), int(cols)]);
+        let [pad, stride, dilation] =
+            [[d.rows.lo, d.cols.lo], [d.rows.stride, d.cols.stride], [d.rows.dilation, d.cols.dilation]]
+                .map(|[rows, cols]| [int(rows), int(cols)]);
         let ([ph, pw], [u, v], [dh, dw]) = (pad, stride, dilation);
         // SAFETY: it is live. Sums are f32.
         let status = unsafe {

@@ -181,7 +181,10 @@ impl Gpu {
     }
 
     /// What `start` puts on our stream, which is idle, as a graph; whoever gets it destroys it.
-    pub fn capture(&self, start: impl FnOnce() -> Result<(), DeviceError>) -> Result<sys::CUgraph, DeviceError> {
+    pub fn capture(
+        &self,
+        start: impl FnOnce() -> Result<(), DeviceError>,
+    ) -> Result<sys::CUgraph, DeviceError> {
         // Calls that are not put on the stream happen at once: a library may load its code when it is first used.
         let mode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_RELAXED;
         // SAFETY: the stream is ours and idle.

@@ -18,11 +18,7 @@ pub struct Names {
 
 impl Names {
     /// The first that opens: from the folders that come first, the system, the other folders.
-    pub fn find<T>(
-        &self,
-        places: &Places,
-        open: impl Fn(&Path) -> Result<T, String>,
-    ) -> Result<T, String> {
+    pub fn find<T>(&self, places: &Places, open: impl Fn(&Path) -> Result<T, String>) -> Result<T, String> {
         let system = self.system.iter().map(PathBuf::from);
         let files = |p: &[PathBuf]| p.iter().flat_map(|p| self.candidates(p)).collect::<Vec<_>>();
         let (first, then) = (files(&places.first), files(&places.then));

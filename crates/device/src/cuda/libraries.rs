@@ -193,7 +193,9 @@ pub fn optional() -> Vec<Found> {
                 format!("{version}, {}; `thalweg tune` may choose it for {of}", from.display())
             }
             Err(why) => {
-                format!("{why}; nothing needs it, {of} may gain: pip install {package} in an active environment")
+                format!(
+                    "{why}; nothing needs it, {of} may gain: pip install {package} in an active environment"
+                )
             }
         };
         Found { name: name.into(), usable, description }
@@ -208,4 +210,63 @@ pub fn optional() -> Vec<Found> {
         found("cuBLASLt", "matrix products", blas.map(|l| (l.version, l.from)), packages[0]),
         found("cuDNN", "convolutions", dnn.map(|l| (l.version, l.from)), packages[1]),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::call::Types;
+    use crate::plan::DotDims;
+    use thalweg_base::{ConvDims, DType, Window};
+
+    /// What was found, if that is there or asked for.
+    fn there<T>(found: Result<T, String>) -> Option<T> {
+        match found {
+            Ok(found) => Some(found),
+            Err(why) if std::env::var_os("THALWEG_NEED_CUDA_LIBRARIES").is_none() => {
+                println!("skipped: {why}");
+                None
+            }
+            Err(why) => panic!("{why}"),
+        }
+    }
+
+    fn types(dtype: DType) -> Types {
+        Types { operands: dtype, result: dtype, tf32: dtype == DType::F32 }
+    }
+
+    /// The real libraries, without a GPU: they take every description that we make, so numbers and sizes are theirs.
+    #[test]
+    fn real_libraries_take_our_descriptions() {
+        let Some(places) = Places::read().of_libraries() else { return println!("skipped: none is wanted") };
+        if let Some(lt) = there(CublasLt::find(&places, u32::MAX)).map(Arc::new) {
+            println!("cuBLASLt {}, {}", lt.version, lt.from.display());
+            for dtype in [DType::F32, DType::F16, DType::BF16] {
+                for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
+                    let dims = DotDims { batch: 3, m: 8, n: 16, k: 24, ta, tb };
+                    cublaslt::described(&lt, &dims, &types(dtype)).unwrap();
+                }
+            }
+            cublaslt::preference(&lt).unwrap();
+        }
+        if let Some(dnn) = there(Cudnn::find(&places, u32::MAX)) {
+            println!("cuDNN {}, {}", dnn.version, dnn.from.display());
+            let window = Window { size: 3, stride: 2, dilation: 2, lo: 1, hi: 1 };
+            let d = ConvDims {
+                n: 2,
+                h: 9,
+                w: 9,
+                c: 4,
+                k: 8,
+                oh: 4,
+                ow: 4,
+                rows: window,
+                cols: window,
+                groups: 2,
+            };
+            for dtype in [DType::F32, DType::F16, DType::BF16] {
+                cudnn::Described::new(&dnn, &d, &types(dtype)).unwrap();
+            }
+        }
+    }
 }

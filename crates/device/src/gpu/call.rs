@@ -129,9 +129,7 @@ impl Call {
     pub fn elements(&self) -> [usize; 3] {
         let of = |s: [usize; 4]| s.iter().product::<usize>();
         match self {
-            Call::Matrices { dims: d, .. } => {
-                [d.batch * d.m * d.k, d.batch * d.k * d.n, d.batch * d.m * d.n]
-            }
+            Call::Matrices { dims: d, .. } => [d.batch * d.m * d.k, d.batch * d.k * d.n, d.batch * d.m * d.n],
             Call::Convolution { which: Which::Forward, dims: d, .. } => {
                 [of(d.image()), of(d.filter()), of(d.output())]
             }

@@ -42,8 +42,13 @@ pub fn run_call(call: &Call, memories: &mut [Memory], arguments: &[Window], cloc
     }
     let size = types.result.size();
     for (i, sum) in sums.into_iter().enumerate() {
-        let stored =
-            memories[result.memory].store(result.first + i * size, size, word(types.result, sum), time, thread);
+        let stored = memories[result.memory].store(
+            result.first + i * size,
+            size,
+            word(types.result, sum),
+            time,
+            thread,
+        );
         stored.unwrap_or_else(|problem| refused(problem));
     }
     memories[workspace.memory].bytes[workspace.first..][..workspace.bytes].fill(0x5a);

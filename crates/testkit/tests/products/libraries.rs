@@ -72,9 +72,11 @@ const TYPES: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
 fn matrices() {
     for (seed, dtype) in TYPES.into_iter().enumerate() {
         for (ta, tb) in [(false, false), (false, true), (true, false), (true, true)] {
-            for (batch, size, then) in
-                [(1, [5, 8, 7], Then::Nothing), (3, [12, 9, 4], Then::BiasRelu), (2, [4, 4, 1], Then::Residual)]
-            {
+            for (batch, size, then) in [
+                (1, [5, 8, 7], Then::Nothing),
+                (3, [12, 9, 4], Then::BiasRelu),
+                (2, [4, 4, 1], Then::Residual),
+            ] {
                 let done = check(&dot(batch, size, ta, tb).then(then), dtype, seed as u64);
                 assert_eq!(done, ["cuBLASLt"; 3]);
             }
@@ -89,13 +91,8 @@ fn convolutions_and_gradients() {
     for seed in 0..90 {
         let Some(d) = convolution(&mut r, &[1, 1, 2, 5]) else { continue };
         let dtype = r.one_of(&TYPES);
-        let then = r.one_of(&[
-            Then::Nothing,
-            Then::BiasRelu,
-            Then::Residual,
-            Then::Rounded,
-            Then::RoundedBiasRelu,
-        ]);
+        let then =
+            r.one_of(&[Then::Nothing, Then::BiasRelu, Then::Residual, Then::Rounded, Then::RoundedBiasRelu]);
         let parts = 1 + r.below(d.n);
         let two = Window::valid(2, 2, 1);
         let mut cases = vec![
@@ -200,7 +197,10 @@ fn only_a_choice_of_what_is_there_leaves_a_product_to_a_library() {
         for choices in all {
             let by_library = lowered(&plan, &THERE, &choices);
             assert_eq!(by_library.calls().count(), 1);
-            assert!(by_library.arena >= plain.arena + BOTH.workspace, "its workspace is in the program's memory");
+            assert!(
+                by_library.arena >= plain.arena + BOTH.workspace,
+                "its workspace is in the program's memory"
+            );
             for abilities in [LARGE, Abilities { libraries: other, ..LARGE }] {
                 assert_eq!(lowered(&plan, &abilities, &choices), plain, "{choices:?}");
             }
@@ -214,7 +214,8 @@ fn only_a_choice_of_what_is_there_leaves_a_product_to_a_library() {
 /// An input gradient of strides is several products of ours, and one of a library's; the choice between them is one more.
 #[test]
 fn a_whole_is_chosen_beside_its_parts() {
-    let plan = plan_of(&Case::new(Product::ConvInputGrad(square(8, 8, Window::valid(3, 2, 1), 1))), DType::F32);
+    let plan =
+        plan_of(&Case::new(Product::ConvInputGrad(square(8, 8, Window::valid(3, 2, 1), 1))), DType::F32);
     let c = contraction_of(&plan);
     let (without, with) = (products(&plan, c, &LARGE), products(&plan, c, &THERE));
     assert_eq!(without[..], with[..without.len()], "the parts stay as they are");
@@ -233,11 +234,9 @@ fn a_whole_is_chosen_beside_its_parts() {
 /// f32 is multiplied with 10 bits of mantissa only where that was asked for.
 #[test]
 fn tf32_is_asked_for() {
-    for (dtype, abilities, wanted) in [
-        (DType::F32, LARGE, false),
-        (DType::F32, TENSOR, true),
-        (DType::BF16, TENSOR, false),
-    ] {
+    for (dtype, abilities, wanted) in
+        [(DType::F32, LARGE, false), (DType::F32, TENSOR, true), (DType::BF16, TENSOR, false)]
+    {
         let abilities = Abilities { libraries: BOTH, ..abilities };
         let plan = plan_of(&dot(1, [8, 8, 8], false, false), dtype);
         for choices in ways(&plan, &abilities) {

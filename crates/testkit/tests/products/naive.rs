@@ -110,7 +110,9 @@ impl Case {
         for (i, v) in sums.iter_mut().enumerate() {
             match self.then {
                 Then::Nothing | Then::Rounded => {}
-                Then::BiasRelu | Then::RoundedBiasRelu => *v = (*v + f64::from(data.bias[i % columns])).max(0.0),
+                Then::BiasRelu | Then::RoundedBiasRelu => {
+                    *v = (*v + f64::from(data.bias[i % columns])).max(0.0)
+                }
                 Then::Residual => *v += f64::from(data.residual[i]),
             }
         }

@@ -14,7 +14,7 @@ use super::{Share, Task, finish};
 use crate::gpu::call::{Call, Library, Types, Which};
 use crate::gpu::ir::{Param, Value};
 use crate::gpu::launch::{Abilities, Argument};
-use crate::plan::{BufferId, DotDims, ExprId, Expr, Product};
+use crate::plan::{BufferId, DotDims, Expr, ExprId, Product};
 use thalweg_base::{ConvDims, DType, Window};
 
 /// How many of the algorithms that cuBLASLt recommends are candidates.
@@ -101,8 +101,12 @@ fn rounded_first(t: &Task<'_>) -> bool {
 fn finished(t: &Task<'_>) -> bool {
     let rounds_only = t.c.epilogue.as_ref().is_some_and(|e| {
         let value = e.body.iter().find(|(id, _, _)| *id == e.value);
-        e.pool.is_none() && rounded_first(t) && value.is_some_and(|(_, expr, _)| matches!(expr, Expr::Cast(x)
-            if e.body.iter().any(|(id, expr, _)| id == *x && *expr == Expr::Acc)))
+        e.pool.is_none()
+            && rounded_first(t)
+            && value.is_some_and(|(_, expr, _)| {
+                matches!(expr, Expr::Cast(x)
+            if e.body.iter().any(|(id, expr, _)| id == *x && *expr == Expr::Acc))
+            })
     });
     let untouched = t.c.epilogue.is_none() && t.stored == DType::F32;
     t.c.parts == 1 && (untouched || (rounds_only && t.stored == t.dtype))
