@@ -197,11 +197,14 @@ fn refused_here() {
     println!("told: {} | {}", refusals.join(" | "), looked.join(" | "));
 }
 
+/// What is set in the environment, and what has to be told.
+type Told<'t> = (&'t [(&'t str, &'t str)], &'t [&'t str]);
+
 /// A library that is missing, too old or refuses is one line, and the account's way.
 #[test]
 fn what_libraries_refuse_is_computed_all_the_same() {
     let Some(software) = with_libraries() else { return };
-    let cases: [(&[(&str, &str)], &[&str]); 8] = [
+    let cases: [Told<'_>; 8] = [
         (
             &[("THALWEG_CUDA_LIBRARIES", "none")],
             &["not looked for, as THALWEG_CUDA_LIBRARIES is none", "pip install nvidia-cudnn-cu13"],
@@ -260,6 +263,9 @@ fn what_libraries_refuse_is_computed_all_the_same() {
 #[test]
 fn a_tuned_library_is_found_and_missed() {
     let Some(software) = with_libraries() else { return };
+    let refused = [("SOFTWARE_LIBRARY_FAULT", "cublasLtMatmul"), ("SOFTWARE_CUDA_VERSION", "13010")];
+    let ours = told_by(&software, "tuned_here", &refused);
+    assert!(ours.starts_with("0 known, 5 ways, ") && !ours.contains("cublaslt"), "what it refuses: {ours}");
     let first = told_by(&software, "tuned_here", &[]);
     assert!(first.starts_with("0 known, 5 ways, cublaslt 13.1.2, choice "), "{first}");
     assert!(told_by(&software, "tuned_here", &[]).starts_with("1 known, 0 ways, cublaslt"));

@@ -20,7 +20,7 @@ impl Names {
     /// The first that opens: from the folders that come first, the system, the other folders.
     pub fn find<T>(&self, places: &Places, open: impl Fn(&Path) -> Result<T, String>) -> Result<T, String> {
         let system = self.system.iter().map(PathBuf::from);
-        let files = |p: &[PathBuf]| p.iter().flat_map(|p| self.candidates(p)).collect::<Vec<_>>();
+        let files = |p: &[PathBuf]| p.iter().flat_map(|p| candidates(p, self.start)).collect::<Vec<_>>();
         let (first, then) = (files(&places.first), files(&places.then));
         let mut reasons = Vec::new();
         for file in first.into_iter().chain(system).chain(then) {
@@ -33,14 +33,14 @@ impl Names {
         }
         Err(if reasons.is_empty() { "it is not installed".into() } else { reasons.join("; ") })
     }
+}
 
-    /// The libraries of a folder, newest first; a file itself if it is called so.
-    fn candidates(&self, place: &Path) -> Vec<PathBuf> {
-        if place.is_dir() {
-            return starting_with(place, self.start);
-        }
-        let named = place.file_name().is_some_and(|n| n.to_string_lossy().starts_with(self.start));
-        Some(place.to_path_buf()).into_iter().filter(|p| named && p.exists()).collect()
+/// The libraries of a folder, newest first; a file itself.
+fn candidates(place: &Path, start: &str) -> Vec<PathBuf> {
+    if place.is_dir() {
+        starting_with(place, start)
+    } else {
+        Some(place.to_path_buf()).into_iter().filter(|p| p.exists()).collect()
     }
 }
 

@@ -1,7 +1,8 @@
 //! [`Libraries`]: cuBLASLt and cuDNN on a device, if they are there, and what was prepared with them.
 //!
 //! In: calls of lowered plans. Out: each [`Prepared`] once, or one line that says why not. Nobody needs these libraries: they are
-//! looked for when a choice names one or somebody is about to choose. Invariant: what is prepared has run once, on memory of its
+//! looked for when a choice names one or somebody is about to choose. What a library keeps for itself on the GPU is in no count of
+//! memory, as it tells nobody. Invariant: what is prepared has run once, on memory of its
 //! own, and has been captured, so that a library that refuses, or loads code late, does so when a program is loaded.
 
 use super::cublaslt::{self, CublasLt};

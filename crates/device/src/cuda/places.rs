@@ -47,6 +47,8 @@ impl Places {
         if named.as_deref() == Some(Path::new("none")) {
             return None;
         }
+        // A file that is named there is the compiler.
+        self.first.retain(|place| !place.is_file());
         self.first.splice(0..0, named);
         Some(self)
     }

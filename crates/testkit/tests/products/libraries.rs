@@ -109,6 +109,10 @@ fn convolutions_and_gradients() {
             done.extend(check(&case, dtype, seed).into_iter().map(|library| (library, dtype)));
         }
     }
+    // A filter of several squares, and of parts of some.
+    let large = square(9, 70, Window::same(8, 3, 1, 1), 1);
+    check(&Case::new(Product::Conv(large)), DType::F32, 1);
+    check(&Case::new(Product::ConvInputGrad(large)).then(Then::Rounded), DType::BF16, 2);
     let wanted = TYPES.into_iter().flat_map(|dtype| ["cuBLASLt", "cuDNN"].map(|library| (library, dtype)));
     assert_eq!(done, wanted.collect());
 }

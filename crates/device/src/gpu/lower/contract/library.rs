@@ -11,12 +11,15 @@ use super::super::pool::{dense, four};
 use super::super::{Lowering, Writer};
 use super::tile::THREADS;
 use super::{Share, Task, finish};
+use crate::gpu::build::Open;
 use crate::gpu::call::{Call, Library, Types, Which};
 use crate::gpu::ir::{Param, Value};
 use crate::gpu::launch::{Abilities, Argument};
 use crate::plan::{BufferId, DotDims, Expr, ExprId, Product};
 use thalweg_base::{ConvDims, DType, Window};
 
+/// Rows and columns of what a group transposes.
+const SQUARE: usize = 32;
 /// How many of the algorithms that cuBLASLt recommends are candidates.
 const CHOICES: usize = 3;
 
@@ -161,22 +164,52 @@ pub fn lower(l: &mut Lowering<'_>, t: &Task<'_>, library: Library) {
     }
 }
 
-/// A copy of a filter [rows, columns, c / groups, k] as [k, rows, columns, c / groups], in scratch memory.
+/// A copy of a filter [rows, columns, c / groups, k] as [k, rows, columns, c / groups], in scratch memory: a matrix of taps and
+/// channels transposed, square by square, so that neighbouring threads load and store what follows each other.
 fn to_krsc(l: &mut Lowering<'_>, t: &Task<'_>, d: &ConvDims) -> Argument {
-    let count: usize = d.filter().iter().product();
-    let scratch = l.scratch(t.dtype.size() * count);
+    let taps = d.filter()[..3].iter().product::<usize>();
+    let scratch = l.scratch(t.dtype.size() * taps * d.k);
     let mut w = Writer::new(l.plan, "filter_krsc", THREADS as u32);
-    let linear = linear_thread(&mut w, THREADS);
-    let inside = within(&mut w, linear, count, THREADS);
-    let open = w.open(inside);
-    let (k, tap) = w.div_rem(linear, count / d.k);
+    let squares = [taps.div_ceil(SQUARE), d.k.div_ceil(SQUARE)];
+    let group = w.group();
+    let at = unravel(&mut w, group, &squares);
+    let first = [0, 1].map(|axis| w.mul(at[axis], Value::index(SQUARE)));
+    let thread = w.thread();
+    let (y, x) = w.div_rem(thread, SQUARE);
+    // One more a row, so that a column is spread over the memory's banks.
+    let shared = w.shared(t.dtype, SQUARE * (SQUARE + 1));
     let (from, to) = (w.buffer(t.c.b, false), w.argument(scratch, t.dtype, true));
-    let at = w.mul_add(tap, Value::index(d.k), k);
-    let value = w.load(from, at);
-    w.store(to, linear, value);
-    w.close(open);
-    l.launch(0, count.div_ceil(THREADS), w);
+    let steps = (0..SQUARE).step_by(THREADS / SQUARE);
+    for down in steps.clone() {
+        let row = w.add(y, Value::index(down));
+        let (tap, k) = (w.add(first[0], row), w.add(first[1], x));
+        let open = open_inside(&mut w, [tap, k], [taps, d.k]);
+        let at = w.mul_add(tap, Value::index(d.k), k);
+        let value = w.load(from, at);
+        let place = w.mul_add(row, Value::index(SQUARE + 1), x);
+        w.store_shared(shared, place, value);
+        w.close(open);
+    }
+    w.barrier();
+    for down in steps {
+        let row = w.add(y, Value::index(down));
+        let (tap, k) = (w.add(first[0], x), w.add(first[1], row));
+        let open = open_inside(&mut w, [tap, k], [taps, d.k]);
+        let place = w.mul_add(x, Value::index(SQUARE + 1), row);
+        let value = w.load_shared(shared, place);
+        let at = w.mul_add(k, Value::index(taps), tap);
+        w.store(to, at, value);
+        w.close(open);
+    }
+    l.launch(0, squares.iter().product(), w);
     scratch
+}
+
+/// Opens a block for threads whose index is inside.
+fn open_inside(w: &mut Writer<'_>, index: [Value; 2], extents: [usize; 2]) -> Open {
+    let [a, b] = [0, 1].map(|axis| within(w, index[axis], extents[axis], SQUARE));
+    let inside = w.and(a, b);
+    w.open(inside)
 }
 
 /// What a call stored.
