@@ -154,17 +154,20 @@ fn libraries_agree_on_cuda() {
     println!("told: {refused} refused, of {done:?}");
 }
 
-/// The software driver with its libraries, if there is a C++ compiler.
-fn with_libraries() -> Option<SoftwareCuda> {
-    software().map(|software| software.with_libraries().unwrap())
+/// What the software libraries make of us, if there is a C++ compiler; made once for all of it.
+#[test]
+fn libraries_in_software() {
+    let Some(software) = software() else { return };
+    let software = software.with_libraries().unwrap();
+    they_agree(&software);
+    what_they_refuse_is_computed_all_the_same(&software);
+    one_that_was_tuned_is_found_and_missed(&software);
 }
 
-/// The software libraries take everything that they are asked.
-#[test]
-fn libraries_agree_in_software() {
-    let Some(software) = with_libraries() else { return };
+/// They take everything that they are asked.
+fn they_agree(software: &SoftwareCuda) {
     let test = "libraries::libraries_agree_on_cuda";
-    let line = told_by(&software, test, &[("THALWEG_NEED_CUDA", "1")]);
+    let line = told_by(software, test, &[("THALWEG_NEED_CUDA", "1")]);
     let all = "\"cublaslt 13.1.2, choice 0\", \"cublaslt 13.1.2, choice 1\", \"cublaslt 13.1.2, choice 2\", \
                \"cudnn 9.28.1, algorithm 0\", \"cudnn 9.28.1, algorithm 1\"";
     assert_eq!(line, format!("0 refused, of {{{all}}}"));
@@ -201,9 +204,7 @@ fn refused_here() {
 type Told<'t> = (&'t [(&'t str, &'t str)], &'t [&'t str]);
 
 /// A library that is missing, too old or refuses is one line, and the account's way.
-#[test]
-fn what_libraries_refuse_is_computed_all_the_same() {
-    let Some(software) = with_libraries() else { return };
+fn what_they_refuse_is_computed_all_the_same(software: &SoftwareCuda) {
     let cases: [Told<'_>; 8] = [
         (
             &[("THALWEG_CUDA_LIBRARIES", "none")],
@@ -251,7 +252,7 @@ fn what_libraries_refuse_is_computed_all_the_same() {
         ),
     ];
     for (environment, wanted) in cases {
-        let line = told_by(&software, "libraries::refused_here", environment);
+        let line = told_by(software, "libraries::refused_here", environment);
         for wanted in wanted {
             assert!(line.contains(wanted), "{environment:?}: {line}");
         }
@@ -260,16 +261,14 @@ fn what_libraries_refuse_is_computed_all_the_same() {
 
 /// The tuner takes a library where it is the fastest, which those in software are beside kernels in software; the next process
 /// finds the choice, and one without the library takes another.
-#[test]
-fn a_tuned_library_is_found_and_missed() {
-    let Some(software) = with_libraries() else { return };
+fn one_that_was_tuned_is_found_and_missed(software: &SoftwareCuda) {
     let refused = [("SOFTWARE_LIBRARY_FAULT", "cublasLtMatmul"), ("SOFTWARE_CUDA_VERSION", "13010")];
-    let ours = told_by(&software, "tuned_here", &refused);
+    let ours = told_by(software, "tuned_here", &refused);
     assert!(ours.starts_with("0 known, 5 ways, ") && !ours.contains("cublaslt"), "what it refuses: {ours}");
-    let first = told_by(&software, "tuned_here", &[]);
+    let first = told_by(software, "tuned_here", &[]);
     assert!(first.starts_with("0 known, 5 ways, cublaslt 13.1.2, choice "), "{first}");
-    assert!(told_by(&software, "tuned_here", &[]).starts_with("1 known, 0 ways, cublaslt"));
-    let without = told_by(&software, "tuned_here", &[("THALWEG_CUDA_LIBRARIES", "none")]);
+    assert!(told_by(software, "tuned_here", &[]).starts_with("1 known, 0 ways, cublaslt"));
+    let without = told_by(software, "tuned_here", &[("THALWEG_CUDA_LIBRARIES", "none")]);
     assert!(without.starts_with("0 known, 2 ways, "), "{without}");
     assert!(!without.contains("cublaslt"), "{without}");
 }

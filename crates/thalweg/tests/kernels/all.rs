@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashSet};
 use thalweg::compile::{Options, compile};
 use thalweg::data::{Arrays, ArraysBuilder};
 use thalweg::device::gpu::build::Builder;
+use thalweg::device::gpu::call::{Libraries, Version};
 use thalweg::device::gpu::ir::{Kernel, Stmt, Tensor, Value};
 use thalweg::device::gpu::launch::{Abilities, Launches};
 use thalweg::device::gpu::lower::{Way, legal, lower};
 use thalweg::device::gpu::tune::Choices;
 use thalweg::device::plan::{Entry, Kernel as PlanKernel};
-use thalweg::graph::{ConvDims, DType, Graph, Op, Type, Window};
+use thalweg::graph::{ConvDims, DType, Graph, Op, PoolDims, PoolKind, Type, Window};
 use thalweg::nn::layers::{RandomFlip, RandomTranslation, Rescaling};
 use thalweg::nn::losses::TaskAligned;
 use thalweg::nn::{DTypePolicy, ModelConfig};
@@ -148,6 +149,46 @@ pub fn ways(abilities: &Abilities) -> Vec<(String, Kernel)> {
         }
     }
     assert!(kernels.len() > 20, "{} tiles", kernels.len());
+    kernels
+}
+
+/// What is launched around calls of libraries: filters in another order, sums finished, of windows and of filter gradients too.
+pub fn around_calls() -> Vec<Kernel> {
+    let (cublaslt, cudnn) = (Some(Version(13, 0, 0)), Some(Version(9, 0, 0)));
+    let abilities = Abilities { libraries: Libraries { cublaslt, cudnn, workspace: 1 << 10 }, ..LARGE };
+    let (window, half) = (Window::same(32, 3, 1, 1), Window::valid(2, 2, 1));
+    let d =
+        ConvDims { n: 8, h: 32, w: 32, c: 64, k: 64, oh: 32, ow: 32, rows: window, cols: window, groups: 1 };
+    let pool = PoolDims { n: 8, h: 32, w: 32, c: 64, oh: 16, ow: 16, rows: half, cols: half };
+    let mut kernels = Vec::new();
+    for dtype in [DType::F32, DType::BF16] {
+        // The parts of a filter's gradient are f32, which cuDNN has not of 16 bits.
+        let gradient = (dtype == DType::F32).then_some((true, false));
+        for (gradient, pooled) in [(false, false), (false, true)].into_iter().chain(gradient) {
+            let mut g = Graph::new();
+            let other = if gradient { d.output() } else { d.filter() };
+            let (a, b) = (g.input("a", Type::new(dtype, &d.image())), g.input("b", Type::new(dtype, &other)));
+            let mut y = g.op(if gradient { Op::ConvFilterGrad(d) } else { Op::Conv(d) }, &[a, b]);
+            if !gradient {
+                y = g.relu(y);
+            }
+            if pooled {
+                y = g.op(Op::Pool(PoolKind::Max, pool), &[y]);
+            }
+            g.output("y", y);
+            let plan = compile(&g, &Options::gpu()).plan;
+            let mut choices = Choices::default();
+            for entry in &plan.kernels {
+                let PlanKernel::Contraction(c) = &entry.kernel else { continue };
+                for (product, ways) in legal(&plan, c, &abilities) {
+                    choices.set(product, ways.last().unwrap().to_string());
+                }
+            }
+            let launches = lower(&plan, &abilities, &choices).unwrap();
+            assert_eq!(launches.calls().count(), 1, "{choices:?}");
+            kernels.extend(launches.kernels);
+        }
+    }
     kernels
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Where NVRTC is not found this is skipped with a line, unless `THALWEG_NEED_NVRTC` asks for it.
 
-use crate::all::{LARGE, TF32, others, variants, ways};
+use crate::all::{LARGE, TF32, around_calls, others, variants, ways};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
@@ -65,7 +65,7 @@ fn tiles_that_a_tuner_may_choose_spill_nothing() {
 fn nvidias_compiler_makes_code_of_every_kernel() {
     let Some(nvrtc) = compiler() else { return };
     let by_tensor_cores = variants(&TF32).into_iter().filter(|(k, _)| k.needs_tensor_cores());
-    let others = others().into_iter().map(|k| (k, true));
+    let others = others().into_iter().chain(around_calls()).map(|k| (k, true));
     let kernels: Vec<(Kernel, bool)> =
         variants(&LARGE).into_iter().chain(by_tensor_cores).chain(others).collect();
     let all: Vec<(&[(Kernel, bool)], &str)> =

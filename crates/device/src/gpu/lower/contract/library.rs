@@ -74,7 +74,8 @@ fn matrices(t: &Task<'_>) -> Option<DotDims> {
 }
 
 /// The convolution that this is, if cuDNN has it: padded alike on both sides, and of 16-bit floats only where each sum is
-/// rounded to their type before all else, as cuDNN gives it rounded.
+/// rounded to their type before all else, as cuDNN gives it rounded. Those of a filter gradient in parts are not: whoever adds
+/// the parts may round, but may read them otherwise as well.
 fn convolution(t: &Task<'_>) -> Option<(Which, ConvDims)> {
     let (which, d) = match t.c.product {
         Product::Dot(_) => return None,
