@@ -59,6 +59,15 @@ fn graphs() -> Vec<Graph> {
     }
     all.push(dot(bf16, &[], [false, true], true));
     all.push(dot(f32, &[2], [false, false], true));
+    // Operands that lie where no more is promised than of any buffer.
+    let mut g = Graph::new();
+    let operands = [("a", [5, 5]), ("b", [5, 3])].map(|(name, shape)| {
+        let x = g.input(name, Type::f32(&shape));
+        g.relu(x)
+    });
+    let y = g.op(Op::Dot { ta: false, tb: false }, &operands);
+    g.output("y", y);
+    all.push(g);
     let same = Window::same(7, 3, 1, 1);
     let (plain, strided) = (conv([4, 6, 1], same), conv([4, 6, 1], Window::valid(3, 2, 1)));
     let (grouped, wide) = (conv([8, 6, 2], same), conv([4, 6, 1], Window::same(7, 3, 1, 2)));

@@ -104,16 +104,22 @@ fn rounded_first(t: &Task<'_>) -> bool {
 /// Whether what a library stores in the result's order is the result.
 fn finished(t: &Task<'_>) -> bool {
     let rounds_only = t.c.epilogue.as_ref().is_some_and(|e| {
-        let value = e.body.iter().find(|(id, _, _)| *id == e.value);
-        e.pool.is_none()
-            && rounded_first(t)
-            && value.is_some_and(|(_, expr, _)| {
-                matches!(expr, Expr::Cast(x)
-            if e.body.iter().any(|(id, expr, _)| id == *x && *expr == Expr::Acc))
-            })
+        let of = |wanted| e.body.iter().find(|(id, _, _)| *id == wanted).map(|(_, expr, _)| expr);
+        let rounds = matches!(of(e.value), Some(Expr::Cast(x)) if of(*x) == Some(&Expr::Acc));
+        e.pool.is_none() && rounds && rounded_first(t)
     });
     let untouched = t.c.epilogue.is_none() && t.stored == DType::F32;
     t.c.parts == 1 && (untouched || (rounds_only && t.stored == t.dtype))
+}
+
+/// Elements of scratch memory for sums, at most: none where the call stores the result itself.
+pub fn scratch(t: &Task<'_>) -> usize {
+    let s = t.sizes;
+    let filter = matches!(t.c.product, Product::ConvFilterGrad(_));
+    match finished(t) && !filter {
+        true => 0,
+        false => [s.batches / t.c.parts, s.m, s.n].into_iter().fold(1, usize::saturating_mul),
+    }
 }
 
 /// What a library is asked.

@@ -116,7 +116,8 @@ fn half_empty(t: &Task<'_>, way: &Way) -> bool {
 /// Whether it needs more memory than another way may.
 fn spacious(t: &Task<'_>, way: &Way) -> bool {
     match way {
-        Way::Direct | Way::Library(_) | Way::Apart => false,
+        Way::Direct | Way::Apart => false,
+        Way::Library(_) => library::scratch(t) > MOST_SCRATCH,
         Way::Tiles(cut) => cut.scratch(&t.sizes) > MOST_SCRATCH,
     }
 }
@@ -124,11 +125,11 @@ fn spacious(t: &Task<'_>, way: &Way) -> bool {
 /// What is worth measuring: the account's way, then the cheapest by the account, few of one tile, none with more than
 /// 256 MiB of scratch memory; and libraries', of which the account knows nothing.
 pub fn promising(t: &Task<'_>, abilities: &Abilities) -> Vec<Way> {
-    let libraries = library::ways(t, abilities).into_iter().map(Way::Library);
+    let libraries = library::ways(t, abilities).into_iter().map(Way::Library).filter(|w| !spacious(t, w));
     match t.share {
         Share::Only => cheapest(t, abilities).into_iter().chain(libraries).collect(),
         Share::Part => cheapest(t, abilities),
-        Share::Whole => legal(t, abilities),
+        Share::Whole => std::iter::once(Way::Apart).chain(libraries).collect(),
     }
 }
 
