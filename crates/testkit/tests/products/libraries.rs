@@ -14,7 +14,8 @@ use thalweg_device::plan::Product;
 use thalweg_device::{Device, Plan};
 use thalweg_testkit::gpu::InterpretedGpu;
 
-const BOTH: Libraries =
+/// Both libraries, with little workspace, as memory that is interpreted is slow.
+pub const BOTH: Libraries =
     Libraries { cublaslt: Some(Version(13, 1, 2)), cudnn: Some(Version(9, 28, 1)), workspace: 1000 };
 const THERE: Abilities = Abilities { libraries: BOTH, ..LARGE };
 

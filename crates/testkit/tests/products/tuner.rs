@@ -1,5 +1,6 @@
 //! The tuner on a device of which a clock that only it moves says how long each way takes.
 
+use super::libraries::BOTH;
 use super::{LARGE, contraction_of, dot, plan};
 use super::{Random, naive::Case};
 use std::collections::{BTreeMap, BTreeSet};
@@ -421,4 +422,32 @@ fn products_of_one_contraction_are_chosen_one_by_one() {
     for (product, way) in &wanted {
         assert_eq!(device.tuning.choices().get(product), Some(way.as_str()), "{product}");
     }
+}
+
+/// A library's way of a whole is chosen behind those of its parts, which are at their best then; one that it refuses never is,
+/// whatever the program takes that runs instead.
+#[test]
+fn libraries_are_measured_behind_what_they_replace() {
+    let window = Window::valid(3, 2, 1);
+    let d =
+        ConvDims { n: 8, h: 17, w: 17, c: 64, k: 64, oh: 8, ow: 8, rows: window, cols: window, groups: 1 };
+    let plan = plan_of(&Case::new(Product::ConvInputGrad(d)));
+    let device = || {
+        let cost = |ways: &str, _| Some(if ways.contains("cudnn") { 50_000 } else { 100_000 });
+        let mut device = Paced::new(None, cost);
+        device.tuning.set_libraries(BOTH);
+        device
+    };
+    let mut there = device();
+    let (_, whole) = legal(&plan, contraction_of(&plan), there.tuning.abilities()).pop().unwrap();
+    let library = whole[1].to_string();
+    let report = there.tune(&[Arc::clone(&plan)], LONG);
+    let chosen: Vec<&str> = report.measured.iter().map(|m| m.way.as_str()).collect();
+    assert!(chosen.len() > 1 && chosen.last() == Some(&library.as_str()), "{chosen:?}");
+    let mut refusing = device();
+    let call = *there.tuning.lower(&plan).unwrap().calls().next().unwrap();
+    refusing.tuning.choices_mut().refuse(call, "no".into());
+    let report = refusing.tune(&[plan], LONG);
+    assert!(report.measured.iter().all(|m| m.way != library), "{report:?}");
+    assert_eq!((report.measured.last().unwrap().way.as_str(), report.refused), ("apart", 0));
 }
