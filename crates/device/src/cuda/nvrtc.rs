@@ -120,7 +120,7 @@ impl Nvrtc {
         Ok(Nvrtc { functions, version, architectures, from })
     }
 
-    /// Compiles a source for an architecture (`sm_90a`); `more`: options beside [`OPTIONS`].
+    /// Compiles a source for an architecture (`sm_90a`); `more`: options beside `OPTIONS`.
     pub fn compile(&self, source: &str, architecture: &str, more: &[&str]) -> Result<Compiled, String> {
         let text = CString::new(source).map_err(|e| e.to_string())?;
         let options = OPTIONS.iter().chain(more).map(|o| CString::new(*o));

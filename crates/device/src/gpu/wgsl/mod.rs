@@ -1,7 +1,7 @@
 //! Kernels of the IR as WGSL.
 //!
 //! In: a kernel, and which of a few bound memories each parameter lies in. Out: a shader with entry point `main`. All
-//! memories are arrays of 32-bit words, bound from 1 on; binding 0 is a [`Record`] of the launch: where each parameter
+//! memories are arrays of 32-bit words, bound from 1 on; binding 0 is a [`record`] of the launch: where each parameter
 //! begins in its memory. So equal kernels share a shader wherever their buffers lie. Invariants: single bytes and floats
 //! of 16 bits are stored with atomic operations that touch them alone; no constant is infinite or NaN in the text, as WGSL forbids it: such
 //! bits are put together with a word of the record that is always 0.
