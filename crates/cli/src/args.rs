@@ -402,8 +402,8 @@ On cuda, cuBLASLt and cuDNN 9 are measured beside our own kernels where they are
 product uses them, and where they are gone it runs as if it were not tuned. THALWEG_CUDA_LIBRARIES names their folder; with
 `none` they are left alone.
 
-With --json: {\"event\":\"tuned\",\"products\",\"known\",\"measured\",\"faster\",\"refused\",\"left\",\"device\"} behind one
-{\"event\":\"product\",\"label\",\"product\",\"ways\",\"way\",\"account_us\",\"us\"} each.")]
+With --json: {\"event\":\"tuned\",\"products\",\"known\",\"measured\",\"faster\",\"refused\",\"left\",\"device\",\"library_refused\"} behind
+one {\"event\":\"product\",\"label\",\"product\",\"ways\",\"way\",\"account_us\",\"us\"} each.")]
 pub struct TuneArgs {
     /// The recipe, a TOML file
     pub recipe: PathBuf,

@@ -63,6 +63,7 @@ fn show(report: &Report, device: &str, console: &Console) {
     console.event(&json!({
         "event": "tuned", "products": report.products, "known": report.known, "measured": found.len(),
         "faster": faster, "refused": report.refused, "left": report.left, "device": device,
+        "library_refused": report.calls_refused,
     }));
     if faster > 0 {
         let mut table = Table::new(2, &["product of", "way", "us before", "us"]);
@@ -91,6 +92,9 @@ fn said(report: &Report, faster: usize) -> String {
     if let Some(why) = &report.reason {
         said += &format!("; {} refused ({why})", report.refused);
     }
+    if let Some(why) = &report.library_said {
+        said += &format!("; libraries refused {} ways ({why})", report.calls_refused);
+    }
     if report.left > 0 {
         said += &format!("; {} left for want of time: tune once more, or for more --seconds", report.left);
     }
@@ -114,5 +118,8 @@ mod tests {
             "3 products: 1 known before, 0 measured, 0 faster than before; 1 refused (gpu: too many registers); \
              1 left for want of time: tune once more, or for more --seconds"
         );
+        (report.refused, report.left, report.reason) = (0, 0, None);
+        (report.calls_refused, report.library_said) = (2, Some("cuDNN: no".into()));
+        assert!(said(&report, 0).ends_with("0 faster than before; libraries refused 2 ways (cuDNN: no)"));
     }
 }

@@ -274,6 +274,10 @@ fn one_that_was_tuned_is_found_and_missed(software: &SoftwareCuda) {
     let refused = [("SOFTWARE_LIBRARY_FAULT", "cublasLtMatmul"), ("SOFTWARE_CUDA_VERSION", "13010")];
     let ours = told_by(software, "tuned_here", &refused);
     assert!(ours.starts_with("0 known, 5 ways, ") && !ours.contains("cublaslt"), "what it refuses: {ours}");
+    assert!(
+        ours.contains(", 3 refused: cuBLASLt 13.1.2: cublasLtMatmul: CUBLAS_STATUS_EXECUTION_FAILED"),
+        "{ours}"
+    );
     let first = told_by(software, "tuned_here", &[]);
     assert!(first.starts_with("0 known, 5 ways, cublaslt 13.1.2, choice "), "{first}");
     assert!(told_by(software, "tuned_here", &[]).starts_with("1 known, 0 ways, cublaslt"));

@@ -47,7 +47,9 @@ fn tuned() -> String {
     let ways: usize = report.measured.iter().map(|m| m.ways).sum();
     let choice = device.tuning().and_then(|t| t.choices().iter().next().map(|(_, way)| way.to_owned()));
     let listed = thalweg_device::list().iter().any(|f| f.description.ends_with("1 tuned product"));
-    format!("{} known, {ways} ways, {}, listed {listed}", report.known, choice.unwrap_or_default())
+    let refused =
+        report.library_said.map_or(String::new(), |why| format!(", {} refused: {why}", report.calls_refused));
+    format!("{} known, {ways} ways, {}, listed {listed}{refused}", report.known, choice.unwrap_or_default())
 }
 
 /// Run by a test below, in a process of its own.

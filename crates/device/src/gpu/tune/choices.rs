@@ -44,7 +44,7 @@ impl Choices {
     }
 
     /// What libraries said to what they refused, the first of it first.
-    pub fn refusals(&self) -> impl Iterator<Item = &str> {
+    pub fn refusals(&self) -> impl Iterator<Item = &str> + Clone {
         self.refused.iter().map(|(_, why)| why.as_str())
     }
 

@@ -56,6 +56,10 @@ pub struct Report {
     pub reason: Option<String>,
     /// Those for which there was no time: tuning once more goes on with them.
     pub left: usize,
+    /// Calls that libraries refused, so that these ways were not measured.
+    pub calls_refused: usize,
+    /// What a library said to the last of these.
+    pub library_said: Option<String>,
     /// Why what was chosen holds only until the device is closed: a line, as [`Tuning::keep`](super::Tuning::keep) gives it.
     pub unkept: Option<String>,
 }
@@ -98,6 +102,7 @@ pub fn tune(
 ) -> Result<Option<Report>, DeviceError> {
     let Some(tuning) = device.tuning() else { return Ok(None) };
     let (abilities, choices) = (*tuning.abilities(), tuning.choices().clone());
+    let refused_before = choices.refusals().count();
     let mut jobs: BTreeMap<String, Job> = BTreeMap::new();
     for plan in plans {
         for kernel in plan.stages.iter().flat_map(kernels) {
@@ -144,6 +149,11 @@ pub fn tune(
                 report.measured.push(measured);
             }
         }
+    }
+    if let Some(tuning) = device.tuning() {
+        let said = tuning.choices().refusals().skip(refused_before);
+        report.calls_refused = said.clone().count();
+        report.library_said = said.last().map(str::to_owned);
     }
     Ok(Some(report))
 }
