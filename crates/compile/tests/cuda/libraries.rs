@@ -169,6 +169,7 @@ fn libraries_in_software() {
     let Some(software) = software() else { return };
     let software = software.with_libraries().unwrap();
     they_agree(&software);
+    one_that_is_not_whole_is_refused(&software);
     what_they_refuse_is_computed_all_the_same(&software);
     one_that_was_tuned_is_found_and_missed(&software);
 }
@@ -180,6 +181,27 @@ fn they_agree(software: &SoftwareCuda) {
     let all = "\"cublaslt 13.1.2, choice 0\", \"cublaslt 13.1.2, choice 1\", \"cublaslt 13.1.2, choice 2\", \
                \"cudnn 9.28.1, algorithm 0\", \"cudnn 9.28.1, algorithm 1\"";
     assert_eq!(line, format!("0 refused, of {{{all}}}"));
+}
+
+/// A folder with nothing but cuDNN's first file, which would end the process; with a link to one that is whole; with nothing.
+fn one_that_is_not_whole_is_refused(software: &SoftwareCuda) {
+    let place = |name: &str| {
+        let folder = software.libraries().join(name);
+        std::fs::create_dir(&folder).unwrap();
+        (folder.join("libcudnn.so.9"), folder.display().to_string())
+    };
+    let whole = software.libraries().join("libcudnn.so.9");
+    let ((alone, of_alone), (link, of_link), (_, empty)) = (place("alone"), place("link"), place("empty"));
+    std::fs::copy(&whole, &alone).unwrap();
+    std::os::unix::fs::symlink(&whole, &link).unwrap();
+    let missing = "libcudnn.so.9: its part libcudnn_graph.so.9 is missing beside it";
+    for (folder, wanted) in [(&of_alone, missing), (&of_link, "9.28.1, /"), (&empty, "/empty has none")] {
+        // A workspace that is too large: it is asked, and refuses.
+        let environment =
+            [("THALWEG_CUDA_LIBRARIES", folder.as_str()), ("SOFTWARE_CUDNN_WORKSPACE", "40000000")];
+        let line = told_by(software, "libraries::refused_here", &environment);
+        assert!(line.contains(wanted), "{folder}: {line}");
+    }
 }
 
 /// What becomes of a product and a convolution that were left to libraries.

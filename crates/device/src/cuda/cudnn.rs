@@ -10,17 +10,23 @@ use super::find::{Names, function, load};
 use super::places::Places;
 use crate::gpu::call::{Types, Version, WORKSPACE, Which};
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::Arc;
 use thalweg_base::{ConvDims, DType};
 
-/// How its files are called. It opens others, which lie beside it.
+/// How its file is called, which opens others beside it: see [`parts`].
 const NAMES: Names = if cfg!(windows) {
-    Names { start: "cudnn64_", system: &["cudnn64_9.dll"] }
+    Names { start: "cudnn64_9", system: &["cudnn64_9.dll"] }
 } else {
-    Names { start: "libcudnn.so", system: &["libcudnn.so.9"] }
+    Names { start: "libcudnn.so.9", system: &["libcudnn.so.9"] }
 };
+
+/// Its parts that convolutions need, in the order of what they need of each other.
+const LOADED: [&str; 3] = ["graph", "ops", "cnn"];
+/// Those that it opens itself when it looks for a kernel.
+const OPENED: [&str; 2] = ["engines_precompiled", "heuristic"];
 
 /// The version whose functions and numbers are those below.
 const MAJOR: u32 = 9;
@@ -103,6 +109,7 @@ impl Cudnn {
     fn open(file: &Path) -> Result<(Cudnn, u32), String> {
         let failed = |why: String| format!("{}: {why}", file.display());
         let library = load(file)?;
+        parts(file).map_err(failed)?;
         // SAFETY: these are their types in cudnn.h, as those in `Functions::of` are.
         let [version, cuda] = unsafe {
             let ask = |name| function::<unsafe extern "C" fn() -> usize>(library, name).map_err(failed);
@@ -168,6 +175,34 @@ impl Functions {
                 ],
             })
         }
+    }
+}
+
+/// Loads what the library consists of: where a part is missing, its first function would end the process. What is loaded is
+/// found by the library as well, even where its own file is a link from another folder.
+fn parts(file: &Path) -> Result<(), String> {
+    let folder = match file.parent() {
+        // The system knows where they are.
+        Some(p) if p == Path::new("") => None,
+        _ => fs::canonicalize(file).map_err(|e| e.to_string())?.parent().map(Path::to_path_buf),
+    };
+    let name = |part: &str| match cfg!(windows) {
+        true => format!("cudnn_{part}64_9.dll"),
+        false => format!("libcudnn_{part}.so.9"),
+    };
+    let missing = |name: &str, why: &str| Err(format!("its part {name} is missing{why}"));
+    for part in LOADED.map(name) {
+        let at = folder.as_ref().map_or_else(|| PathBuf::from(&part), |f| f.join(&part));
+        if folder.is_some() && !at.exists() {
+            return missing(&part, " beside it");
+        }
+        if let Err(why) = load(&at) {
+            return missing(&part, &format!(" ({why})"));
+        }
+    }
+    match OPENED.map(name).iter().find(|part| folder.as_ref().is_some_and(|f| !f.join(part).exists())) {
+        Some(part) => missing(part, " beside it"),
+        None => Ok(()),
     }
 }
 

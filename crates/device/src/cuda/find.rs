@@ -19,7 +19,7 @@ pub struct Names {
 impl Names {
     /// The first that opens: from the folders that come first, the system, the other folders.
     pub fn find<T>(&self, places: &Places, open: impl Fn(&Path) -> Result<T, String>) -> Result<T, String> {
-        let system = self.system.iter().map(PathBuf::from);
+        let system = self.system.iter().map(PathBuf::from).filter(|_| places.only.is_none());
         let files = |p: &[PathBuf]| p.iter().flat_map(|p| candidates(p, self.start)).collect::<Vec<_>>();
         let (first, then) = (files(&places.first), files(&places.then));
         let mut reasons = Vec::new();
@@ -31,7 +31,11 @@ impl Names {
                 Err(reason) => reasons.push(reason),
             }
         }
-        Err(if reasons.is_empty() { "it is not installed".into() } else { reasons.join("; ") })
+        Err(match &places.only {
+            _ if !reasons.is_empty() => reasons.join("; "),
+            Some(place) => format!("{} has none", place.display()),
+            None => "it is not installed".into(),
+        })
     }
 }
 
@@ -47,7 +51,11 @@ fn candidates(place: &Path, start: &str) -> Vec<PathBuf> {
 /// Loads that file, or what the system finds by that name.
 pub fn load(file: &Path) -> Result<&'static Library, String> {
     // SAFETY: NVIDIA's library; loading it runs nothing but its own initialisers.
-    let library = unsafe { Library::new(file) }.map_err(|e| format!("{}: {e}", file.display()))?;
+    let library = unsafe { Library::new(file) }.map_err(|e| {
+        // Without it no more is said than that it failed.
+        let cause = std::error::Error::source(&e).map_or(String::new(), |cause| format!(": {cause}"));
+        format!("{}: {e}{cause}", file.display())
+    })?;
     Ok(Box::leak(Box::new(library)))
 }
 
@@ -65,7 +73,27 @@ pub fn starting_with(folder: &Path, name: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path());
     let starts = |p: &PathBuf| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with(name));
     let mut found: Vec<PathBuf> = entries.filter(starts).collect();
-    found.sort();
-    found.reverse();
+    found.sort_by_cached_key(|p| std::cmp::Reverse(in_order(&p.to_string_lossy())));
     found
+}
+
+/// What sorts names by the numbers in them: 9.10 is newer than 9.9.
+fn in_order(name: &str) -> Vec<(u64, String)> {
+    let parts = name.split_inclusive(|c: char| !c.is_ascii_digit());
+    parts
+        .map(|p| (p.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or(0), p.into()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_order;
+
+    #[test]
+    fn versions_are_sorted_as_numbers() {
+        for (older, newer) in [("x.so.9.9.0", "x.so.9.10.0"), ("x.so.12", "x.so.13"), ("x.so.9", "x.so.9.1")]
+        {
+            assert!(in_order(older) < in_order(newer), "{older} {newer}");
+        }
+    }
 }

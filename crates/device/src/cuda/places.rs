@@ -19,6 +19,8 @@ pub struct Places {
     pub cache: Option<PathBuf>,
     /// What `THALWEG_CUDA_LIBRARIES` says: the folder of cuBLASLt and cuDNN, or `none`.
     libraries: Option<PathBuf>,
+    /// The one place to look in, and not on the system's library path either.
+    pub only: Option<PathBuf>,
 }
 
 impl Places {
@@ -38,7 +40,7 @@ impl Places {
             home.iter().map(|h| h.join(".local")).chain(["/usr/local", "/usr"].map(PathBuf::from));
         then.extend(active.chain(installed).flat_map(|python| wheels(&python)));
         let cache = caches::folder().map(|c| c.join("kernels"));
-        Places { first, then, cache, libraries: set("THALWEG_CUDA_LIBRARIES") }
+        Places { first, then, cache, libraries: set("THALWEG_CUDA_LIBRARIES"), only: None }
     }
 
     /// Where cuBLASLt and cuDNN are looked for; `None` if they are to be left alone.
@@ -47,9 +49,11 @@ impl Places {
         if named.as_deref() == Some(Path::new("none")) {
             return None;
         }
+        if named.is_some() {
+            return Some(Places { first: named.iter().cloned().collect(), only: named, ..Places::default() });
+        }
         // A file that is named there is the compiler.
         self.first.retain(|place| !place.is_file());
-        self.first.splice(0..0, named);
         Some(self)
     }
 }
@@ -107,7 +111,8 @@ mod tests {
         };
         assert_eq!(places(Some("none")).of_libraries(), None);
         assert_eq!(places(None).of_libraries(), Some(places(None)));
-        let first = places(Some("mine")).of_libraries().unwrap().first;
-        assert_eq!(first, ["mine", "compiler"].map(PathBuf::from));
+        let mine = PathBuf::from("mine");
+        let only = Places { first: vec![mine.clone()], only: Some(mine), ..Places::default() };
+        assert_eq!(places(Some("mine")).of_libraries(), Some(only));
     }
 }

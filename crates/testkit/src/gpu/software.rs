@@ -55,8 +55,14 @@ impl SoftwareCuda {
         for (source, name) in
             [("cublaslt.cpp", "libraries/libcublasLt.so.13"), ("cudnn.cpp", "libraries/libcudnn.so.9")]
         {
-            // Linked to the driver: what they compute goes through its streams.
-            library(folder, &[source, "-L.", "-lcuda"], name)?;
+            // Linked to the driver: what they compute goes through its streams. What one opens lies beside it.
+            library(folder, &[source, "-L.", "-lcuda", "-ldl", "-Wl,-rpath,$ORIGIN"], name)?;
+        }
+        fs::write(folder.join("part.cpp"), "").map_err(|e| e.to_string())?;
+        for part in ["graph", "ops", "cnn", "engines_precompiled", "heuristic"] {
+            let name = format!("libcudnn_{part}.so.9");
+            let known_as = format!("-Wl,-soname,{name}");
+            library(folder, &["part.cpp", &known_as], &format!("libraries/{name}"))?;
         }
         self.libraries = true;
         Ok(self)

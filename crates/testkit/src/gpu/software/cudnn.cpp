@@ -4,6 +4,7 @@
 //
 // In the environment: SOFTWARE_CUDNN_VERSION; SOFTWARE_CUDNN_WORKSPACE, bytes that every algorithm needs.
 #include "library.h"
+#include <dlfcn.h>
 
 namespace {
 
@@ -136,7 +137,16 @@ int run(void* handle, const Problem& p, const Shape& of_a, const void* a, const 
 
 extern "C" {
 
-size_t cudnnGetVersion() { return number("SOFTWARE_CUDNN_VERSION", 92801); }
+// Opens its parts first, as NVIDIA's does, which ends the process where one is not found.
+size_t cudnnGetVersion() {
+    for (const char* part : {"libcudnn_graph.so.9", "libcudnn_ops.so.9", "libcudnn_cnn.so.9"}) {
+        if (!dlopen(part, RTLD_NOW)) {
+            std::fprintf(stderr, "software cuDNN: %s\n", dlerror());
+            std::abort();
+        }
+    }
+    return number("SOFTWARE_CUDNN_VERSION", 92801);
+}
 size_t cudnnGetCudartVersion() { return 13000; }
 
 const char* cudnnGetErrorString(int status) {

@@ -2,6 +2,7 @@
 // stream as a function of the host's, so that it runs in order and can be captured, as kernels are.
 //
 // In the environment: SOFTWARE_LIBRARY_FAULT, the function that fails, or "capture" for whatever is captured.
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
