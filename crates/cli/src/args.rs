@@ -284,6 +284,11 @@ pub struct OnlyJson {
 
 /// `doctor`.
 #[derive(Args, Debug)]
+#[command(
+    after_help = "With --json: one {\"event\":\"host\",..}, a {\"event\":\"device\",\"name\",\"usable\",\"description\"} for each device, a
+{\"event\":\"library\",\"name\",\"usable\",\"description\"} for each library that a device may use and none needs, and one
+{\"event\":\"data\",\"root\",\"there\",\"free_bytes\",\"free_bytes_here\"}."
+)]
 pub struct DoctorArgs {
     /// Folder of data sets, instead of THALWEG_DATA
     #[arg(long, value_name = "DIR")]
@@ -395,8 +400,8 @@ pub struct BenchArgs {
 
 What is found is kept with the compiled kernels (~/.cache/thalweg/tuned) by the device, its driver and compiler, and this
 release; products that are known are not measured again. It is for products of just these sizes and types: those of programs
-with the same batch size and policy. Such a program may need up to 256 MiB more memory, and its results differ from untuned
-ones by rounding alone. Where nothing can be kept the command fails.
+with the same batch size and policy. Such a program may need up to 256 MiB more memory, and with a library 32 MiB and a
+copy of a filter besides; its results differ from untuned ones by rounding alone. Where nothing can be kept the command fails.
 
 On cuda, cuBLASLt and cuDNN 9 are measured beside our own kernels where they are found (`thalweg doctor` says so); only a tuned
 product uses them, and where they are gone it runs as if it were not tuned. THALWEG_CUDA_LIBRARIES names their folder; with

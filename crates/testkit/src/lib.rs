@@ -18,7 +18,7 @@ mod shrink;
 pub use check::{check_cases, check_random};
 pub use compare::{Tolerance, assert_close, compare};
 pub use golden::{Golden, GoldenError};
-pub use on_device::run_plan;
+pub use on_device::{run_plan, run_plan_often};
 pub use operands::operands;
 pub use random::random_graph;
 pub use results::{Results, compare_results, run_reference, run_rounded};

@@ -15,6 +15,17 @@ pub fn run_plan(
     graph: &Graph,
     feeds: &Feeds,
 ) -> Result<Results, DeviceError> {
+    run_plan_often(device, plan, graph, feeds, 1)
+}
+
+/// As [`run_plan`], so many times over.
+pub fn run_plan_often(
+    device: &mut dyn Device,
+    plan: &Arc<Plan>,
+    graph: &Graph,
+    feeds: &Feeds,
+    times: usize,
+) -> Result<Results, DeviceError> {
     let mut storage = Vec::new();
     for binding in &plan.bindings {
         let allocation = device.allocate(binding.bytes())?;
@@ -24,7 +35,10 @@ pub fn run_plan(
         }
     }
     let program = device.load(Arc::clone(plan), &storage)?;
-    device.run(program)?;
+    match times {
+        1 => device.run(program)?,
+        _ => device.run_many(program, times)?,
+    }
     device.wait()?;
     let mut results = Results::default();
     for o in &graph.outputs {

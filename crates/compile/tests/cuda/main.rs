@@ -38,18 +38,25 @@ fn tuned() -> String {
     let feeds = Feeds { inputs: vec![tensor([24, 40]), tensor([40, 20])], states: Vec::new() };
     let plan = Arc::new(compile(&graph, &Options::gpu()).plan);
     let mut device = open("cuda", None).unwrap();
+    let missing = device.info().description.split_once(", what was tuned").map(|(_, what)| what.to_owned());
+    let missing = missing.map_or(String::new(), |what| format!(", what was tuned{what}"));
     let (began, short) = (Instant::now(), Duration::from_micros(100));
     let effort = Effort { budget: Duration::from_secs(60), sample: short, clock: &|| began.elapsed() };
     let report = tune(&mut *device, &[Arc::clone(&plan)], &effort, &mut |_, _, _| {}).unwrap().unwrap();
     let found = run_plan(&mut *device, &plan, &graph, &feeds).unwrap();
     compare_results(&run_reference(&graph, &feeds), &found, Tolerance { abs: 0.0, rel: 0.0, scale: 0.0 })
         .unwrap();
+    assert!(!device.info().description.contains("refused"), "what was only measured was not chosen");
     let ways: usize = report.measured.iter().map(|m| m.ways).sum();
     let choice = device.tuning().and_then(|t| t.choices().iter().next().map(|(_, way)| way.to_owned()));
     let listed = thalweg_device::list().iter().any(|f| f.description.ends_with("1 tuned product"));
     let refused =
         report.library_said.map_or(String::new(), |why| format!(", {} refused: {why}", report.calls_refused));
-    format!("{} known, {ways} ways, {}, listed {listed}{refused}", report.known, choice.unwrap_or_default())
+    format!(
+        "{} known, {ways} ways, {}, listed {listed}{refused}{missing}",
+        report.known,
+        choice.unwrap_or_default()
+    )
 }
 
 /// Run by a test below, in a process of its own.

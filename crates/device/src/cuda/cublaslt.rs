@@ -3,12 +3,13 @@
 //! In: a product's sizes and types. Out: a [`Product`] that can be put on the stream. The library's matrices are stored by
 //! columns and ours by rows, so it is asked for the transposed product, B^T A^T, which is the same memory. Loaded by our own few
 //! lines, with the functions that are used alone; numbers and sizes are those of cublasLt.h, the same in CUDA 12 and 13.
-//! Invariant: an algorithm adds in a fixed order: sums that it cuts are put together from the workspace, never in place.
+//! Invariant: an algorithm adds in a fixed order and in f32: sums that it cuts are put together from the workspace, never in
+//! place, which would add in the output's type.
 
 use super::driver::Gpu;
 use super::find::{Names, function, load};
 use super::places::Places;
-use crate::gpu::call::{Types, Version, WORKSPACE};
+use crate::gpu::call::{Refusal, Types, Version, WORKSPACE};
 use crate::plan::{ALIGN, DotDims};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
@@ -26,6 +27,8 @@ const NAMES: Names = if cfg!(windows) {
 /// The versions whose numbers are those below.
 const MAJORS: std::ops::RangeInclusive<u32> = 12..=13;
 
+/// Another architecture is needed; not supported.
+const NOT_SUPPORTED: [c_int; 2] = [8, 15];
 const COMPUTE_32F: c_int = 68;
 const COMPUTE_32F_FAST_TF32: c_int = 77;
 const R_32F: c_int = 0;
@@ -151,18 +154,19 @@ impl CublasLt {
     }
 
     /// A status as a result; `what` was called.
-    fn check(&self, what: &str, status: Status) -> Result<(), String> {
+    fn check(&self, what: &str, status: Status) -> Result<(), Refusal> {
         if status == 0 {
             return Ok(());
         }
         // SAFETY: it returns a static string for any number, or none.
         let words = unsafe { (self.functions.words)(status) };
-        if words.is_null() {
-            return Err(format!("cuBLASLt {}: {what}: status {status}", self.version));
-        }
-        // SAFETY: not null, and static, so it ends with a zero.
-        let words = unsafe { CStr::from_ptr(words) }.to_string_lossy();
-        Err(format!("cuBLASLt {}: {what}: {words} ({status})", self.version))
+        let words = match words.is_null() {
+            true => "status".into(),
+            // SAFETY: not null, and static, so it ends with a zero.
+            false => unsafe { CStr::from_ptr(words) }.to_string_lossy(),
+        };
+        let why = format!("cuBLASLt {}: {what}: {words} ({status})", self.version);
+        Err(Refusal { why, lasting: NOT_SUPPORTED.contains(&status) })
     }
 }
 
@@ -205,7 +209,7 @@ unsafe impl Sync for Handle {}
 
 impl Handle {
     /// Makes it.
-    pub fn new(lt: &Arc<CublasLt>, gpu: &Arc<Gpu>) -> Result<Handle, String> {
+    pub fn new(lt: &Arc<CublasLt>, gpu: &Arc<Gpu>) -> Result<Handle, Refusal> {
         gpu.enter().map_err(|e| e.to_string())?;
         let mut handle = ptr::null_mut();
         // SAFETY: a context is current; the pointer is ours.
@@ -243,14 +247,14 @@ impl Made {
         what: &str,
         (set, destroy): (Set, Destroy),
         create: impl FnOnce(*mut Opaque) -> Status,
-    ) -> Result<Made, String> {
+    ) -> Result<Made, Refusal> {
         let mut it = ptr::null_mut();
         lt.check(what, create(&mut it))?;
         Ok(Made { lt: Arc::clone(lt), it, set, destroy })
     }
 
     /// Sets an attribute of that type.
-    fn set<T: Copy>(&self, attribute: c_int, value: T) -> Result<(), String> {
+    fn set<T: Copy>(&self, attribute: c_int, value: T) -> Result<(), Refusal> {
         // SAFETY: it is live; it reads so many bytes and keeps no pointer.
         let status = unsafe { (self.set)(self.it, attribute, ptr::from_ref(&value).cast(), size_of::<T>()) };
         self.lt.check(&format!("attribute {attribute}"), status)
@@ -265,7 +269,7 @@ impl Drop for Made {
 }
 
 /// What describes a product: the operation, then the layouts of its A, B and result, which are our B, A and result.
-pub fn described(lt: &Arc<CublasLt>, d: &DotDims, types: &Types) -> Result<[Made; 4], String> {
+pub fn described(lt: &Arc<CublasLt>, d: &DotDims, types: &Types) -> Result<[Made; 4], Refusal> {
     let f = &lt.functions;
     let compute = if types.tf32 { COMPUTE_32F_FAST_TF32 } else { COMPUTE_32F };
     let operation = Made::new(lt, "cublasLtMatmulDescCreate", (f.set_desc, f.destroy_desc), |to| {
@@ -287,7 +291,7 @@ pub fn described(lt: &Arc<CublasLt>, d: &DotDims, types: &Types) -> Result<[Made
             made.set(LAYOUT_BATCH_COUNT, d.batch as i32)?;
             made.set(LAYOUT_STRIDED_BATCH_OFFSET, (rows * columns) as i64)?;
         }
-        Ok::<Made, String>(made)
+        Ok::<Made, Refusal>(made)
     };
     // Our rows are its columns.
     let b = layout(types.operands, if d.tb { [d.k, d.n] } else { [d.n, d.k] })?;
@@ -296,7 +300,7 @@ pub fn described(lt: &Arc<CublasLt>, d: &DotDims, types: &Types) -> Result<[Made
 }
 
 /// What is asked of an algorithm: how much workspace it may have, in which order it adds, how operands are aligned.
-pub fn preference(lt: &Arc<CublasLt>) -> Result<Made, String> {
+pub fn preference(lt: &Arc<CublasLt>) -> Result<Made, Refusal> {
     let f = &lt.functions;
     let preference = Made::new(
         lt,
@@ -321,17 +325,17 @@ fn type_of(dtype: DType) -> c_int {
     }
 }
 
-/// A product and the algorithm for it.
+/// A product and its algorithm.
 pub struct Product {
-    handle: Arc<Handle>,
-    /// See [`described`].
+    /// See [`described`]; given back before the handle.
     described: [Made; 4],
     algorithm: Algorithm,
+    handle: Arc<Handle>,
 }
 
 impl Product {
     /// With the `choice`-th of the algorithms that are recommended.
-    pub fn new(handle: &Arc<Handle>, d: &DotDims, types: &Types, choice: usize) -> Result<Product, String> {
+    pub fn new(handle: &Arc<Handle>, d: &DotDims, types: &Types, choice: usize) -> Result<Product, Refusal> {
         let lt = &handle.lt;
         let described = described(lt, d, types)?;
         let preference = preference(lt)?;
@@ -355,7 +359,10 @@ impl Product {
         lt.check("cublasLtMatmulAlgoGetHeuristic", status)?;
         let there = all[..(count as usize).min(ASKED)].iter();
         let usable = |r: &&Recommended| r.status == 0 && r.workspace <= WORKSPACE;
-        let few = || format!("cuBLASLt {}: no algorithm of number {choice} for this product", lt.version);
+        let few = || Refusal {
+            why: format!("cuBLASLt {}: no algorithm of number {choice} for this product", lt.version),
+            lasting: true,
+        };
         let algorithm = there.filter(usable).nth(choice).ok_or_else(few)?.algorithm;
         Ok(Product { handle: Arc::clone(handle), described, algorithm })
     }
@@ -365,7 +372,7 @@ impl Product {
     /// # Safety
     /// The addresses are those of memory as large as the product's operands and result, and of a workspace of [`WORKSPACE`]
     /// bytes, until the stream was waited for.
-    pub unsafe fn start(&self, [a, b, result, workspace]: [u64; 4]) -> Result<(), String> {
+    pub unsafe fn start(&self, [a, b, result, workspace]: [u64; 4]) -> Result<(), Refusal> {
         let (lt, [operation, of_a, of_b, of_result]) = (&self.handle.lt, &self.described);
         let (one, zero) = (1.0_f32, 0.0_f32);
         // SAFETY: the caller vouches for the addresses; the rest is live and as large as cublasLt.h says.

@@ -6,11 +6,10 @@
 //! lines; numbers are those of cudnn.h. Invariant: what needs more than the workspace is refused before it is started.
 
 use super::driver::Gpu;
-use super::find::{Names, function, load};
+use super::find::{Names, function, load, parts};
 use super::places::Places;
-use crate::gpu::call::{Types, Version, WORKSPACE, Which};
+use crate::gpu::call::{Refusal, Types, Version, WORKSPACE, Which};
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::Arc;
@@ -31,6 +30,8 @@ const OPENED: [&str; 2] = ["engines_precompiled", "heuristic"];
 /// The version whose functions and numbers are those below.
 const MAJOR: u32 = 9;
 
+/// With what another architecture or version may do.
+const NOT_SUPPORTED: std::ops::Range<c_int> = 3000..4000;
 const TENSOR_NHWC: c_int = 1;
 const DATA_FLOAT: c_int = 0;
 const DATA_HALF: c_int = 2;
@@ -109,7 +110,7 @@ impl Cudnn {
     fn open(file: &Path) -> Result<(Cudnn, u32), String> {
         let failed = |why: String| format!("{}: {why}", file.display());
         let library = load(file)?;
-        parts(file).map_err(failed)?;
+        parts(file, &LOADED.map(part), &OPENED.map(part)).map_err(failed)?;
         // SAFETY: these are their types in cudnn.h, as those in `Functions::of` are.
         let [version, cuda] = unsafe {
             let ask = |name| function::<unsafe extern "C" fn() -> usize>(library, name).map_err(failed);
@@ -127,18 +128,19 @@ impl Cudnn {
     }
 
     /// A status as a result; `what` was called.
-    fn check(&self, what: &str, status: Status) -> Result<(), String> {
+    fn check(&self, what: &str, status: Status) -> Result<(), Refusal> {
         if status == 0 {
             return Ok(());
         }
         // SAFETY: it returns a static string for any number, or none.
         let words = unsafe { (self.functions.words)(status) };
-        if words.is_null() {
-            return Err(format!("cuDNN {}: {what}: status {status}", self.version));
-        }
-        // SAFETY: not null, and static, so it ends with a zero.
-        let words = unsafe { CStr::from_ptr(words) }.to_string_lossy();
-        Err(format!("cuDNN {}: {what}: {words} ({status})", self.version))
+        let words = match words.is_null() {
+            true => "status".into(),
+            // SAFETY: not null, and static, so it ends with a zero.
+            false => unsafe { CStr::from_ptr(words) }.to_string_lossy(),
+        };
+        let why = format!("cuDNN {}: {what}: {words} ({status})", self.version);
+        Err(Refusal { why, lasting: NOT_SUPPORTED.contains(&status) })
     }
 }
 
@@ -178,31 +180,11 @@ impl Functions {
     }
 }
 
-/// Loads what the library consists of: where a part is missing, its first function would end the process. What is loaded is
-/// found by the library as well, even where its own file is a link from another folder.
-fn parts(file: &Path) -> Result<(), String> {
-    let folder = match file.parent() {
-        // The system knows where they are.
-        Some(p) if p == Path::new("") => None,
-        _ => fs::canonicalize(file).map_err(|e| e.to_string())?.parent().map(Path::to_path_buf),
-    };
-    let name = |part: &str| match cfg!(windows) {
-        true => format!("cudnn_{part}64_9.dll"),
-        false => format!("libcudnn_{part}.so.9"),
-    };
-    let missing = |name: &str, why: &str| Err(format!("its part {name} is missing{why}"));
-    for part in LOADED.map(name) {
-        let at = folder.as_ref().map_or_else(|| PathBuf::from(&part), |f| f.join(&part));
-        if folder.is_some() && !at.exists() {
-            return missing(&part, " beside it");
-        }
-        if let Err(why) = load(&at) {
-            return missing(&part, &format!(" ({why})"));
-        }
-    }
-    match OPENED.map(name).iter().find(|part| folder.as_ref().is_some_and(|f| !f.join(part).exists())) {
-        Some(part) => missing(part, " beside it"),
-        None => Ok(()),
+/// How a part of it is called.
+fn part(name: &str) -> String {
+    match cfg!(windows) {
+        true => format!("cudnn_{name}64_9.dll"),
+        false => format!("libcudnn_{name}.so.9"),
     }
 }
 
@@ -220,7 +202,7 @@ unsafe impl Sync for Handle {}
 
 impl Handle {
     /// Makes it.
-    pub fn new(dnn: &Arc<Cudnn>, gpu: &Arc<Gpu>) -> Result<Handle, String> {
+    pub fn new(dnn: &Arc<Cudnn>, gpu: &Arc<Gpu>) -> Result<Handle, Refusal> {
         gpu.enter().map_err(|e| e.to_string())?;
         let mut handle = ptr::null_mut();
         // SAFETY: a context is current; the pointer is ours.
@@ -254,7 +236,7 @@ unsafe impl Send for Made {}
 unsafe impl Sync for Made {}
 
 impl Made {
-    fn new(dnn: &Cudnn, what: &str, create: Create, destroy: Destroy) -> Result<Made, String> {
+    fn new(dnn: &Cudnn, what: &str, create: Create, destroy: Destroy) -> Result<Made, Refusal> {
         let mut it = ptr::null_mut();
         // SAFETY: the pointer is ours.
         dnn.check(what, unsafe { create(&mut it) })?;
@@ -279,7 +261,7 @@ pub struct Described {
 
 impl Described {
     /// Of a geometry; padding is what the windows have before the first element.
-    pub fn new(dnn: &Cudnn, d: &ConvDims, types: &Types) -> Result<Described, String> {
+    pub fn new(dnn: &Cudnn, d: &ConvDims, types: &Types) -> Result<Described, Refusal> {
         let f = &dnn.functions;
         let int =
             |n: usize| c_int::try_from(n).map_err(|_| format!("cuDNN {}: {n} is too large", dnn.version));
@@ -290,7 +272,7 @@ impl Described {
             // SAFETY: it is live.
             let status = unsafe { (f.set_tensor)(made.it, TENSOR_NHWC, dtype, n, c, h, w) };
             dnn.check("cudnnSetTensor4dDescriptor", status)?;
-            Ok::<Made, String>(made)
+            Ok::<Made, Refusal>(made)
         };
         let filter = Made::new(dnn, "cudnnCreateFilterDescriptor", f.create_filter, f.destroy_filter)?;
         let [h, w, c, k] = d.filter().map(int);
@@ -329,14 +311,26 @@ fn type_of(dtype: DType) -> c_int {
     }
 }
 
+impl Which {
+    /// The library's function.
+    fn function(self) -> &'static str {
+        match self {
+            Which::Forward => "cudnnConvolutionForward",
+            Which::Input => "cudnnConvolutionBackwardData",
+            Which::Filter => "cudnnConvolutionBackwardFilter",
+        }
+    }
+}
+
 /// A convolution or one of its gradients, and the algorithm for it.
 pub struct Convolution {
-    handle: Arc<Handle>,
+    /// Given back before the handle.
     described: Described,
     which: Which,
     algorithm: c_int,
     /// Bytes of the workspace that it needs.
     need: usize,
+    handle: Arc<Handle>,
 }
 
 impl Convolution {
@@ -347,7 +341,7 @@ impl Convolution {
         d: &ConvDims,
         types: &Types,
         algorithm: u32,
-    ) -> Result<Convolution, String> {
+    ) -> Result<Convolution, Refusal> {
         let dnn = &handle.dnn;
         let (described, algorithm) = (Described::new(dnn, d, types)?, algorithm as c_int);
         let mut made = Convolution { handle: Arc::clone(handle), described, which, algorithm, need: 0 };
@@ -357,9 +351,10 @@ impl Convolution {
             let ask = dnn.functions.need[which as usize];
             ask(handle.handle, a, b, convolution, result, algorithm, &mut made.need)
         };
-        dnn.check("its workspace's size", status)?;
+        dnn.check(&format!("{}, workspace", which.function()), status)?;
         if made.need > WORKSPACE {
-            return Err(format!("cuDNN {}: it needs {} bytes of workspace", dnn.version, made.need));
+            let why = format!("cuDNN {}: it needs {} bytes of workspace", dnn.version, made.need);
+            return Err(Refusal { why, lasting: true });
         }
         Ok(made)
     }
@@ -379,7 +374,7 @@ impl Convolution {
     /// # Safety
     /// The addresses are those of memory as large as the call's operands and result, and of a workspace of [`WORKSPACE`]
     /// bytes, until the stream was waited for.
-    pub unsafe fn start(&self, [a, b, result, workspace]: [u64; 4]) -> Result<(), String> {
+    pub unsafe fn start(&self, [a, b, result, workspace]: [u64; 4]) -> Result<(), Refusal> {
         let dnn = &self.handle.dnn;
         let (first, second) = if self.which == Which::Input { (b, a) } else { (a, b) };
         let [of_first, of_second, of_result] = self.operands();
@@ -402,6 +397,6 @@ impl Convolution {
                 result,
             )
         };
-        dnn.check("the convolution", status)
+        dnn.check(self.which.function(), status)
     }
 }

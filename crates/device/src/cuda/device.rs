@@ -12,7 +12,7 @@ use super::nvrtc::Nvrtc;
 use super::places::Places;
 use super::staging::Staging;
 use crate::caches;
-use crate::gpu::call::Library;
+use crate::gpu::call::{Call, Library, Refusal};
 use crate::gpu::launch::{Abilities, Launches};
 use crate::gpu::tune::{Shelf, Tuning, tuned};
 use crate::plan::check;
@@ -149,7 +149,7 @@ impl CudaDevice {
             let launches = self.tuning.lower(plan)?;
             let mut refused = false;
             for call in launches.calls() {
-                if let Err(why) = self.libraries.prepare(call)? {
+                if let Err(why) = self.prepare(call)? {
                     self.tuning.choices_mut().refuse(*call, why);
                     refused = true;
                 }
@@ -158,6 +158,33 @@ impl CudaDevice {
                 return Ok(launches);
             }
         }
+    }
+
+    /// Prepares a call. Its first run may need the arena's memory, which [`CudaDevice::share`] makes anew; where that is not
+    /// enough the call is refused, as nobody knows what its library would say.
+    fn prepare(&mut self, call: &Call) -> Result<Result<(), Refusal>, DeviceError> {
+        let lacks = |e: &DeviceError| matches!(e, DeviceError::OutOfMemory { .. });
+        let mut prepared = self.libraries.prepare(call);
+        if prepared.as_ref().is_err_and(lacks) && self.arena.take().is_some() {
+            prepared = self.libraries.prepare(call);
+        }
+        match prepared {
+            Err(e) if lacks(&e) => Ok(Err(format!("{}: {e}", call.library()).into())),
+            prepared => prepared,
+        }
+    }
+
+    /// What was chosen and is not done, in a line.
+    fn amiss(&self) -> Option<String> {
+        let choices = self.tuning.choices();
+        if let Some(why) = choices.refusals().next() {
+            return Some(format!("a library refused what was chosen for it ({why})"));
+        }
+        let there = self.libraries.there();
+        let mut chosen = choices.iter().map(|(_, way)| way).filter(|way| Library::is_named(way));
+        let way = chosen.find(|way| !there.have(way))?;
+        let library = way.split(',').next().unwrap_or(way);
+        Some(format!("what was tuned for {library} is done without it ({})", self.libraries.missing(way)))
     }
 
     fn storage(&self, a: Allocation) -> &Memory {
@@ -205,8 +232,8 @@ impl CudaDevice {
 impl Device for CudaDevice {
     fn info(&self) -> DeviceInfo {
         let (name, mut description) = (self.gpu.name.clone(), self.description.clone());
-        if let Some(why) = self.tuning.choices().refusals().next() {
-            description += &format!(", a library refused what was chosen for it ({why})");
+        if let Some(amiss) = self.amiss() {
+            description += &format!(", {amiss}");
         }
         DeviceInfo { name, description, workers: 1, regions: false, half_products: true, keeps_data: true }
     }
@@ -240,7 +267,8 @@ impl Device for CudaDevice {
     }
 
     fn needs(&self, plans: &[Arc<Plan>]) -> MemoryUse {
-        // A plan that cannot be lowered is refused when it is loaded, with the reason.
+        // A plan that cannot be lowered is refused when it is loaded, with the reason. What a library refuses then needs no
+        // workspace any more.
         let lowered = plans.iter().filter_map(|p| self.tuning.lower(p).ok());
         MemoryUse { arena: lowered.map(|l: Launches| l.arena).max().unwrap_or(0), ..MemoryUse::default() }
     }
@@ -253,8 +281,11 @@ impl Device for CudaDevice {
         let sizes: Vec<usize> = bindings.iter().map(|a| self.storage(*a).bytes).collect();
         crate::bound(&plan, bindings, &sizes)?;
         check(&plan).map_err(|problem| DeviceError::Plan { plan: plan.name.clone(), problem })?;
-        let launches = self.lower(&plan)?;
-        let loaded = Loaded::new(&self.gpu, &mut self.kernels, plan, launches, bindings.to_vec())?;
+        let made = self.lower(&plan).and_then(|launches| {
+            Loaded::new(&self.gpu, &mut self.kernels, plan, launches, bindings.to_vec())
+        });
+        // The others get back the arena they had, should a library's first run have taken it.
+        let loaded = made.inspect_err(|_| _ = self.share(None))?;
         let at = self.programs.iter().position(Option::is_none).unwrap_or_else(|| {
             self.programs.push(None);
             self.programs.len() - 1

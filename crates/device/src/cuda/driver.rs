@@ -180,13 +180,17 @@ impl Gpu {
         Ok(f64::from(ms) * 1e-3)
     }
 
-    /// What `start` puts on our stream, which is idle, as a graph; whoever gets it destroys it.
+    /// What `start` puts on our stream, which is idle, as a graph; whoever gets it destroys it. `calls`: whether libraries are
+    /// among what starts, which may do more meanwhile, as loading their code when they are first used.
     pub fn capture(
         &self,
+        calls: bool,
         start: impl FnOnce() -> Result<(), DeviceError>,
     ) -> Result<sys::CUgraph, DeviceError> {
-        // Calls that are not put on the stream happen at once: a library may load its code when it is first used.
-        let mode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_RELAXED;
+        let mode = match calls {
+            true => sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_RELAXED,
+            false => sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL,
+        };
         // SAFETY: the stream is ours and idle.
         self.check(unsafe { result::stream::begin_capture(self.stream, mode) })?;
         let started = start();

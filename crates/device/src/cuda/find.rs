@@ -59,6 +59,25 @@ pub fn load(file: &Path) -> Result<&'static Library, String> {
     Ok(Box::leak(Box::new(library)))
 }
 
+/// Loads what a library opens itself, where a missing part would end the process: `loaded` in this order, after which it finds
+/// them even where its own file is a link from another folder. Of what is `opened` it is enough that it lies there.
+pub fn parts(file: &Path, loaded: &[String], opened: &[String]) -> Result<(), String> {
+    let folder = match file.parent() {
+        // The system knows where they are.
+        Some(p) if p == Path::new("") => None,
+        _ => fs::canonicalize(file).map_err(|e| e.to_string())?.parent().map(Path::to_path_buf),
+    };
+    if let Some(folder) = &folder
+        && let Some(part) = loaded.iter().chain(opened).find(|part| !folder.join(part).exists())
+    {
+        return Err(format!("its part {part} is missing beside it"));
+    }
+    for part in loaded {
+        load(&folder.as_ref().map_or_else(|| PathBuf::from(part), |f| f.join(part)))?;
+    }
+    Ok(())
+}
+
 /// The function of that name.
 ///
 /// # Safety

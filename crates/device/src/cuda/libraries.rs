@@ -2,14 +2,14 @@
 //!
 //! In: calls of lowered plans. Out: each [`Prepared`] once, or one line that says why not. Nobody needs these libraries: they are
 //! looked for when a choice names one or somebody is about to choose. What a library keeps for itself on the GPU is in no count of
-//! memory, as it tells nobody. Invariant: what is prepared has run once, on memory of its
-//! own, and has been captured, so that a library that refuses, or loads code late, does so when a program is loaded.
+//! memory, as it tells nobody. Invariant: what is prepared has run once, on memory of its own, and has been captured, so that a
+//! library that refuses, or loads code late, does so when a program is loaded; what there is no memory for is not prepared.
 
 use super::cublaslt::{self, CublasLt};
 use super::cudnn::{self, Cudnn};
 use super::driver::{Gpu, Memory};
 use super::places::Places;
-use crate::gpu::call::{self, Call, Version, WORKSPACE};
+use crate::gpu::call::{self, Call, Refusal, Version, WORKSPACE};
 use crate::{DeviceError, Found};
 use cudarc::driver::result;
 use std::collections::HashMap;
@@ -27,7 +27,7 @@ impl Prepared {
     ///
     /// # Safety
     /// The addresses are those of memory as large as [`Call::bytes`] and [`WORKSPACE`] say, until the stream was waited for.
-    unsafe fn put(&self, pointers: [u64; 4]) -> Result<(), String> {
+    unsafe fn put(&self, pointers: [u64; 4]) -> Result<(), Refusal> {
         // SAFETY: the caller vouches for it.
         unsafe {
             match self {
@@ -45,7 +45,7 @@ impl Prepared {
         let failed = |reason: String| DeviceError::Gpu { device: gpu.name.clone(), reason };
         let pointers = pointers.try_into().map_err(|_| failed("a call has four arguments".into()))?;
         // SAFETY: the caller vouches for it.
-        unsafe { self.put(pointers) }.map_err(failed)
+        unsafe { self.put(pointers) }.map_err(|refusal| failed(refusal.why))
     }
 }
 
@@ -53,8 +53,9 @@ impl Prepared {
 pub struct Libraries {
     gpu: Arc<Gpu>,
     looked: bool,
-    cublaslt: Option<Arc<CublasLt>>,
-    cudnn: Option<Arc<Cudnn>>,
+    /// Or why it is not there.
+    cublaslt: Result<Arc<CublasLt>, String>,
+    cudnn: Result<Arc<Cudnn>, String>,
     /// Made when first needed.
     blas_handle: Option<Arc<cublaslt::Handle>>,
     dnn_handle: Option<Arc<cudnn::Handle>>,
@@ -67,8 +68,8 @@ impl Libraries {
         Libraries {
             gpu,
             looked: false,
-            cublaslt: None,
-            cudnn: None,
+            cublaslt: Err("it was not looked for".into()),
+            cudnn: Err("it was not looked for".into()),
             blas_handle: None,
             dnn_handle: None,
             known: HashMap::new(),
@@ -80,21 +81,28 @@ impl Libraries {
         if std::mem::replace(&mut self.looked, true) {
             return;
         }
-        if let Some(places) = Places::read().of_libraries() {
-            self.cublaslt = CublasLt::find(&places, driver).ok().map(Arc::new);
-            self.cudnn = Cudnn::find(&places, driver).ok().map(Arc::new);
-        }
+        let places = Places::read().of_libraries().ok_or_else(off);
+        self.cublaslt = places.clone().and_then(|p| CublasLt::find(&p, driver)).map(Arc::new);
+        self.cudnn = places.and_then(|p| Cudnn::find(&p, driver)).map(Arc::new);
     }
 
     /// Which there are.
     pub fn there(&self) -> call::Libraries {
-        let (blas, dnn) = (self.cublaslt.as_ref(), self.cudnn.as_ref());
+        let (blas, dnn) = (self.cublaslt.as_ref().ok(), self.cudnn.as_ref().ok());
         let [cublaslt, cudnn] = [blas.map(|l| l.version), dnn.map(|l| l.version)];
         call::Libraries { cublaslt, cudnn, workspace: WORKSPACE }
     }
 
-    /// Prepares a call, once. The inner error is what its library said.
-    pub fn prepare(&mut self, call: &Call) -> Result<Result<(), String>, DeviceError> {
+    /// Why one that a way names as text is not there.
+    pub fn missing(&self, way: &str) -> String {
+        let (blas, dnn) = (self.cublaslt.as_ref(), self.cudnn.as_ref());
+        let found =
+            if way.starts_with("cublaslt") { blas.map(|l| l.version) } else { dnn.map(|l| l.version) };
+        found.map_or_else(Clone::clone, |version| format!("it is {version} now"))
+    }
+
+    /// Prepares a call, once. The inner error is what its library said, the outer one may be that memory lacks.
+    pub fn prepare(&mut self, call: &Call) -> Result<Result<(), Refusal>, DeviceError> {
         if self.known.contains_key(call) {
             return Ok(Ok(()));
         }
@@ -110,11 +118,11 @@ impl Libraries {
         Ok(Ok(()))
     }
 
-    fn make(&mut self, call: &Call) -> Result<Prepared, String> {
-        let missing = || format!("{} is not there any more", call.library());
+    fn make(&mut self, call: &Call) -> Result<Prepared, Refusal> {
+        let missing = |why: &String| Refusal::from(format!("{}: {why}", call.library()));
         match call {
             Call::Matrices { dims, types, choice } => {
-                let library = self.cublaslt.as_ref().ok_or_else(missing)?;
+                let library = self.cublaslt.as_ref().map_err(missing)?;
                 let handle = match &self.blas_handle {
                     Some(handle) => Arc::clone(handle),
                     None => Arc::new(cublaslt::Handle::new(library, &self.gpu)?),
@@ -123,7 +131,7 @@ impl Libraries {
                 cublaslt::Product::new(&handle, dims, types, *choice).map(Prepared::Matrices)
             }
             Call::Convolution { which, dims, types, algorithm } => {
-                let library = self.cudnn.as_ref().ok_or_else(missing)?;
+                let library = self.cudnn.as_ref().map_err(missing)?;
                 let handle = match &self.dnn_handle {
                     Some(handle) => Arc::clone(handle),
                     None => Arc::new(cudnn::Handle::new(library, &self.gpu)?),
@@ -135,16 +143,12 @@ impl Libraries {
         }
     }
 
-    /// Runs it once and captures it once, on memory of its own; where there is none, that is left to the program.
-    fn tried(&self, call: &Call, prepared: &Prepared) -> Result<Result<(), String>, DeviceError> {
+    /// Runs it once and captures it once, on memory of its own.
+    fn tried(&self, call: &Call, prepared: &Prepared) -> Result<Result<(), Refusal>, DeviceError> {
         let gpu = &self.gpu;
         let mut memory = Vec::new();
         for bytes in call.bytes().into_iter().chain([WORKSPACE]) {
-            match Memory::zeroed(gpu, bytes, "a library's first run") {
-                Ok(m) => memory.push(m),
-                Err(DeviceError::OutOfMemory { .. }) => return Ok(Ok(())),
-                Err(e) => return Err(e),
-            }
+            memory.push(Memory::zeroed(gpu, bytes, "a library's first run")?);
         }
         let [a, b, result, workspace] = [0, 1, 2, 3].map(|i: usize| memory[i].start);
         // SAFETY: memory of these sizes, which waits for the stream before it is given back.
@@ -154,7 +158,7 @@ impl Libraries {
         }
         gpu.wait()?;
         let mut said = Ok(());
-        let graph = gpu.capture(|| {
+        let graph = gpu.capture(true, || {
             said = put();
             Ok(())
         });
@@ -163,7 +167,7 @@ impl Libraries {
                 graph.into_iter().for_each(destroy);
                 Err(why)
             }
-            (Ok(()), Err(e)) => Err(format!("{} cannot be captured: {e}", call.library())),
+            (Ok(()), Err(e)) => Err(format!("{} cannot be captured: {e}", call.library()).into()),
             (Ok(()), Ok(graph)) => {
                 destroy(graph);
                 Ok(())
@@ -177,6 +181,10 @@ impl Libraries {
     }
 }
 
+fn off() -> String {
+    "not looked for, as THALWEG_CUDA_LIBRARIES is none".into()
+}
+
 fn destroy(graph: cudarc::driver::sys::CUgraph) {
     // SAFETY: it was just made, and nothing was made of it.
     let _ = unsafe { result::graph::destroy(graph) };
@@ -184,29 +192,32 @@ fn destroy(graph: cudarc::driver::sys::CUgraph) {
 
 /// What there is of the libraries that nobody needs, for people: of each its version and file, or what to install.
 pub fn optional() -> Vec<Found> {
-    let driver = super::driver::version().map_or(u32::MAX, |v| v as u32 / 1000);
-    let places = Places::read().of_libraries();
-    let off = || "not looked for, as THALWEG_CUDA_LIBRARIES is none".to_string();
+    let driver = super::driver::version().ok().map(|v| v as u32 / 1000);
+    let most = driver.unwrap_or(u32::MAX);
+    let (places, wanted) = (Places::read(), Places::read().of_libraries());
+    let packages = match most {
+        ..13 => ["nvidia-cublas-cu12", "nvidia-cudnn-cu12"],
+        13.. => ["nvidia-cublas", "nvidia-cudnn-cu13"],
+    };
     let found = |name: &str, of: &str, found: Result<(Version, PathBuf), String>, package: &str| {
         let usable = found.is_ok();
-        let description = match found {
-            Ok((version, from)) => {
-                format!("{version}, {}; `thalweg tune` may choose it for {of}", from.display())
-            }
-            Err(why) => {
-                format!(
-                    "{why}; nothing needs it, {of} may gain: pip install {package} in an active environment"
-                )
+        let mut description = match found {
+            Ok((version, from)) => format!("{version}, {}", from.display()),
+            Err(why) => why,
+        };
+        // Nothing is advised that would be of no use here.
+        description += &match (driver, usable) {
+            (None, _) => "; of use with an NVIDIA GPU alone".into(),
+            (Some(_), true) => format!("; `thalweg tune` may choose it for {of}"),
+            (Some(_), false) if places.names_libraries() => "; nothing needs it".into(),
+            (Some(_), false) => {
+                format!("; nothing needs it, {of} may gain: pip install {package} in an active environment")
             }
         };
         Found { name: name.into(), usable, description }
     };
-    let blas = places.as_ref().ok_or_else(off).and_then(|p| CublasLt::find(p, driver));
-    let dnn = places.as_ref().ok_or_else(off).and_then(|p| Cudnn::find(p, driver));
-    let packages = match driver {
-        ..13 => ["nvidia-cublas-cu12", "nvidia-cudnn-cu12"],
-        13.. => ["nvidia-cublas", "nvidia-cudnn-cu13"],
-    };
+    let blas = wanted.as_ref().ok_or_else(off).and_then(|p| CublasLt::find(p, most));
+    let dnn = wanted.as_ref().ok_or_else(off).and_then(|p| Cudnn::find(p, most));
     vec![
         found("cuBLASLt", "matrix products", blas.map(|l| (l.version, l.from)), packages[0]),
         found("cuDNN", "convolutions", dnn.map(|l| (l.version, l.from)), packages[1]),

@@ -105,8 +105,10 @@ impl Loaded {
     fn capture(&self, times: usize) -> Result<Graph, DeviceError> {
         let gpu = &self.gpu;
         gpu.wait()?;
-        let graph =
-            gpu.capture(|| (0..times).try_for_each(|_| self.ready.iter().try_for_each(|r| r.launch(gpu))))?;
+        let calls = self.launches.calls().next().is_some();
+        let graph = gpu.capture(calls, || {
+            (0..times).try_for_each(|_| self.ready.iter().try_for_each(|r| r.launch(gpu)))
+        })?;
         // SAFETY: the graph was just made; what is instantiated does not need it any more.
         let exec = unsafe {
             let exec = result::graph::instantiate(graph, sys::CUgraphInstantiate_flags_enum(0));

@@ -43,6 +43,11 @@ impl Places {
         Places { first, then, cache, libraries: set("THALWEG_CUDA_LIBRARIES"), only: None }
     }
 
+    /// Whether somebody said where cuBLASLt and cuDNN are, or that they are to be left alone.
+    pub fn names_libraries(&self) -> bool {
+        self.libraries.is_some()
+    }
+
     /// Where cuBLASLt and cuDNN are looked for; `None` if they are to be left alone.
     pub fn of_libraries(mut self) -> Option<Places> {
         let named = self.libraries.take();

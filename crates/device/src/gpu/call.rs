@@ -39,6 +39,14 @@ pub struct Libraries {
 impl Libraries {
     /// None.
     pub const NONE: Libraries = Libraries { cublaslt: None, cudnn: None, workspace: 0 };
+
+    /// Whether a library's way, as text, is of one that is there.
+    pub fn have(&self, way: &str) -> bool {
+        let of = |name: &str, version: Option<Version>| {
+            version.is_some_and(|version| way.starts_with(&format!("{name} {version},")))
+        };
+        of("cublaslt", self.cublaslt) || of("cudnn", self.cudnn)
+    }
 }
 
 /// A library and which of its algorithms.
@@ -61,6 +69,14 @@ pub enum Library {
 }
 
 impl Library {
+    /// The library alone.
+    pub fn of(&self) -> String {
+        match self {
+            Library::CublasLt { version, .. } => format!("cublaslt {version}"),
+            Library::Cudnn { version, .. } => format!("cudnn {version}"),
+        }
+    }
+
     /// Whether a way's text is that of a library's, of any version.
     pub fn is_named(way: &str) -> bool {
         way.starts_with("cublaslt ") || way.starts_with("cudnn ")
@@ -73,6 +89,21 @@ impl fmt::Display for Library {
             Library::CublasLt { version, choice } => write!(f, "cublaslt {version}, choice {choice}"),
             Library::Cudnn { version, algorithm } => write!(f, "cudnn {version}, algorithm {algorithm}"),
         }
+    }
+}
+
+/// Why a library does not compute a call.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// A line.
+    pub why: String,
+    /// Whether it never will. What fails for another reason may be computed another time.
+    pub lasting: bool,
+}
+
+impl From<String> for Refusal {
+    fn from(why: String) -> Refusal {
+        Refusal { why, lasting: false }
     }
 }
 

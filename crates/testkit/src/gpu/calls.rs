@@ -1,11 +1,11 @@
 //! What libraries compute, as loops over every multiplication, so that what is around their calls is interpreted too.
 //!
 //! In: a call, the memories of a program. Out: its result there, summed up in f64 and rounded once. A call is one more thread
-//! of its stage, so that whoever touches what it stores at the same time is found. Its workspace is filled with bytes that mean
-//! nothing.
+//! of its stage, so that whoever touches what it stores at the same time is found. Its workspace, which
+//! other calls of the stage share and nobody else, is filled with bytes that mean nothing.
 
 use super::machine::Clock;
-use super::memory::{Memory, Window};
+use super::memory::{CALLS, Memory, Window};
 use thalweg_base::{ConvDims, DType, half};
 use thalweg_device::gpu::call::{Call, WORKSPACE_ALIGN, Which};
 use thalweg_device::plan::DotDims;
@@ -51,7 +51,10 @@ pub fn run_call(call: &Call, memories: &mut [Memory], arguments: &[Window], cloc
         );
         stored.unwrap_or_else(|problem| refused(problem));
     }
-    memories[workspace.memory].bytes[workspace.first..][..workspace.bytes].fill(0x5a);
+    for at in workspace.first..workspace.first + workspace.bytes {
+        let stored = memories[workspace.memory].store(at, 1, 0x5a, time, CALLS);
+        stored.unwrap_or_else(|problem| refused(problem));
+    }
 }
 
 fn matrices(d: &DotDims, a: &[f64], b: &[f64], sums: &mut [f64]) {

@@ -6,6 +6,8 @@
 /// Nobody; and more than one thread.
 const NOBODY: u32 = u32::MAX;
 const MANY: u32 = u32::MAX - 1;
+/// All calls of a stage, as far as they share: they run one after another.
+pub const CALLS: u32 = u32::MAX - 2;
 
 /// An access: when, and by which thread.
 #[derive(Clone, Copy)]

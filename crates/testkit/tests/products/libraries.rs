@@ -210,7 +210,7 @@ fn only_a_choice_of_what_is_there_leaves_a_product_to_a_library() {
                 assert_eq!(lowered(&plan, &abilities, &choices), plain, "{choices:?}");
             }
             let mut refused = choices.clone();
-            refused.refuse(*by_library.calls().next().unwrap(), "no".into());
+            refused.refuse(*by_library.calls().next().unwrap(), "no".to_owned().into());
             assert_eq!(lowered(&plan, &THERE, &refused), plain, "the account's way where a library refuses");
         }
     }

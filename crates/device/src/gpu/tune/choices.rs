@@ -3,24 +3,44 @@
 use super::Shelf;
 use crate::DeviceError;
 use crate::Plan;
-use crate::gpu::call::{Call, Libraries};
+use crate::gpu::call::{Call, Libraries, Refusal};
 use crate::gpu::launch::{Abilities, Launches};
 use crate::gpu::lower::lower;
 use std::collections::BTreeMap;
 
+/// Between a way and the libraries that were measured beside it.
+const BESIDE: &str = " beside ";
+
 /// Ways ([`Way`](crate::gpu::lower::Way)) as text, by the lines of their products
 /// ([`products`](crate::gpu::lower::products)). They are only believed where they are ways of the product.
+/// Behind a way may stand which libraries were measured beside it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Choices {
     ways: BTreeMap<String, String>,
     /// What libraries have refused, and what they said; not kept.
-    refused: Vec<(Call, String)>,
+    refused: Vec<(Call, Refusal)>,
 }
 
 impl Choices {
     /// The way of a product.
     pub fn get(&self, product: &str) -> Option<&str> {
+        self.text(product).map(|text| text.split_once(BESIDE).map_or(text, |(way, _)| way))
+    }
+
+    /// The libraries that were measured when it was chosen; empty if there were none.
+    pub fn beside(&self, product: &str) -> &str {
+        self.text(product).and_then(|text| text.split_once(BESIDE)).map_or("", |(_, libraries)| libraries)
+    }
+
+    /// All that is known of a product.
+    pub fn text(&self, product: &str) -> Option<&str> {
         self.ways.get(product).map(String::as_str)
+    }
+
+    /// Chooses a product's way, which was measured beside these libraries.
+    pub fn set_beside(&mut self, product: &str, way: &str, libraries: &str) {
+        let behind = if libraries.is_empty() { "" } else { BESIDE };
+        self.set(product, format!("{way}{behind}{libraries}"));
     }
 
     /// Chooses a product's way.
@@ -34,7 +54,7 @@ impl Choices {
     }
 
     /// A library does not compute this: whoever has chosen it gets the account's way.
-    pub fn refuse(&mut self, call: Call, why: String) {
+    pub fn refuse(&mut self, call: Call, why: Refusal) {
         self.refused.push((call, why));
     }
 
@@ -45,7 +65,12 @@ impl Choices {
 
     /// What libraries said to what they refused, the first of it first.
     pub fn refusals(&self) -> impl Iterator<Item = &str> + Clone {
-        self.refused.iter().map(|(_, why)| why.as_str())
+        self.refused.iter().map(|(_, refusal)| refusal.why.as_str())
+    }
+
+    /// What libraries have refused is asked again.
+    pub fn take_refusals(&mut self) -> Vec<Refusal> {
+        std::mem::take(&mut self.refused).into_iter().map(|(_, refusal)| refusal).collect()
     }
 
     /// Whether there are none.
@@ -58,7 +83,7 @@ impl Choices {
         self.ways.len()
     }
 
-    /// Products and ways, in the order of the products.
+    /// Products and what is known of them, in the order of the products.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.ways.iter().map(|(product, way)| (product.as_str(), way.as_str()))
     }
@@ -108,7 +133,7 @@ impl Tuning {
         };
         let mut new = Choices::default();
         for (product, way) in
-            self.choices.iter().filter(|(product, way)| self.found.get(product) != Some(*way))
+            self.choices.iter().filter(|(product, way)| self.found.text(product) != Some(*way))
         {
             new.set(product, way);
         }

@@ -4,7 +4,7 @@
 //! its shelf, and a [`Report`]. A product runs alone, with its epilogue, over and over: its operands are in the device's caches
 //! as far as they fit, and it is not merged with its neighbours of the plan. Invariants: another way than the account's is
 //! chosen only if it was faster by more than [`BETTER`] when both ran in turns; what has been measured once is not measured
-//! again, but for text that is no way; what goes wrong with one way leaves all others as they are; a device that is lost is
+//! again, but for text that is no way, and beside other libraries; what goes wrong with one way leaves all others as they are; a device that is lost is
 //! an error and chooses nothing.
 
 use super::mini::program_of;
@@ -12,7 +12,7 @@ use super::stopwatch::{Effort, Timed};
 use crate::gpu::lower::{Way, legal, products};
 use crate::plan::{Kernel, KernelId, Stage};
 use crate::{Allocation, Device, DeviceError, Plan, Program};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_base::DType;
@@ -79,7 +79,8 @@ struct Job {
 
 /// What came of a product.
 enum Outcome {
-    Chosen(Measured),
+    /// And whether there was memory for all of its ways.
+    Chosen(Measured, bool),
     /// By the device, which said why.
     Refused(String),
     /// The time was over before all ways were measured.
@@ -102,17 +103,19 @@ pub fn tune(
 ) -> Result<Option<Report>, DeviceError> {
     let Some(tuning) = device.tuning() else { return Ok(None) };
     let (abilities, choices) = (*tuning.abilities(), tuning.choices().clone());
-    let refused_before = choices.refusals().count();
+    // Of what was refused before nothing is measured; what is refused now is told here, and what is chosen was not refused.
+    tuning.choices_mut().take_refusals();
     let mut jobs: BTreeMap<String, Job> = BTreeMap::new();
     for plan in plans {
         for kernel in plan.stages.iter().flat_map(kernels) {
             let entry = plan.kernel(kernel);
             let Kernel::Contraction(c) = &entry.kernel else { continue };
-            let all = legal(plan, c, &abilities);
-            for ((product, ways), (_, all)) in products(plan, c, &abilities).into_iter().zip(all) {
+            let all: BTreeMap<String, Vec<Way>> = legal(plan, c, &abilities).into_iter().collect();
+            for (product, ways) in products(plan, c, &abilities) {
                 let (label, plan) = (entry.label.clone(), Arc::clone(plan));
-                let known =
-                    choices.get(&product).is_some_and(|text| all.iter().any(|way| way.to_string() == text));
+                let is = |text: &str| all[&product].iter().any(|way| way.to_string() == text);
+                let same = [String::new(), choices.beside(&product).to_owned()].contains(&libraries(&ways));
+                let known = same && choices.get(&product).is_some_and(is);
                 let job = Job { label, plan, kernel, product: product.clone(), ways, known, flops: 0 };
                 jobs.entry(product).or_insert(job).flops += entry.flops;
             }
@@ -132,6 +135,15 @@ pub fn tune(
             watch(i, count, &job.label);
             measure(device, job, effort, until)?
         };
+        let refusals = device.tuning().map_or(Vec::new(), |t| t.choices_mut().take_refusals());
+        report.calls_refused += refusals.len();
+        report.library_said = refusals.last().map(|r| r.why.clone()).or(report.library_said);
+        // What was not chosen anew stays as it was.
+        if let (Outcome::Late | Outcome::Refused(_), Some(text)) = (&outcome, choices.text(&job.product))
+            && let Some(tuning) = device.tuning()
+        {
+            tuning.choices_mut().set(&job.product, text);
+        }
         match outcome {
             Outcome::Late => {
                 report.left = count - i;
@@ -141,21 +153,28 @@ pub fn tune(
                 report.refused += 1;
                 report.reason = Some(why);
             }
-            Outcome::Chosen(measured) => {
+            Outcome::Chosen(measured, all) => {
+                let all = all && refusals.iter().all(|r| r.lasting);
+                let beside = if all { libraries(&job.ways) } else { String::new() };
                 if let Some(tuning) = device.tuning() {
-                    tuning.choices_mut().set(&job.product, &measured.way);
+                    tuning.choices_mut().set_beside(&job.product, &measured.way, &beside);
                     report.unkept = tuning.keep().err();
                 }
                 report.measured.push(measured);
             }
         }
     }
-    if let Some(tuning) = device.tuning() {
-        let said = tuning.choices().refusals().skip(refused_before);
-        report.calls_refused = said.clone().count();
-        report.library_said = said.last().map(str::to_owned);
-    }
     Ok(Some(report))
+}
+
+/// The libraries that have ways among these.
+fn libraries(ways: &[Way]) -> String {
+    let of = |way: &Way| match way {
+        Way::Library(library) => Some(library.of()),
+        Way::Direct | Way::Tiles(_) | Way::Apart => None,
+    };
+    let all: BTreeSet<String> = ways.iter().filter_map(of).collect();
+    all.into_iter().collect::<Vec<_>>().join(" and ")
 }
 
 fn kernels(stage: &Stage) -> Vec<KernelId> {
@@ -260,10 +279,10 @@ impl Bench<'_> {
         (self.effort.clock)() >= self.until
     }
 
-    fn chosen(&self, way: &Way, seconds: [f64; 2]) -> Outcome {
+    fn chosen(&self, way: &Way, seconds: [f64; 2], all: bool) -> Outcome {
         let Job { label, product, ways, .. } = self.job;
         let (label, product, way) = (label.clone(), product.clone(), way.to_string());
-        Outcome::Chosen(Measured { label, product, ways: ways.len(), way, seconds })
+        Outcome::Chosen(Measured { label, product, ways: ways.len(), way, seconds }, all)
     }
 
     /// The way to choose.
@@ -302,12 +321,12 @@ impl Bench<'_> {
             }
         }
         if times[0] > BETTER * times[1] {
-            return Ok(self.chosen(&best.0, times));
+            return Ok(self.chosen(&best.0, times, crowded.is_none()));
         }
         match crowded {
             // One that is measured when there is memory may be faster.
             Some(why) => refused(device, &why),
-            None => Ok(self.chosen(&first, [times[0]; 2])),
+            None => Ok(self.chosen(&first, [times[0]; 2], true)),
         }
     }
 
