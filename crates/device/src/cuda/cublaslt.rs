@@ -1,10 +1,9 @@
 //! cuBLASLt: products of matrices, where the library is there.
 //!
 //! In: a product's sizes and types. Out: a [`Product`] that can be put on the stream. The library's matrices are stored by
-//! columns and ours by rows, so it is asked for the transposed product, B^T A^T, which is the same memory. Loaded by our own few
-//! lines, with the functions that are used alone; numbers and sizes are those of cublasLt.h, the same in CUDA 12 and 13.
-//! Invariant: an algorithm adds in a fixed order and in f32: sums that it cuts are put together from the workspace, never in
-//! place, which would add in the output's type.
+//! columns and ours by rows, so it is asked for the transposed product, B^T A^T, which is the same memory. Numbers and sizes
+//! are those of cublasLt.h, the same in CUDA 12 and 13. Invariant: sums that an algorithm cuts are put together from the
+//! workspace, in f32 and a fixed order, never in place, which would add in the output's type.
 
 use super::driver::Gpu;
 use super::find::{Names, function, load};

@@ -2,8 +2,8 @@
 //!
 //! In: a convolution's geometry, its type, one of the library's algorithms. Out: a [`Convolution`] that can be put on the stream.
 //! Images are NHWC and filters KRSC. The calls are those of version 9 that take one convolution, for which NVIDIA advises its
-//! graphs of operations by now: these say in numbers all that is asked, and an epilogue is ours anyway. Loaded by our own few
-//! lines; numbers are those of cudnn.h. Invariant: what needs more than the workspace is refused before it is started.
+//! graphs of operations by now: these say in numbers all that is asked, and an epilogue is ours anyway. Numbers are those of
+//! cudnn.h. Invariant: what needs more than the workspace is refused before it is started.
 
 use super::driver::Gpu;
 use super::find::{Names, function, load, parts};
@@ -182,10 +182,7 @@ impl Functions {
 
 /// How a part of it is called.
 fn part(name: &str) -> String {
-    match cfg!(windows) {
-        true => format!("cudnn_{name}64_9.dll"),
-        false => format!("libcudnn_{name}.so.9"),
-    }
+    if cfg!(windows) { format!("cudnn_{name}64_9.dll") } else { format!("libcudnn_{name}.so.9") }
 }
 
 /// The library on a GPU's stream.
