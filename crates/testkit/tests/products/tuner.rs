@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use thalweg_base::{ConvDims, DType, Window};
+use thalweg_device::gpu::call;
 use thalweg_device::gpu::lower::{legal, products};
 use thalweg_device::gpu::tune::{Effort, Report, Shelf, Tuning, tune};
 use thalweg_device::plan::Product;
@@ -29,6 +30,8 @@ struct Paced {
     lost: bool,
     /// What becomes of a load that is refused.
     refusal: Refusal,
+    /// What a library says to what it is asked, if it refuses.
+    says: Option<call::Refusal>,
     /// Bytes of what was written, each time.
     writes: Vec<usize>,
 }
@@ -56,6 +59,7 @@ impl Paced {
             room: usize::MAX,
             lost: false,
             refusal: Refusal::Load,
+            says: None,
             writes: Vec::new(),
         }
     }
@@ -108,6 +112,9 @@ impl Device for Paced {
         assert_eq!(thalweg_device::plan::check(&plan), Ok(()));
         assert_eq!(bindings.len(), plan.bindings.len());
         let launches = self.tuning.lower(&plan)?;
+        for (call, said) in launches.calls().zip(self.says.iter().cycle()) {
+            self.tuning.choices_mut().refuse(*call, said.clone());
+        }
         // All ways that the program is lowered with, by what its kernels look like.
         let ways: Vec<String> = products(&plan, contraction_of(&plan), self.tuning.abilities())
             .into_iter()
@@ -444,10 +451,17 @@ fn libraries_are_measured_behind_what_they_replace() {
     let report = there.tune(&[Arc::clone(&plan)], LONG);
     let chosen: Vec<&str> = report.measured.iter().map(|m| m.way.as_str()).collect();
     assert!(chosen.len() > 1 && chosen.last() == Some(&library.as_str()), "{chosen:?}");
-    let mut refusing = device();
-    let call = *there.tuning.lower(&plan).unwrap().calls().next().unwrap();
-    refusing.tuning.choices_mut().refuse(call, "no".into());
-    let report = refusing.tune(&[plan], LONG);
-    assert!(report.measured.iter().all(|m| m.way != library), "{report:?}");
-    assert_eq!((report.measured.last().unwrap().way.as_str(), report.refused), ("apart", 0));
+    // What it may compute another time is measured then.
+    for lasting in [true, false] {
+        let mut refusing = device();
+        refusing.says = Some(call::Refusal { why: "no".into(), lasting });
+        let report = refusing.tune(&[Arc::clone(&plan)], LONG);
+        assert!(report.measured.iter().all(|m| m.way != library), "{report:?}");
+        assert_eq!((report.measured.last().unwrap().way.as_str(), report.refused), ("apart", 0));
+        assert_eq!((report.calls_refused, report.library_said.as_deref()), (1, Some("no")));
+        refusing.says = None;
+        let again = refusing.tune(&[Arc::clone(&plan)], LONG);
+        let ways: Vec<&str> = again.measured.iter().map(|m| m.way.as_str()).collect();
+        assert_eq!(ways, if lasting { vec![] } else { vec![library.as_str()] });
+    }
 }
