@@ -404,8 +404,8 @@ with the same batch size and policy. Such a program may need up to 256 MiB more 
 copy of a filter besides; its results differ from untuned ones by rounding alone. Where nothing can be kept the command fails.
 
 On cuda, cuBLASLt and cuDNN 9 are measured beside our own kernels where they are found (`thalweg doctor` says so); only a tuned
-product uses them, and where they are gone it runs as if it were not tuned. THALWEG_CUDA_LIBRARIES names their folder; with
-`none` they are left alone.
+product uses them, and where they are gone it runs as if it were not tuned. THALWEG_CUDA_LIBRARIES names their folder, or
+several as in PATH, and they are looked for nowhere else then; with `none` they are left alone.
 
 With --json: {\"event\":\"tuned\",\"products\",\"known\",\"measured\",\"faster\",\"refused\",\"left\",\"device\",\"library_refused\"} behind
 one {\"event\":\"product\",\"label\",\"product\",\"ways\",\"way\",\"account_us\",\"us\"} each.")]

@@ -17,9 +17,9 @@ pub struct Places {
     pub then: Vec<PathBuf>,
     /// Folder of compiled kernels.
     pub cache: Option<PathBuf>,
-    /// What `THALWEG_CUDA_LIBRARIES` says: the folder of cuBLASLt and cuDNN, or `none`.
+    /// What `THALWEG_CUDA_LIBRARIES` says: folders of cuBLASLt and cuDNN, written as in PATH, or `none`.
     libraries: Option<PathBuf>,
-    /// The one place to look in, and not on the system's library path either.
+    /// What was named to look in alone, so that the system's library path is left out.
     pub only: Option<PathBuf>,
 }
 
@@ -55,7 +55,8 @@ impl Places {
             return None;
         }
         if named.is_some() {
-            return Some(Places { first: named.iter().cloned().collect(), only: named, ..Places::default() });
+            let first = named.iter().flat_map(env::split_paths).collect();
+            return Some(Places { first, only: named, ..Places::default() });
         }
         // A file that is named there is the compiler.
         self.first.retain(|place| !place.is_file());
@@ -116,8 +117,9 @@ mod tests {
         };
         assert_eq!(places(Some("none")).of_libraries(), None);
         assert_eq!(places(None).of_libraries(), Some(places(None)));
-        let mine = PathBuf::from("mine");
-        let only = Places { first: vec![mine.clone()], only: Some(mine), ..Places::default() };
-        assert_eq!(places(Some("mine")).of_libraries(), Some(only));
+        let both = env::join_paths(["mine", "yours"]).unwrap();
+        let only = places(both.to_str()).of_libraries().unwrap();
+        assert_eq!(only.first, ["mine", "yours"].map(PathBuf::from));
+        assert!(only.only.is_some() && only.then.is_empty());
     }
 }
