@@ -3,9 +3,10 @@
 //! Per image and block of channels, the live elements of a stretch of windows are listed channel by channel
 //! (gradients and positions transposed, then compacted in registers), and each channel's sums are held in registers
 //! over its list. Where rows are short (few input channels), the patches of the stretch are first copied, each as one
-//! long row that fills its registers.
+//! long row that fills its registers; where that row is short too, there are no lists ([`patches`](super::patches)).
 
 use super::held::{Live, Rows, rows};
+use super::patches::{Every, FEW, copy};
 use super::{Geometry, POSITIONS, lines};
 use crate::cpu::contract::vector::{Job, Vector, dispatch, lanes};
 use crate::cpu::{Bases, Isa};
@@ -20,7 +21,7 @@ const IMAGES: usize = 16;
 /// Windows of a stretch, at most: the lists of a block of channels stay in the first-level cache.
 const STRETCH: usize = 240;
 /// Bytes of copied patches, at most.
-const PATCHES: usize = 16 << 10;
+const PATCHES: usize = 20 << 10;
 
 /// What is summed for a channel: `height` rows of `row` floats, `pitch` apart.
 #[derive(Clone, Copy)]
@@ -65,14 +66,19 @@ impl SparseFilter {
         SparseFilter { g, image, dy, arg: u.arg, out, parts, sums, copies }
     }
 
+    /// Whether all elements are multiplied, without lists.
+    fn few(&self) -> bool {
+        self.copies && self.sums.pitch <= FEW * lanes(self.g.isa)
+    }
+
     /// Channels worked on together.
     fn together(&self) -> usize {
         if self.parts > 1 { self.g.d.k } else { CHANNELS.min(self.g.d.k) }
     }
 
-    /// Windows of a stretch: about equally many in each, whole registers.
+    /// Windows of a stretch: about equally many in each, whole registers if they are listed.
     fn stretch(&self) -> usize {
-        let (windows, lanes) = (self.g.windows(), lanes(self.g.isa));
+        let (windows, lanes) = (self.g.windows(), if self.few() { 1 } else { lanes(self.g.isa) });
         let patches = PATCHES / (4 * self.g.positions() * self.sums.pitch) / lanes * lanes;
         let most = if self.copies { patches.clamp(lanes, STRETCH) } else { STRETCH };
         windows.div_ceil(windows.div_ceil(most)).next_multiple_of(lanes)
@@ -163,12 +169,23 @@ impl SparseFilter {
                 for image in from..to {
                     let x = bases.get(self.image).cast::<f32>().add(image * g.d.h * g.d.w * g.d.c);
                     let at = image * g.windows() * g.d.k;
+                    let (dy, arg) = (bases.get(self.dy).cast::<f32>().add(at), bases.get(self.arg).add(at));
+                    let (image, channels) = (g.stage(x, stage), channels.clone());
+                    if self.few() {
+                        let (stretch, pitch) = (self.stretch(), self.sums.pitch);
+                        let (at, patches) = (worker.cast(), patches.cast());
+                        dispatch(
+                            g.isa,
+                            Every { g, channels, stretch, pitch, dy, arg, image, at, patches, sums },
+                        );
+                        continue;
+                    }
                     let job = Gather {
                         of: self,
-                        channels: channels.clone(),
-                        dy: bases.get(self.dy).cast::<f32>().add(at),
-                        arg: bases.get(self.arg).add(at),
-                        image: g.stage(x, stage),
+                        channels,
+                        dy,
+                        arg,
+                        image,
                         at: worker.cast(),
                         values: worker.cast::<f32>().add(lanes(g.isa) * self.room()),
                         room: self.room(),
@@ -225,7 +242,7 @@ impl Job for Gather<'_> {
             if self.of.copies {
                 (0..g.positions()).for_each(|p| steps[p] = (p * sums.pitch) as u32);
                 // SAFETY: there is room for the patches of a stretch.
-                unsafe { self.copy::<V>(stretch.clone()) };
+                unsafe { copy::<V>(g, self.image, stretch.clone(), sums.pitch, self.patches) };
             }
             let image = if self.of.copies { self.patches.cast_const() } else { self.image };
             for channel in self.channels.clone().step_by(V::LANES) {
@@ -260,36 +277,6 @@ impl Job for Gather<'_> {
 }
 
 impl Gather<'_> {
-    /// Copies the patches of some windows: of each window, of each position, rows one behind the other.
-    #[inline(always)]
-    unsafe fn copy<V: Vector>(&self, windows: Range<usize>) {
-        let g = &self.of.g;
-        // Locals: the compiler cannot know that stores leave the geometry alone.
-        let (height, row, step, pitch) = (g.d.rows.size, g.row, g.step(), self.of.sums.pitch);
-        let (whole, last) = ((row - 1) / V::LANES * V::LANES, (row - 1) % V::LANES + 1);
-        let steps = &g.steps[..g.positions()];
-        let mut patch = self.patches;
-        for w in windows {
-            let window = self.image.wrapping_add(g.window(w) as usize);
-            for &position in steps {
-                let mut from = window.wrapping_add(position as usize);
-                let mut to = patch;
-                for _ in 0..height {
-                    // SAFETY: the patch lies in the image; what is written behind a row's end is written over by
-                    // the next, or has room.
-                    unsafe {
-                        for j in (0..whole).step_by(V::LANES) {
-                            V::store(V::load(from.add(j)), to.add(j));
-                        }
-                        V::store(V::load_part(from.add(whole), last), to.add(whole));
-                    }
-                    (from, to) = (from.wrapping_add(step), to.wrapping_add(row));
-                }
-                patch = patch.wrapping_add(pitch);
-            }
-        }
-    }
-
     /// Appends the live elements of at most LANES windows, of the stretch from `start`, to the lists of `channels`.
     #[inline(always)]
     unsafe fn list<V: Vector>(

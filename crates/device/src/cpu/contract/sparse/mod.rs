@@ -11,6 +11,7 @@
 mod filter;
 mod held;
 mod input;
+mod patches;
 
 use super::vector::lanes;
 use crate::cpu::Isa;

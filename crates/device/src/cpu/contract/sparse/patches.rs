@@ -1,0 +1,173 @@
+//! Filter gradients of few input channels: patches are copied, and every element is multiplied, live or not.
+//!
+//! Where a filter of one output channel is a few registers, finding out which elements are live takes longer than
+//! multiplying all of them: lists have to be made, and where a list ends cannot be foreseen. So each element, 0 or not, takes
+//! the patch of its position; only what the pooling dropped is left out. The sums of some channels are held in registers over
+//! the windows of a stretch, whose copied patches are in the first-level cache. Invariant: the order of a sum depends on
+//! the shape alone.
+
+use super::{Geometry, POSITIONS};
+use crate::cpu::contract::vector::{Job, Vector};
+use std::ops::Range;
+
+/// Registers of a filter of one output channel up to which this is faster than lists.
+pub(super) const FEW: usize = 5;
+
+/// Copies the patches of some windows: of each window, of each position, rows one behind the other, `pitch` floats a patch.
+///
+/// # Safety
+/// The patches lie in the (padded) image; `to` has room for them and a filter row.
+#[inline(always)]
+pub(super) unsafe fn copy<V: Vector>(
+    g: &Geometry,
+    image: *const f32,
+    windows: Range<usize>,
+    pitch: usize,
+    to: *mut f32,
+) {
+    // Locals: the compiler cannot know that stores leave the geometry alone.
+    let (height, row, step) = (g.d.rows.size, g.row, g.step());
+    let (whole, last) = ((row - 1) / V::LANES * V::LANES, (row - 1) % V::LANES + 1);
+    let steps = &g.steps[..g.positions()];
+    let mut patch = to;
+    for w in windows {
+        let window = image.wrapping_add(g.window(w) as usize);
+        for &position in steps {
+            let mut from = window.wrapping_add(position as usize);
+            let mut to = patch;
+            for _ in 0..height {
+                // SAFETY: the patch lies in the image; what is written behind a row's end is written over by
+                // the next, or has room.
+                unsafe {
+                    for j in (0..whole).step_by(V::LANES) {
+                        V::store(V::load(from.add(j)), to.add(j));
+                    }
+                    V::store(V::load_part(from.add(whole), last), to.add(whole));
+                }
+                (from, to) = (from.wrapping_add(step), to.wrapping_add(row));
+            }
+            patch = patch.wrapping_add(pitch);
+        }
+    }
+}
+
+/// Adds `value * patch` of every element of one image to its channel's sums.
+pub(super) struct Every<'a> {
+    pub g: &'a Geometry,
+    pub channels: Range<usize>,
+    /// Windows whose patches are copied at a time.
+    pub stretch: usize,
+    /// Floats of a copied patch, and of a channel's sums: whole registers.
+    pub pitch: usize,
+    pub dy: *const f32,
+    pub arg: *const u8,
+    pub image: *const f32,
+    /// Where the patches of a stretch of windows and a register of channels begin.
+    pub at: *mut u32,
+    pub patches: *mut f32,
+    pub sums: *mut f32,
+}
+
+impl Job for Every<'_> {
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        // SAFETY: as for this function.
+        unsafe {
+            match self.pitch / V::LANES {
+                1 => self.stretches::<V, 1, 8>(),
+                2 => self.stretches::<V, 2, 4>(),
+                3 => self.stretches::<V, 3, 4>(),
+                4 => self.stretches::<V, 4, 2>(),
+                _ => self.stretches::<V, FEW, 2>(),
+            }
+        }
+    }
+}
+
+impl Every<'_> {
+    /// `N` registers a channel, `U` channels side by side.
+    #[inline(always)]
+    unsafe fn stretches<V: Vector, const N: usize, const U: usize>(&self) {
+        let (g, windows) = (self.g, self.g.windows());
+        for from in (0..windows).step_by(self.stretch) {
+            let stretch = from..(from + self.stretch).min(windows);
+            // SAFETY: elements of these windows and channels; there is room for the patches of a stretch.
+            unsafe {
+                copy::<V>(g, self.image, stretch.clone(), self.pitch, self.patches);
+                for first in self.channels.clone().step_by(V::LANES) {
+                    let channels = first..(first + V::LANES).min(self.channels.end);
+                    self.find::<V>(stretch.clone(), channels.clone());
+                    let mut c = first;
+                    while c + U <= channels.end {
+                        self.add::<V, N, U>(stretch.clone(), c, c - first);
+                        c += U;
+                    }
+                    for c in c..channels.end {
+                        self.add::<V, N, 1>(stretch.clone(), c, c - first);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Where the patch of each element begins, by window and channel.
+    #[inline(always)]
+    unsafe fn find<V: Vector>(&self, stretch: Range<usize>, channels: Range<usize>) {
+        let (k, window) = (self.g.d.k, self.g.positions() * self.pitch);
+        let mut steps = [0; POSITIONS];
+        (0..self.g.positions()).for_each(|p| steps[p] = (p * self.pitch) as u32);
+        for (i, w) in stretch.enumerate() {
+            let base = (i * window) as u32;
+            // SAFETY: as for `stretches`.
+            unsafe {
+                let (arg, to) = (self.arg.add(w * k + channels.start), self.at.add(i * V::LANES));
+                if channels.len() == V::LANES {
+                    V::look_up(arg, &steps, base, to);
+                } else {
+                    for c in 0..channels.len() {
+                        *to.add(c) = steps[*arg.add(c) as usize % POSITIONS] + base;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds a stretch to the sums of `U` channels from `channel` on, which is number `lane` of those that were found.
+    #[inline(always)]
+    #[expect(clippy::needless_range_loop, reason = "constant indices, so that sums stay in registers")]
+    unsafe fn add<V: Vector, const N: usize, const U: usize>(
+        &self,
+        stretch: Range<usize>,
+        channel: usize,
+        lane: usize,
+    ) {
+        let (k, pitch, patches) = (self.g.d.k, self.pitch, self.patches.cast_const());
+        // SAFETY: as for `stretches`.
+        unsafe {
+            let sums = self.sums.add((channel - self.channels.start) * pitch);
+            let mut sum = [[V::zero(); N]; U];
+            for u in 0..U {
+                for n in 0..N {
+                    sum[u][n] = V::load(sums.add(u * pitch + n * V::LANES));
+                }
+            }
+            let mut dy = self.dy.add(stretch.start * k + channel);
+            let mut at = self.at.cast_const().add(lane);
+            for _ in stretch {
+                for u in 0..U {
+                    let value = V::splat(*dy.add(u));
+                    let patch = patches.add(*at.add(u) as usize);
+                    for n in 0..N {
+                        sum[u][n] = V::fma(value, V::load(patch.add(n * V::LANES)), sum[u][n]);
+                    }
+                }
+                (dy, at) = (dy.wrapping_add(k), at.wrapping_add(V::LANES));
+            }
+            for u in 0..U {
+                for n in 0..N {
+                    V::store(sum[u][n], sums.add(u * pitch + n * V::LANES));
+                }
+            }
+        }
+    }
+}
