@@ -61,27 +61,32 @@ pub(super) trait Vector: Copy {
             }
         }
     }
-    /// Of LANES values those that are not 0 (NaN is not) and, if `keep` gives bytes and one of them, whose byte is
-    /// that: each value and its `at`, one behind the other, to ends that have room for LANES. How many.
+    /// Of LANES values those that are not 0 (NaN is not): each value and its `at`, one behind the other, to ends that have
+    /// room for LANES. How many.
     #[inline(always)]
-    unsafe fn compact(
-        values: *const f32,
-        at: *const u32,
-        keep: Option<(*const u8, u8)>,
-        to_at: *mut u32,
-        to_values: *mut f32,
-    ) -> usize {
+    unsafe fn compact(values: *const f32, at: *const u32, to_at: *mut u32, to_values: *mut f32) -> usize {
         let mut count = 0;
         // SAFETY: the caller vouches for all of them.
         unsafe {
             for i in 0..Self::LANES {
                 *to_at.add(count) = *at.add(i);
                 *to_values.add(count) = *values.add(i);
-                let kept = keep.is_none_or(|(bytes, byte)| *bytes.add(i) == byte);
-                count += usize::from(kept && *values.add(i) != 0.0);
+                count += usize::from(*values.add(i) != 0.0);
             }
         }
         count
+    }
+    /// Which of `n <= LANES` values are not 0 (NaN is not): a bit each, from the lowest on.
+    #[inline(always)]
+    unsafe fn live(values: *const f32, n: usize) -> u64 {
+        // SAFETY: the caller vouches for the values.
+        (0..n).fold(0, |bits, i| bits | u64::from(unsafe { *values.add(i) } != 0.0) << i)
+    }
+    /// Which of `n <= 64` bytes are this one: a bit each, from the lowest on.
+    #[inline(always)]
+    unsafe fn equal(bytes: *const u8, n: usize, byte: u8) -> u64 {
+        // SAFETY: the caller vouches for the bytes.
+        (0..n).fold(0, |bits, i| bits | u64::from(unsafe { *bytes.add(i) } == byte) << i)
     }
     /// `to[i] = table[from[i] % 16] + base` for LANES bytes.
     #[inline(always)]
@@ -254,23 +259,22 @@ mod x86 {
                     _mm512_storeu_ps(to.add((12 + k) * to_pitch), _mm512_shuffle_f32x4::<0xdd>(c, d));
                 }
             }
-            fn compact(
-                values: *const f32,
-                at: *const u32,
-                keep: Option<(*const u8, u8)>,
-                to_at: *mut u32,
-                to_values: *mut f32
-            ) -> usize {
+            fn compact(values: *const f32, at: *const u32, to_at: *mut u32, to_values: *mut f32) -> usize {
                 let v = _mm512_loadu_ps(values);
-                let mut m = _mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(v, _mm512_setzero_ps());
-                if let Some((bytes, byte)) = keep {
-                    let bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(bytes.cast()));
-                    m &= _mm512_cmpeq_epi32_mask(bytes, _mm512_set1_epi32(i32::from(byte)));
-                }
+                let m = _mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(v, _mm512_setzero_ps());
                 let at = _mm512_loadu_si512(at.cast());
                 _mm512_storeu_si512(to_at.cast(), _mm512_maskz_compress_epi32(m, at));
                 _mm512_storeu_ps(to_values, _mm512_maskz_compress_ps(m, v));
                 m.count_ones() as usize
+            }
+            fn live(values: *const f32, n: usize) -> u64 {
+                let v = _mm512_maskz_loadu_ps(((1u32 << n) - 1) as u16, values);
+                u64::from(_mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(v, _mm512_setzero_ps()))
+            }
+            fn equal(bytes: *const u8, n: usize, byte: u8) -> u64 {
+                let these = u64::MAX >> (64 - n);
+                let bytes = _mm512_maskz_loadu_epi8(these, bytes.cast());
+                _mm512_mask_cmpeq_epi8_mask(these, bytes, _mm512_set1_epi8(byte.cast_signed()))
             }
             fn look_up(from: *const u8, table: &[u32; 16], base: u32, to: *mut u32) {
                 let bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()));
@@ -347,26 +351,31 @@ mod x86 {
                 );
                 (Avx2(_mm256_blendv_ps(best.0, v.0, m)), Avx2(_mm256_blendv_ps(at.0, pos.0, m)))
             }
-            fn compact(
-                values: *const f32,
-                at: *const u32,
-                keep: Option<(*const u8, u8)>,
-                to_at: *mut u32,
-                to_values: *mut f32
-            ) -> usize {
+            fn compact(values: *const f32, at: *const u32, to_at: *mut u32, to_values: *mut f32) -> usize {
                 let v = _mm256_loadu_ps(values);
-                let mut m = _mm256_cmp_ps::<_CMP_NEQ_UQ>(v, _mm256_setzero_ps());
-                if let Some((bytes, byte)) = keep {
-                    let bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(bytes.cast()));
-                    let same = _mm256_cmpeq_epi32(bytes, _mm256_set1_epi32(i32::from(byte)));
-                    m = _mm256_and_ps(m, _mm256_castsi256_ps(same));
-                }
-                let bits = _mm256_movemask_ps(m);
+                let bits = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NEQ_UQ>(v, _mm256_setzero_ps()));
                 let order = _mm256_cvtepu8_epi32(_mm_loadl_epi64(KEPT[bits as usize].as_ptr().cast()));
                 let at = _mm256_loadu_si256(at.cast());
                 _mm256_storeu_si256(to_at.cast(), _mm256_permutevar8x32_epi32(at, order));
                 _mm256_storeu_ps(to_values, _mm256_permutevar8x32_ps(v, order));
                 bits.count_ones() as usize
+            }
+            fn live(values: *const f32, n: usize) -> u64 {
+                let v = Self::load_part(values, n).0;
+                _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NEQ_UQ>(v, _mm256_setzero_ps())) as u64
+            }
+            fn equal(bytes: *const u8, n: usize, byte: u8) -> u64 {
+                let mut all = [0; 64];
+                let mut from = bytes;
+                if n < 64 {
+                    std::ptr::copy_nonoverlapping(bytes, all.as_mut_ptr(), n);
+                    from = all.as_ptr();
+                }
+                let byte = _mm256_set1_epi8(byte.cast_signed());
+                let low = _mm256_cmpeq_epi8(_mm256_loadu_si256(from.cast()), byte);
+                let high = _mm256_cmpeq_epi8(_mm256_loadu_si256(from.add(32).cast()), byte);
+                let bits = |m| u64::from(_mm256_movemask_epi8(m).cast_unsigned());
+                (bits(low) | bits(high) << 32) & (u64::MAX >> (64 - n))
             }
             fn transpose(from: *const f32, pitch: usize, to: *mut f32, to_pitch: usize) {
                 let mut q = [_mm256_setzero_ps(); 8];

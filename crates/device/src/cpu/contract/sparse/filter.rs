@@ -5,7 +5,7 @@
 //! over its list. Where rows are short (few input channels), the patches of the stretch are first copied, each as one
 //! long row that fills its registers; where that row is short too, there are no lists ([`patches`](super::patches)).
 
-use super::held::{Live, Rows, rows};
+use super::held::{List, Rows, rows};
 use super::patches::{Every, FEW, copy};
 use super::{Geometry, POSITIONS, lines};
 use crate::cpu::contract::vector::{Job, Vector, dispatch, lanes};
@@ -256,9 +256,10 @@ impl Job for Gather<'_> {
                     }
                     for (c, &n) in counts[..count].iter().enumerate() {
                         let list = c * self.room;
-                        let live = Live { at: self.at.add(list), values: self.values.add(list), count: n };
+                        let live =
+                            List { at: self.at.add(list), values: self.values.add(list), count: n, taken: 0 };
                         let of_channel = (channel - self.channels.start + c) * sums.channel();
-                        rows::<V>(
+                        rows::<V, _>(
                             live,
                             Rows {
                                 height: sums.height,
@@ -320,7 +321,7 @@ impl Gather<'_> {
                 let (list, block) = (c * self.room + *n, c * V::LANES);
                 let at = found_t.add(block).cast::<u32>();
                 let (to_at, to_values) = (self.at.add(list), self.values.add(list));
-                *n += V::compact(values_t.add(block), at, None, to_at, to_values);
+                *n += V::compact(values_t.add(block), at, to_at, to_values);
             }
         }
     }

@@ -5,13 +5,64 @@
 //! added at the end. Invariant: the order of a sum depends on the list and the block alone.
 
 use super::super::vector::Vector;
+use std::num::NonZeroU64;
 
-/// Live elements: for each, where what it meets begins (floats), and its value.
+/// Live elements in order.
+pub(super) trait Live: Copy {
+    /// How many.
+    fn count(&self) -> usize;
+    /// The next one: where what it meets begins (floats), and its value.
+    ///
+    /// # Safety
+    /// There is a next one.
+    unsafe fn next(&mut self) -> (usize, f32);
+}
+
+/// As a list.
 #[derive(Clone, Copy)]
-pub(super) struct Live {
+pub(super) struct List {
     pub at: *const u32,
     pub values: *const f32,
     pub count: usize,
+    /// Of which so many were taken.
+    pub taken: usize,
+}
+
+impl Live for List {
+    #[inline(always)]
+    fn count(&self) -> usize {
+        self.count
+    }
+    #[inline(always)]
+    unsafe fn next(&mut self) -> (usize, f32) {
+        let i = self.taken;
+        self.taken += 1;
+        // SAFETY: the list has a next place.
+        unsafe { (*self.at.add(i) as usize, *self.values.add(i)) }
+    }
+}
+
+/// As bits: those that are set of 64 values, which meet what lies `pitch` floats apart.
+#[derive(Clone, Copy)]
+pub(super) struct Bits {
+    pub bits: u64,
+    pub values: *const f32,
+    pub pitch: usize,
+}
+
+impl Live for Bits {
+    #[inline(always)]
+    fn count(&self) -> usize {
+        self.bits.count_ones() as usize
+    }
+    #[inline(always)]
+    unsafe fn next(&mut self) -> (usize, f32) {
+        // SAFETY: there is a next one, so a bit is set.
+        let i = unsafe { NonZeroU64::new_unchecked(self.bits) }.trailing_zeros() as usize;
+        self.bits &= self.bits.wrapping_sub(1);
+        // SAFETY: bits are set where there are values.
+        (i * self.pitch, unsafe { *self.values.add(i) })
+    }
 }
 
 /// What is summed: `height` rows of `row` floats.
@@ -32,19 +83,19 @@ pub(super) struct Rows {
 /// # Safety
 /// Every row of every live element is readable and every row of `to` writable, for `row` floats.
 #[inline(always)]
-pub(super) unsafe fn rows<V: Vector>(live: Live, rows: Rows) {
+pub(super) unsafe fn rows<V: Vector, L: Live>(live: L, rows: Rows) {
     let vectors = rows.row.div_ceil(V::LANES);
     // SAFETY: as for this function.
     unsafe {
         if rows.height == 3 {
             match vectors {
-                1 => return held::<V, 3, 1, 4>(live, rows, 0),
-                2 => return held::<V, 3, 2, 2>(live, rows, 0),
-                3 if V::REGISTERS == 32 => return held::<V, 3, 3, 2>(live, rows, 0),
-                3 => return held::<V, 3, 3, 1>(live, rows, 0),
-                4 => return held::<V, 3, 4, 1>(live, rows, 0),
-                5 if V::REGISTERS == 32 => return held::<V, 3, 5, 1>(live, rows, 0),
-                6 if V::REGISTERS == 32 => return held::<V, 3, 6, 1>(live, rows, 0),
+                1 => return held::<V, L, 3, 1, 4>(live, rows, 0),
+                2 => return held::<V, L, 3, 2, 2>(live, rows, 0),
+                3 if V::REGISTERS == 32 => return held::<V, L, 3, 3, 2>(live, rows, 0),
+                3 => return held::<V, L, 3, 3, 1>(live, rows, 0),
+                4 => return held::<V, L, 3, 4, 1>(live, rows, 0),
+                5 if V::REGISTERS == 32 => return held::<V, L, 3, 5, 1>(live, rows, 0),
+                6 if V::REGISTERS == 32 => return held::<V, L, 3, 6, 1>(live, rows, 0),
                 _ => {}
             }
         }
@@ -58,12 +109,12 @@ pub(super) unsafe fn rows<V: Vector>(live: Live, rows: Rows) {
             while v < vectors {
                 let skip = v * V::LANES;
                 v += match vectors - v {
-                    12.. => (held::<V, 1, 12, 1>(live, one, skip), 12).1,
-                    8..12 => (held::<V, 1, 8, 1>(live, one, skip), 8).1,
-                    6..8 => (held::<V, 1, 6, 2>(live, one, skip), 6).1,
-                    4..6 => (held::<V, 1, 4, 2>(live, one, skip), 4).1,
-                    2..4 => (held::<V, 1, 2, 4>(live, one, skip), 2).1,
-                    _ => (held::<V, 1, 1, 4>(live, one, skip), 1).1,
+                    12.. => (held::<V, L, 1, 12, 1>(live, one, skip), 12).1,
+                    8..12 => (held::<V, L, 1, 8, 1>(live, one, skip), 8).1,
+                    6..8 => (held::<V, L, 1, 6, 2>(live, one, skip), 6).1,
+                    4..6 => (held::<V, L, 1, 4, 2>(live, one, skip), 4).1,
+                    2..4 => (held::<V, L, 1, 2, 4>(live, one, skip), 2).1,
+                    _ => (held::<V, L, 1, 1, 4>(live, one, skip), 1).1,
                 };
             }
         }
@@ -73,8 +124,8 @@ pub(super) unsafe fn rows<V: Vector>(live: Live, rows: Rows) {
 /// `R` rows of `N` vectors in registers, `U` live elements side by side, from float `skip` of the rows on; the last
 /// vector may be partial.
 #[inline(always)]
-unsafe fn held<V: Vector, const R: usize, const N: usize, const U: usize>(
-    live: Live,
+unsafe fn held<V: Vector, L: Live, const R: usize, const N: usize, const U: usize>(
+    live: L,
     rows: Rows,
     skip: usize,
 ) {
@@ -83,17 +134,17 @@ unsafe fn held<V: Vector, const R: usize, const N: usize, const U: usize>(
     // SAFETY: as for this function.
     unsafe {
         if last == V::LANES {
-            block::<V, R, N, U, true>(live, rows, skip, last);
+            block::<V, L, R, N, U, true>(live, rows, skip, last);
         } else {
-            block::<V, R, N, U, false>(live, rows, skip, last);
+            block::<V, L, R, N, U, false>(live, rows, skip, last);
         }
     }
 }
 
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "constant indices, so that sums stay in registers")]
-unsafe fn block<V: Vector, const R: usize, const N: usize, const U: usize, const WHOLE: bool>(
-    live: Live,
+unsafe fn block<V: Vector, L: Live, const R: usize, const N: usize, const U: usize, const WHOLE: bool>(
+    mut live: L,
     rows: Rows,
     skip: usize,
     last: usize,
@@ -108,11 +159,11 @@ unsafe fn block<V: Vector, const R: usize, const N: usize, const U: usize, const
             }
         }
         let from = rows.from.wrapping_add(skip);
-        let mut i = 0;
-        while i + U <= live.count {
+        let count = live.count();
+        for _ in 0..count / U {
             for u in 0..U {
-                let value = V::splat(*live.values.add(i + u));
-                let at = from.wrapping_add(*live.at.add(i + u) as usize);
+                let (at, value) = live.next();
+                let (at, value) = (from.wrapping_add(at), V::splat(value));
                 for r in 0..R {
                     for n in 0..N {
                         let at = at.wrapping_add(r * rows.from_step + n * V::LANES);
@@ -120,18 +171,16 @@ unsafe fn block<V: Vector, const R: usize, const N: usize, const U: usize, const
                     }
                 }
             }
-            i += U;
         }
-        while i < live.count {
-            let value = V::splat(*live.values.add(i));
-            let at = from.wrapping_add(*live.at.add(i) as usize);
+        for _ in 0..count % U {
+            let (at, value) = live.next();
+            let (at, value) = (from.wrapping_add(at), V::splat(value));
             for r in 0..R {
                 for n in 0..N {
                     let at = at.wrapping_add(r * rows.from_step + n * V::LANES);
                     sum[0][r][n] = V::fma(value, load::<V>(at, WHOLE || n + 1 < N, last), sum[0][r][n]);
                 }
             }
-            i += 1;
         }
         for r in 0..R {
             for n in 0..N {

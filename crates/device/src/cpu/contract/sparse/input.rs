@@ -1,11 +1,11 @@
 //! The input gradient: `dX patch += value * W[channel]`, over the live elements of each position of each window.
 //!
-//! The live elements of a few rows of windows are listed, position by position, then each list is added to its patch,
-//! which is held in registers. Where all filters do not fit the first-level cache, one filter row after the other is
-//! gone through for the same lists.
+//! Which elements of a window are live is one bit each, for each position and 64 channels. They are added to the position's
+//! patch, which is held in registers. Where all filters do not fit the first-level cache, one share of the filter rows
+//! after the other is gone through for the same bits.
 
 use super::super::finish::Finish;
-use super::held::{Live, Rows, rows};
+use super::held::{Bits, Rows, rows};
 use super::{Geometry, POSITIONS, lines};
 use crate::cpu::contract::vector::{Job, Vector, dispatch, lanes};
 use crate::cpu::{Bases, Isa};
@@ -13,10 +13,13 @@ use crate::plan::{BufferId, Unpooled};
 use std::ops::Range;
 use thalweg_base::ConvDims;
 
-/// Bytes of filters that stay in the first-level cache beside lists and patches.
-const FILTERS: usize = 25 << 10;
-/// Live elements that are listed together, at most (but at least those of a row of windows).
-const LISTED: usize = 2560;
+/// Bytes of filters that stay in the first-level cache beside gradients and patches, of 32 KiB and of 48 KiB: most
+/// processors with AVX-512 have the latter.
+const FILTERS: [usize; 2] = [25 << 10, 37 << 10];
+/// Elements that are gone through together, at most (but at least those of a row of windows).
+const TOGETHER: usize = 2560;
+/// Channels of a word of bits.
+const WORD: usize = u64::BITS as usize;
 
 /// The input gradient.
 pub(in super::super) struct SparseInput {
@@ -26,9 +29,7 @@ pub(in super::super) struct SparseInput {
     filter: BufferId,
     out: BufferId,
     finish: Finish,
-    /// Where each channel's packed filter begins, as many as whole registers hold.
-    channels: Vec<u32>,
-    /// Rows of windows that are listed together.
+    /// Rows of windows that are gone through together.
     block: usize,
 }
 
@@ -36,9 +37,8 @@ impl SparseInput {
     pub fn new(d: &ConvDims, u: &Unpooled, buffers: [BufferId; 3], finish: Finish, isa: Isa) -> SparseInput {
         let [dy, filter, out] = buffers;
         let g = Geometry::new(d, &u.dims, isa);
-        let channels = (0..d.k.next_multiple_of(lanes(isa))).map(|c| (c * g.channel()) as u32).collect();
-        let block = (LISTED / (g.pool.ow * d.k)).clamp(1, g.pool.oh);
-        SparseInput { g, dy, arg: u.arg, filter, out, finish, channels, block }
+        let block = (TOGETHER / (g.pool.ow * d.k)).clamp(1, g.pool.oh);
+        SparseInput { g, dy, arg: u.arg, filter, out, finish, block }
     }
 
     pub fn shared_bytes(&self) -> usize {
@@ -47,17 +47,21 @@ impl SparseInput {
 
     pub fn worker_bytes(&self) -> usize {
         let stage = if self.g.padded() { lines(self.g.floats * 4) } else { 0 };
-        self.starts() + 2 * self.list() + stage + self.finish.scratch()
+        self.bits() + stage + self.finish.scratch()
     }
 
-    /// Bytes of where the lists of a block begin.
-    fn starts(&self) -> usize {
-        lines((self.block * self.g.pool.ow * self.g.positions() + 1) * 4)
+    fn cache(&self) -> usize {
+        FILTERS[usize::from(lanes(self.g.isa) == 16)]
     }
 
-    /// Bytes of all `at` (or all values) of a block, and what compacting writes behind the end.
-    fn list(&self) -> usize {
-        lines((self.block * self.g.pool.ow * self.g.d.k + lanes(self.g.isa)) * 4)
+    /// Words of bits of a position.
+    fn words(&self) -> usize {
+        self.g.d.k.div_ceil(WORD)
+    }
+
+    /// Bytes of the bits of a block.
+    fn bits(&self) -> usize {
+        lines(self.block * self.g.pool.ow * self.g.positions() * self.words() * 8)
     }
 
     /// One unit per register of output channels.
@@ -89,8 +93,7 @@ impl SparseInput {
             // SAFETY: as for this function; the worker's scratch is laid out as `worker_bytes` says.
             unsafe {
                 let out = bases.get(self.out).cast::<f32>().add(image * size);
-                let lists = worker.add(self.starts());
-                let rest = lists.add(2 * self.list());
+                let rest = worker.add(self.bits());
                 let padded = g.padded();
                 let target = if padded { rest.cast::<f32>() } else { out };
                 let scratch = if padded { rest.add(lines(g.floats * 4)) } else { rest };
@@ -102,9 +105,7 @@ impl SparseInput {
                     arg: bases.get(self.arg).add(at),
                     filter: shared.cast(),
                     target,
-                    starts: worker.cast(),
-                    at: lists.cast(),
-                    values: lists.add(self.list()).cast(),
+                    bits: worker.cast(),
                 };
                 dispatch(g.isa, job);
                 if padded {
@@ -163,9 +164,8 @@ struct Scatter<'a> {
     arg: *const u8,
     filter: *const f32,
     target: *mut f32,
-    starts: *mut u32,
-    at: *mut u32,
-    values: *mut f32,
+    /// `[window of the block][position][word]`.
+    bits: *mut u64,
 }
 
 impl Job for Scatter<'_> {
@@ -175,10 +175,10 @@ impl Job for Scatter<'_> {
         let (ow, oh) = (g.pool.ow, g.pool.oh);
         for y in (0..oh).step_by(self.of.block) {
             let windows = y * ow..(y + self.of.block).min(oh) * ow;
-            // SAFETY: lists have room for a block; patches lie in the (padded) image; packed rows are whole vectors.
+            // SAFETY: bits have room for a block; patches lie in the (padded) image; packed rows are whole vectors.
             unsafe {
-                self.list::<V>(windows.clone());
-                let shares = (g.d.k * g.channel() * 4).div_ceil(FILTERS);
+                self.find::<V>(windows.clone());
+                let shares = (g.d.k * g.channel() * 4).div_ceil(self.of.cache());
                 let share = g.row.div_ceil(shares).next_multiple_of(V::LANES);
                 for from in (0..g.row).step_by(share) {
                     self.add::<V>(windows.clone(), from, share.min(g.row - from));
@@ -189,65 +189,59 @@ impl Job for Scatter<'_> {
 }
 
 impl Scatter<'_> {
-    /// Lists the live elements of some windows: of each window, of each position, by channel.
+    /// Finds the live elements of some windows.
     #[inline(always)]
-    unsafe fn list<V: Vector>(&self, windows: Range<usize>) {
-        let (g, k) = (&self.of.g, self.of.g.d.k);
-        let (mut list, mut count) = (0, 0);
+    unsafe fn find<V: Vector>(&self, windows: Range<usize>) {
+        let (k, words, positions) = (self.of.g.d.k, self.of.words(), self.of.g.positions());
+        let mut to = self.bits;
         for w in windows {
-            for p in 0..g.positions() as u8 {
-                // SAFETY: the elements are those of the window; the lists have room for all of them and a register.
+            for word in 0..words {
+                let (at, count) = (w * k + word * WORD, WORD.min(k - word * WORD));
+                // SAFETY: the elements are those of the window, the words those of its positions.
                 unsafe {
-                    *self.starts.add(list) = count as u32;
-                    list += 1;
-                    for c in (0..k).step_by(V::LANES) {
-                        let channels = self.of.channels.as_ptr().add(c);
-                        let (to_at, to_values) = (self.at.add(count), self.values.add(count));
-                        let (mut dy, mut arg) = (self.dy.add(w * k + c), self.arg.add(w * k + c));
-                        let (mut values, mut bytes) = ([0.0; 16], [0; 16]);
-                        if c + V::LANES > k {
-                            dy.copy_to_nonoverlapping(values.as_mut_ptr(), k - c);
-                            arg.copy_to_nonoverlapping(bytes.as_mut_ptr(), k - c);
-                            (dy, arg) = (values.as_ptr(), bytes.as_ptr());
-                        }
-                        count += V::compact(dy, channels, Some((arg, p)), to_at, to_values);
+                    let (dy, arg) = (self.dy.add(at), self.arg.add(at));
+                    let mut live = 0;
+                    for c in (0..count).step_by(V::LANES) {
+                        live |= V::live(dy.add(c), V::LANES.min(count - c)) << c;
+                    }
+                    for p in 0..positions {
+                        *to.add(p * words + word) = live & V::equal(arg, count, p as u8);
                     }
                 }
             }
+            to = to.wrapping_add(positions * words);
         }
-        // SAFETY: there is one place more than there are lists.
-        unsafe { *self.starts.add(list) = count as u32 }
     }
 
-    /// Adds `row` floats from float `skip` of each filter row of the listed elements to the patches of their windows.
+    /// Adds `row` floats from float `skip` of each filter row of the live elements to the patches of their windows.
     #[inline(always)]
     unsafe fn add<V: Vector>(&self, windows: Range<usize>, skip: usize, row: usize) {
         let g = &self.of.g;
-        let mut list = 0;
+        let mut bits = self.bits.cast_const();
         for w in windows {
             let window = g.window(w) as usize;
             for p in 0..g.positions() {
-                // SAFETY: as for `run`.
-                unsafe {
-                    let from = *self.starts.add(list) as usize;
-                    let count = *self.starts.add(list + 1) as usize - from;
-                    list += 1;
-                    if count == 0 {
-                        continue;
+                for word in 0..self.of.words() {
+                    // SAFETY: as for `run`.
+                    unsafe {
+                        let values = self.dy.add(w * g.d.k + word * WORD);
+                        let live = Bits { bits: *bits, values, pitch: g.channel() };
+                        bits = bits.add(1);
+                        if live.bits == 0 {
+                            continue;
+                        }
+                        rows::<V, _>(
+                            live,
+                            Rows {
+                                height: g.d.rows.size,
+                                row,
+                                from: self.filter.add(word * WORD * g.channel() + skip),
+                                from_step: g.pitch,
+                                to: self.target.add(window + g.steps[p] as usize + skip),
+                                to_step: g.step(),
+                            },
+                        );
                     }
-                    let live = Live { at: self.at.add(from), values: self.values.add(from), count };
-                    let patch = window + g.steps[p] as usize + skip;
-                    rows::<V>(
-                        live,
-                        Rows {
-                            height: g.d.rows.size,
-                            row,
-                            from: self.filter.add(skip),
-                            from_step: g.pitch,
-                            to: self.target.add(patch),
-                            to_step: g.step(),
-                        },
-                    );
                 }
             }
         }
