@@ -5,8 +5,11 @@
 //! liveness. Invariant: a step never writes the slot of one of its own arguments, so the loops over lanes have no
 //! overlap.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use super::native;
+use crate::cpu::Isa;
 use crate::plan::{Body, Expr, ExprId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use thalweg_base::{DType, ScalarOp};
 
 /// How a value varies over a block of rows x cols lanes.
@@ -115,6 +118,8 @@ pub enum Code {
     ToBool,
     /// An f32 rounded to a float of 16 bits; the lane stays an f32.
     Round(DType),
+    /// Several steps as one function, by its number in [`Compiled::natives`].
+    Native(u16),
 }
 
 /// One step over all lanes of its class.
@@ -152,6 +157,8 @@ pub struct Compiled {
     pub steady: usize,
     pub slots: usize,
     pub results: Vec<u16>,
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    pub natives: Vec<native::Native>,
 }
 
 /// An operand while compiling.
@@ -163,6 +170,43 @@ struct Operand {
     direct: bool,
     /// Whether it is the same in every row.
     steady: bool,
+}
+
+impl Compiled {
+    /// Operands that a step reads.
+    fn reads(&self, at: usize) -> Vec<u16> {
+        let step = &self.steps[at];
+        match step.code {
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Code::Native(n) => self.natives[n as usize].reads.clone(),
+            _ => step.args.to_vec(),
+        }
+    }
+
+    /// Operands that a step makes.
+    fn makes(&self, at: usize) -> Vec<u16> {
+        let step = &self.steps[at];
+        match step.code {
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Code::Native(n) => self.natives[n as usize].made.iter().map(|m| m.operand).collect(),
+            _ => vec![step.dst],
+        }
+    }
+
+    /// Gives a slot to an operand that a step makes.
+    fn place(&mut self, at: usize, operand: u16, slot: u16) {
+        let step = &mut self.steps[at];
+        match step.code {
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Code::Native(n) => {
+                let made = self.natives[n as usize].made.iter_mut().find(|m| m.operand == operand);
+                if let Some(made) = made {
+                    made.slot = slot;
+                }
+            }
+            _ => step.slot = slot,
+        }
+    }
 }
 
 struct Compiler<'a> {
@@ -178,7 +222,7 @@ struct Compiler<'a> {
 }
 
 /// Compiles what `values` need.
-pub fn compile(body: &Body, values: &[ExprId], space: &[usize]) -> Compiled {
+pub fn compile(body: &Body, values: &[ExprId], space: &[usize], isa: Isa) -> Compiled {
     let mut uses = vec![0; body.len()];
     let mut needed = vec![false; body.len()];
     for v in values {
@@ -228,6 +272,10 @@ pub fn compile(body: &Body, values: &[ExprId], space: &[usize]) -> Compiled {
     c.mark_results();
     c.out.steps.sort_by_key(|s| !s.steady);
     c.out.steady = c.out.steps.iter().take_while(|s| s.steady).count();
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    if isa == Isa::Avx512 {
+        native::chain(&mut c.out);
+    }
     c.assign_slots();
     c.out
 }
@@ -417,20 +465,20 @@ impl Compiler<'_> {
     /// Gives every step a slot that is free from its making to its last use.
     fn assign_slots(&mut self) {
         let mut last = vec![0_usize; self.operands as usize];
-        for (at, step) in self.out.steps.iter().enumerate() {
-            for a in step.args {
+        for at in 0..self.out.steps.len() {
+            for a in self.out.reads(at).into_iter().chain(self.out.makes(at)) {
                 last[a as usize] = last[a as usize].max(at);
             }
-            last[step.dst as usize] = last[step.dst as usize].max(at);
         }
         for r in &self.out.results {
             last[*r as usize] = usize::MAX;
         }
         // What steady steps make for the others serves all blocks.
-        let (steady, others) = self.out.steps.split_at(self.out.steady);
-        for step in steady {
-            if others.iter().any(|o| o.args.contains(&step.dst)) {
-                last[step.dst as usize] = usize::MAX;
+        let others: BTreeSet<u16> =
+            (self.out.steady..self.out.steps.len()).flat_map(|at| self.out.reads(at)).collect();
+        for made in (0..self.out.steady).flat_map(|at| self.out.makes(at)) {
+            if others.contains(&made) {
+                last[made as usize] = usize::MAX;
             }
         }
         // A spread value may be its argument: that one lives as long.
@@ -441,14 +489,17 @@ impl Compiler<'_> {
             }
         }
         let mut busy_until: Vec<usize> = Vec::new();
-        for (at, step) in self.out.steps.iter_mut().enumerate() {
-            let free = busy_until.iter().position(|&until| until < at);
-            let slot = free.unwrap_or_else(|| {
-                busy_until.push(0);
-                busy_until.len() - 1
-            });
-            busy_until[slot] = last[step.dst as usize];
-            step.slot = slot as u16;
+        for at in 0..self.out.steps.len() {
+            for made in self.out.makes(at) {
+                let free = busy_until.iter().position(|&until| until < at);
+                let slot = free.unwrap_or_else(|| {
+                    busy_until.push(0);
+                    busy_until.len() - 1
+                });
+                // At least until this step ends: another of its results must not take it.
+                busy_until[slot] = last[made as usize].max(at);
+                self.out.place(at, made, slot as u16);
+            }
         }
         self.out.slots = busy_until.len();
     }

@@ -4,6 +4,8 @@
 
 use super::arith::{map1, map2, mul_add, select};
 use super::compile::{Class, Code, Compiled, MAX_DIRECT, NO_OUT, Step};
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use super::native::{MAX_MADE, Native};
 use super::{math, moves, random};
 use crate::cpu::{Bases, Isa};
 use std::slice;
@@ -48,12 +50,19 @@ impl Frame<'_> {
         // SAFETY: slots are in this worker's scratch, and no argument is in the step's own (see compile.rs); nor is
         // any where a result is made in place (see `Sequence::outs`).
         unsafe {
-            let slot = match self.outs.get(s.out as usize) {
-                Some(&out) if !out.is_null() => out,
-                _ => self.slots.add(s.slot as usize * self.stride),
-            };
+            let slot = self.slot(s.slot, s.out);
             self.alias(s, slot);
             slice::from_raw_parts_mut(slot.cast(), n)
+        }
+    }
+
+    /// Where a slot's lanes are, or those of the result it makes, if that may be made in place.
+    #[inline(always)]
+    unsafe fn slot(&self, slot: u16, out: u8) -> *mut u32 {
+        match self.outs.get(out as usize) {
+            Some(&out) if !out.is_null() => out,
+            // SAFETY: the scratch has that many slots.
+            _ => unsafe { self.slots.add(slot as usize * self.stride) },
         }
     }
 
@@ -143,9 +152,26 @@ unsafe fn body<const FMA: bool>(code: &Compiled, frame: &Frame<'_>, again: bool)
                 Code::F2(op) => float2(frame, s, n, op),
                 Code::MulAdd => mul_add::<FMA>(frame, s, n),
                 Code::Select => select(frame, s, n),
+                #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+                Code::Native(at) => native(frame, &code.natives[at as usize], rows * cols),
                 _ => integer(frame, s, n),
             }
         }
+    }
+}
+
+/// A chain of steps.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[inline(always)]
+unsafe fn native(frame: &Frame<'_>, native: &Native, n: usize) {
+    let mut to = [std::ptr::null_mut(); MAX_MADE];
+    // SAFETY: only tapes for AVX-512 have chains; the rest as for the steps they replace.
+    unsafe {
+        for (to, made) in to.iter_mut().zip(&native.made) {
+            *to = frame.slot(made.slot, made.out);
+            frame.table.add(made.operand as usize).write(*to);
+        }
+        native.run(frame.table, &to, n);
     }
 }
 

@@ -11,6 +11,8 @@ mod compile;
 mod exec;
 mod math;
 mod moves;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod native;
 mod random;
 #[cfg(test)]
 mod tests;
@@ -60,7 +62,7 @@ pub struct Tape {
 impl Tape {
     /// Compiles the expressions that `values` need, over a space of that shape.
     pub fn new(body: &Body, values: &[ExprId], space: &[usize], isa: Isa) -> Tape {
-        let code = compile::compile(body, values, space);
+        let code = compile::compile(body, values, space, isa);
         let operands = code.consts.len() + code.steps.len();
         Tape {
             dtypes: values.iter().map(|&v| body.dtype(v)).collect(),

@@ -1,0 +1,288 @@
+//! A chain of steps as one function: registers instead of slots.
+//!
+//! In: steps that compute, in order. Out: code that loads what they need, 16 lanes at a time, does all of them and stores
+//! what is needed later; the last lanes are masked. Every lane gets the very bits that the steps one by one would give it:
+//! the operations, their order and how NaN goes through are the same. `None` where registers do not suffice.
+
+use super::super::compile::{Code, Step};
+use super::assembler::{Assembler, Compare, Gpr, Mask, Op, RAX, RCX, RDI, RDX, RSI, Zmm};
+use super::{Chain, arity};
+use std::collections::BTreeMap;
+use thalweg_base::ScalarOp;
+
+/// Registers for addresses; the first four need not be saved.
+const ADDRESSES: [Gpr; 10] =
+    [Gpr(8), Gpr(9), Gpr(10), Gpr(11), Gpr(3), Gpr(5), Gpr(12), Gpr(13), Gpr(14), Gpr(15)];
+const UNSAVED: usize = 4;
+/// The mask of the last lanes.
+const LAST: Mask = Mask(1);
+const SIGN: u32 = 1 << 31;
+
+/// Whether a step can be part of a chain.
+pub fn knows(code: Code) -> bool {
+    use ScalarOp as S;
+    match code {
+        Code::F1(op) => matches!(op, S::Neg | S::Abs | S::Sqrt | S::Floor),
+        Code::F2(op) => matches!(op, S::Add | S::Sub | S::Mul | S::Div | S::Max | S::Min),
+        Code::MulAdd | Code::Select | Code::LtF | Code::EqF | Code::And => true,
+        Code::IToF | Code::UToF | Code::FToBool | Code::ToBool => true,
+        _ => false,
+    }
+}
+
+/// Constants that a step needs beside its arguments.
+fn constants(code: Code) -> Option<u32> {
+    match code {
+        Code::F1(ScalarOp::Neg) => Some(SIGN),
+        Code::F1(ScalarOp::Abs) => Some(!SIGN),
+        Code::FToBool => Some(0),
+        // What is true, as a lane.
+        Code::LtF | Code::EqF | Code::ToBool => Some(1),
+        _ => None,
+    }
+}
+
+struct Emitter<'a> {
+    code: Assembler,
+    chain: &'a Chain<'a>,
+    /// Registers that hold the same in all lanes and all turns: by bits, by operand.
+    constants: BTreeMap<u32, Zmm>,
+    uniform: BTreeMap<u16, Zmm>,
+    addresses: BTreeMap<u16, Gpr>,
+    results: Vec<Gpr>,
+    /// Of one turn.
+    lanes: BTreeMap<u16, Zmm>,
+    truths: BTreeMap<u16, Mask>,
+    uses: BTreeMap<u16, usize>,
+    free: Vec<Zmm>,
+    free_masks: Vec<Mask>,
+}
+
+/// The function of a chain.
+pub fn emit(chain: &Chain<'_>) -> Option<Vec<u8>> {
+    let mut e = Emitter {
+        code: Assembler::default(),
+        chain,
+        constants: BTreeMap::new(),
+        uniform: BTreeMap::new(),
+        addresses: BTreeMap::new(),
+        results: Vec::new(),
+        lanes: BTreeMap::new(),
+        truths: BTreeMap::new(),
+        uses: BTreeMap::new(),
+        free: (0..32).rev().map(Zmm).collect(),
+        free_masks: Vec::new(),
+    };
+    e.enter()?;
+    let free = e.free.clone();
+    let skip = e.code.ahead_unless_below(RAX, RDX);
+    let top = e.code.here();
+    e.turn(None)?;
+    e.code.next(RAX);
+    e.code.back_while_below(top, RAX, RDX);
+    e.code.land(skip);
+    let done = e.code.ahead_if_zero(RCX);
+    e.code.mask(LAST, RCX);
+    e.free = free;
+    e.turn(Some(LAST))?;
+    e.code.land(done);
+    let used = e.addresses.len() + e.results.len();
+    for r in ADDRESSES[..used].iter().skip(UNSAVED).rev() {
+        e.code.pop(*r);
+    }
+    e.code.leave();
+    Some(e.code.finish())
+}
+
+impl Emitter<'_> {
+    /// Saves registers, and loads what stays the same.
+    fn enter(&mut self) -> Option<()> {
+        let chain = self.chain;
+        let used = chain.dense.len() + chain.made.len();
+        let addresses = ADDRESSES.get(..used)?;
+        for r in addresses.iter().skip(UNSAVED) {
+            self.code.push(*r);
+        }
+        let known = chain.uniform.iter().filter_map(|u| chain.constant(*u));
+        let needed = chain.steps.iter().filter_map(|s| constants(s.code));
+        for bits in known.chain(needed).collect::<Vec<_>>() {
+            if !self.constants.contains_key(&bits) {
+                let to = self.free.pop()?;
+                self.code.number(RAX, bits);
+                self.code.spread(to, RAX);
+                self.constants.insert(bits, to);
+            }
+        }
+        self.code.number(RAX, 0);
+        for &operand in &chain.uniform {
+            let register = match chain.constant(operand) {
+                Some(bits) => self.constants[&bits],
+                None => {
+                    let (to, at) = (self.free.pop()?, ADDRESSES[UNSAVED - 1]);
+                    self.code.pointer(at, RDI, operand.into());
+                    self.code.broadcast(to, at, RAX);
+                    to
+                }
+            };
+            self.uniform.insert(operand, register);
+        }
+        let (of_dense, of_made) = addresses.split_at(chain.dense.len());
+        for (&operand, &to) in chain.dense.iter().zip(of_dense) {
+            self.code.pointer(to, RDI, operand.into());
+            self.addresses.insert(operand, to);
+        }
+        for (i, &to) in of_made.iter().enumerate() {
+            self.code.pointer(to, RSI, i);
+            self.results.push(to);
+        }
+        Some(())
+    }
+
+    /// All steps, over 16 lanes or the last ones.
+    fn turn(&mut self, last: Option<Mask>) -> Option<()> {
+        self.lanes.clear();
+        self.truths.clear();
+        self.free_masks = (2..8).rev().map(Mask).collect();
+        self.uses.clear();
+        let chain = self.chain;
+        let arguments = chain.steps.iter().flat_map(|s| &s.args[..arity(s.code)]);
+        for operand in arguments.chain(&chain.made) {
+            *self.uses.entry(*operand).or_default() += 1;
+        }
+        for s in chain.steps {
+            self.step(s, last)?;
+            for operand in &s.args[..arity(s.code)] {
+                self.used(*operand);
+            }
+        }
+        // After everything is loaded: results may be where operands are.
+        for (i, &operand) in chain.made.iter().enumerate() {
+            let from = self.lanes(operand, last)?;
+            self.code.store(from, self.results[i], RAX, last);
+        }
+        Some(())
+    }
+
+    /// One use less.
+    fn used(&mut self, operand: u16) {
+        let left = self.uses.get_mut(&operand).map_or(0, |n| {
+            *n -= 1;
+            *n
+        });
+        if left == 0 {
+            self.free.extend(self.lanes.remove(&operand));
+            self.free_masks.extend(self.truths.remove(&operand));
+        }
+    }
+
+    /// The register of an operand's lanes.
+    fn lanes(&mut self, operand: u16, last: Option<Mask>) -> Option<Zmm> {
+        if let Some(z) = self.uniform.get(&operand).or_else(|| self.lanes.get(&operand)) {
+            return Some(*z);
+        }
+        let to = self.free.pop()?;
+        match self.truths.get(&operand) {
+            Some(&truth) => self.code.copy_some(to, self.constants[&1], truth, true),
+            None => self.code.load(to, self.addresses[&operand], RAX, last),
+        }
+        self.lanes.insert(operand, to);
+        Some(to)
+    }
+
+    /// The mask of an operand that is true or false.
+    fn truth(&mut self, operand: u16, last: Option<Mask>) -> Option<Mask> {
+        if let Some(k) = self.truths.get(&operand) {
+            return Some(*k);
+        }
+        let of = self.lanes(operand, last)?;
+        let to = self.free_masks.pop()?;
+        self.code.test(to, of);
+        self.truths.insert(operand, to);
+        Some(to)
+    }
+
+    fn step(&mut self, s: &Step, last: Option<Mask>) -> Option<()> {
+        match s.code {
+            Code::LtF | Code::EqF => {
+                let how = if s.code == Code::LtF { Compare::Less } else { Compare::Equal };
+                let (a, b) = (self.lanes(s.args[0], last)?, self.lanes(s.args[1], last)?);
+                self.compare(s, a, b, how)
+            }
+            Code::FToBool => {
+                let a = self.lanes(s.args[0], last)?;
+                self.compare(s, a, self.constants[&0], Compare::NotEqual)
+            }
+            Code::ToBool => {
+                let a = self.lanes(s.args[0], last)?;
+                let to = self.free_masks.pop()?;
+                self.code.test(to, a);
+                self.truths.insert(s.dst, to);
+                Some(())
+            }
+            Code::And if s.args[..2].iter().all(|a| self.truths.contains_key(a)) => {
+                let [a, b] = [self.truths[&s.args[0]], self.truths[&s.args[1]]];
+                let to = self.free_masks.pop()?;
+                self.code.both(to, a, b);
+                self.truths.insert(s.dst, to);
+                Some(())
+            }
+            _ => self.arithmetic(s, last),
+        }
+    }
+
+    fn compare(&mut self, s: &Step, a: Zmm, b: Zmm, how: Compare) -> Option<()> {
+        let to = self.free_masks.pop()?;
+        self.code.compare(to, a, b, how);
+        self.truths.insert(s.dst, to);
+        Some(())
+    }
+
+    /// A step that makes lanes.
+    fn arithmetic(&mut self, s: &Step, last: Option<Mask>) -> Option<()> {
+        use ScalarOp as S;
+        let condition = if s.code == Code::Select { Some(self.truth(s.args[0], last)?) } else { None };
+        let mut args = [Zmm(0); 3];
+        for i in usize::from(condition.is_some())..arity(s.code) {
+            args[i] = self.lanes(s.args[i], last)?;
+        }
+        let [a, b, c] = args;
+        let to = self.free.pop()?;
+        let code = &mut self.code;
+        match s.code {
+            Code::F1(S::Neg) => code.op(Op::Xor, to, a, self.constants[&SIGN]),
+            Code::F1(S::Abs) => code.op(Op::And, to, a, self.constants[&!SIGN]),
+            Code::F1(S::Sqrt) => code.sqrt(to, a),
+            Code::F1(S::Floor) => code.floor(to, a),
+            Code::F2(S::Add) => code.op(Op::Add, to, a, b),
+            Code::F2(S::Sub) => code.op(Op::Sub, to, a, b),
+            Code::F2(S::Mul) => code.op(Op::Mul, to, a, b),
+            Code::F2(S::Div) => code.op(Op::Div, to, a, b),
+            Code::F2(S::Max) => self.extreme(Op::Max, s, [to, a, b])?,
+            Code::F2(S::Min) => self.extreme(Op::Min, s, [to, a, b])?,
+            Code::And => code.op(Op::And, to, a, b),
+            Code::MulAdd => {
+                code.copy(to, c);
+                code.add_product(to, a, b);
+            }
+            Code::Select => code.select(to, condition?, b, c),
+            Code::IToF => code.of_signed(to, a),
+            Code::UToF => code.of_unsigned(to, a),
+            _ => return None,
+        }
+        self.lanes.insert(s.dst, to);
+        Some(())
+    }
+
+    /// As `math::max` and `math::min`: the first operand if it is NaN, else the second if that is.
+    fn extreme(&mut self, op: Op, s: &Step, [to, a, b]: [Zmm; 3]) -> Option<()> {
+        self.code.op(op, to, a, b);
+        let number = self.chain.constant(s.args[0]).is_some_and(|bits| !f32::from_bits(bits).is_nan());
+        if !number {
+            let nan = self.free_masks.pop()?;
+            self.code.compare(nan, a, a, Compare::Unordered);
+            self.code.copy_some(to, a, nan, false);
+            self.free_masks.push(nan);
+        }
+        Some(())
+    }
+}

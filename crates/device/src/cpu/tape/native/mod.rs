@@ -1,0 +1,180 @@
+//! Chains of steps made into machine code.
+//!
+//! A step runs over a whole block, so that what it makes goes through the first-level cache, and memory is waited for while
+//! nothing else is done. Steps that only compute become one function, which keeps its values in registers and reads
+//! memory as evenly as a copy does. In: the steps of a tape. Out: the same with chains in place of what they replace.
+//! Invariant: results are the same to the bit. Only x86-64 with AVX-512 on Linux has them; elsewhere, and where the system
+//! lets no code be made, steps run one by one.
+
+mod assembler;
+mod emit;
+mod page;
+#[cfg(test)]
+mod tests;
+
+use super::compile::{Class, Code, Compiled, NO_OUT, Step};
+use page::Page;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Results of a chain, at most.
+pub const MAX_MADE: usize = 8;
+/// Steps that are worth a call.
+const WORTH: usize = 2;
+
+/// Steps that are to be one function, and the operands they take and leave.
+struct Chain<'a> {
+    steps: &'a [Step],
+    constants: &'a [u32],
+    /// One lane for all; and others.
+    uniform: Vec<u16>,
+    dense: Vec<u16>,
+    made: Vec<u16>,
+}
+
+impl Chain<'_> {
+    /// The bits of an operand that is a constant.
+    fn constant(&self, operand: u16) -> Option<u32> {
+        self.constants.get(operand as usize).copied()
+    }
+}
+
+/// Something that a chain makes.
+#[derive(Clone, Copy, Debug)]
+pub struct Made {
+    pub operand: u16,
+    pub slot: u16,
+    /// As of a step.
+    pub out: u8,
+}
+
+/// A chain, ready to run.
+#[derive(Clone, Debug)]
+pub struct Native {
+    /// What it reads.
+    pub reads: Vec<u16>,
+    pub made: Vec<Made>,
+    page: Arc<Page>,
+}
+
+impl Native {
+    /// Runs over the first `n` lanes.
+    ///
+    /// # Safety
+    /// The processor has AVX-512; of every operand that it reads the table has the address of its lanes, and `to` where
+    /// each of what it makes goes; these overlap no other operand but lane by lane.
+    pub unsafe fn run(&self, table: *const *const u32, to: &[*mut u32; MAX_MADE], n: usize) {
+        type Function = unsafe extern "sysv64" fn(*const *const u32, *const *mut u32, usize, u32);
+        // SAFETY: the page holds a function of that kind.
+        let f = unsafe { std::mem::transmute::<*const u8, Function>(self.page.entry()) };
+        // SAFETY: as the caller vouches.
+        unsafe { f(table, to.as_ptr(), n / 16 * 64, (1 << (n % 16)) - 1) }
+    }
+}
+
+/// Arguments that a step has.
+pub fn arity(code: Code) -> usize {
+    match code {
+        Code::Load(_) | Code::Index(_) | Code::Acc | Code::Native(_) => 0,
+        Code::Spread(_) | Code::F1(_) | Code::NegI | Code::AbsI | Code::Round(_) => 1,
+        Code::FToI | Code::FToU | Code::FToU8 | Code::FToBool | Code::ToBool => 1,
+        Code::IToF | Code::IToU | Code::IToU8 | Code::UToF | Code::UToI | Code::UToU8 => 1,
+        Code::Random { .. } | Code::F2(_) | Code::AddI | Code::SubI | Code::MulI => 2,
+        Code::MaxI | Code::MinI | Code::MaxU | Code::MinU => 2,
+        Code::LtF | Code::LtI | Code::LtU | Code::EqF | Code::EqI | Code::And => 2,
+        Code::Select | Code::MulAdd => 3,
+    }
+}
+
+/// Puts chains in place of what they replace. Before slots are given out.
+pub fn chain(code: &mut Compiled) {
+    let steps = std::mem::take(&mut code.steps);
+    let (steady, others) = steps.split_at(code.steady);
+    let mut ready: BTreeSet<u16> = (0..code.consts.len() as u16).collect();
+    let steady = section(code, steady, others, &mut ready);
+    let others = section(code, others, &[], &mut ready);
+    code.steady = steady.len();
+    code.steps = [steady, others].concat();
+}
+
+/// One section of steps, which `later` ones follow: in turns what is no part of a chain, and all chains that can be.
+fn section(code: &mut Compiled, steps: &[Step], later: &[Step], ready: &mut BTreeSet<u16>) -> Vec<Step> {
+    let mut left: Vec<Step> = steps.to_vec();
+    let mut ordered = Vec::new();
+    let candidate = |s: &Step| s.class == Class::Dense && emit::knows(s.code);
+    while !left.is_empty() {
+        let before = left.len();
+        ordered.extend(take(&mut left, ready, |s| !candidate(s)));
+        let group = take(&mut left, ready, candidate);
+        let mut rest = &group[..];
+        while !rest.is_empty() {
+            let after = |n: usize| rest[n..].iter().chain(&left).chain(later);
+            let longest = (WORTH..=rest.len()).rev().find_map(|n| {
+                native(code, &rest[..n], &after(n).flat_map(args).collect()).map(|made| (n, made))
+            });
+            let n = longest.as_ref().map_or(1, |(n, _)| *n);
+            match longest {
+                Some((_, native)) => {
+                    let step = Step {
+                        code: Code::Native(code.natives.len() as u16),
+                        dst: native.made[0].operand,
+                        out: NO_OUT,
+                        padded: false,
+                        ..rest[0].clone()
+                    };
+                    code.natives.push(native);
+                    ordered.push(step);
+                }
+                None => ordered.push(rest[0].clone()),
+            }
+            rest = &rest[n..];
+        }
+        assert!(left.len() < before, "a step waits for itself");
+    }
+    ordered
+}
+
+fn args(s: &Step) -> Vec<u16> {
+    s.args[..arity(s.code)].to_vec()
+}
+
+/// Takes all steps of a kind whose arguments are there, and those that they make possible, in order.
+fn take(left: &mut Vec<Step>, ready: &mut BTreeSet<u16>, kind: impl Fn(&Step) -> bool) -> Vec<Step> {
+    let mut taken = Vec::new();
+    left.retain(|s| {
+        let go = kind(s) && args(s).iter().all(|a| ready.contains(a));
+        if go {
+            ready.insert(s.dst);
+            taken.push(s.clone());
+        }
+        !go
+    });
+    taken
+}
+
+/// The function of some steps, of which `needed` is needed later.
+fn native(code: &Compiled, steps: &[Step], needed: &BTreeSet<u16>) -> Option<Native> {
+    let inside: BTreeSet<u16> = steps.iter().map(|s| s.dst).collect();
+    let (mut uniform, mut dense) = (BTreeSet::new(), BTreeSet::new());
+    for s in steps {
+        for i in (0..arity(s.code)).filter(|i| !inside.contains(&s.args[*i])) {
+            if s.uniform[i] { uniform.insert(s.args[i]) } else { dense.insert(s.args[i]) };
+        }
+    }
+    let leaves = |s: &&Step| needed.contains(&s.dst) || code.results.contains(&s.dst);
+    let made: Vec<&Step> = steps.iter().filter(leaves).collect();
+    if made.is_empty() || made.len() > MAX_MADE {
+        return None;
+    }
+    let chain = Chain {
+        steps,
+        constants: &code.consts,
+        uniform: uniform.into_iter().collect(),
+        dense: dense.into_iter().collect(),
+        made: made.iter().map(|s| s.dst).collect(),
+    };
+    let page = Arc::new(Page::new(&emit::emit(&chain)?)?);
+    let reads = [&chain.uniform[..], &chain.dense].concat();
+    let made = made.iter().map(|s| Made { operand: s.dst, slot: 0, out: s.out }).collect();
+    Some(Native { reads, made, page })
+}
