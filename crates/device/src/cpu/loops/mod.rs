@@ -239,7 +239,6 @@ impl Box<'_> {
                     at[rank - 1] = col;
                     let shape = [k.block[0].min(row_hi - row), k.block[1].min(col_hi - col)];
                     sequence.outs = self.places(&at[..rank], shape, apart);
-                    self.prefetch(&mut at, [row, col], apart);
                     // SAFETY: the block is inside the box, which is inside the space.
                     unsafe { self.block(&at[..rank], shape, &sequence) };
                     sequence.again = col_hi - col_lo <= k.block[1];
@@ -319,35 +318,6 @@ impl Box<'_> {
             }
         }
         places
-    }
-
-    /// Asks for the memory of the block behind the one at `row`, `col`.
-    fn prefetch(&self, at: &mut [usize; MAX_RANK], [row, col]: [usize; 2], apart: [bool; MAX_DIRECT]) {
-        let (k, rank) = (self.kernel, self.kernel.rank);
-        let next = if col + k.block[1] < self.hi[rank - 1] {
-            [row, col + k.block[1]]
-        } else {
-            [row + k.block[0], self.lo[rank - 1]]
-        };
-        if rank >= 2 {
-            at[rank - 2] = next[0];
-        }
-        at[rank - 1] = next[1];
-        let row_hi = if rank >= 2 { self.hi[rank - 2] } else { 1 };
-        if next[0] < row_hi {
-            let shape = [k.block[0].min(row_hi - next[0]), k.block[1].min(self.hi[rank - 1] - next[1])];
-            k.tape.prefetch(self.bases, &at[..rank], shape);
-            for (v, to) in self.places(&at[..rank], shape, apart).into_iter().enumerate() {
-                if !to.is_null() {
-                    let s = &k.outs[v].access.strides;
-                    tape::prefetch(to, [if rank >= 2 { s[rank - 2] } else { 0 }, 1], shape);
-                }
-            }
-        }
-        if rank >= 2 {
-            at[rank - 2] = row;
-        }
-        at[rank - 1] = col;
     }
 
     /// Evaluates a block and stores or accumulates it.

@@ -156,6 +156,8 @@ pub struct Compiled {
     /// How many are steady.
     pub steady: usize,
     pub slots: usize,
+    /// Constants, and everything that is made.
+    pub operands: usize,
     pub results: Vec<u16>,
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     pub natives: Vec<native::Native>,
@@ -269,6 +271,7 @@ pub fn compile(body: &Body, values: &[ExprId], space: &[usize], isa: Isa) -> Com
             c.spread(operand).id
         })
         .collect();
+    c.out.operands = c.operands.into();
     c.mark_results();
     c.out.steps.sort_by_key(|s| !s.steady);
     c.out.steady = c.out.steps.iter().take_while(|s| s.steady).count();

@@ -23,7 +23,6 @@ pub use compile::MAX_DIRECT;
 use compile::{Code, Compiled};
 use exec::Frame;
 pub use math::max;
-pub use moves::prefetch;
 use thalweg_base::DType;
 
 /// Most lanes of a block.
@@ -63,11 +62,10 @@ impl Tape {
     /// Compiles the expressions that `values` need, over a space of that shape.
     pub fn new(body: &Body, values: &[ExprId], space: &[usize], isa: Isa) -> Tape {
         let code = compile::compile(body, values, space, isa);
-        let operands = code.consts.len() + code.steps.len();
         Tape {
             dtypes: values.iter().map(|&v| body.dtype(v)).collect(),
             isa,
-            table_bytes: (operands * size_of::<*const u32>()).next_multiple_of(64),
+            table_bytes: (code.operands * size_of::<*const u32>()).next_multiple_of(64),
             rank: space.len(),
             code,
         }
@@ -155,21 +153,6 @@ impl Tape {
             Frame { table, slots, stride, rows, cols, bases, origin, acc: acc.cast(), acc_stride, outs };
         // SAFETY: the caller vouches for the accesses; the instruction set is one this processor has.
         unsafe { exec::run(self.isa, &self.code, &frame, sequence.again) }
-    }
-
-    /// Asks for what a coming block will load, while this one is computed: a block is too short for the processor
-    /// to see where it goes on.
-    #[inline]
-    pub fn prefetch(&self, bases: &Bases, origin: &[usize], [rows, cols]: [usize; 2]) {
-        for load in self.code.loads.iter().filter(|l| l.dtype.size() == 4 && l.row != 0 && l.col == 1) {
-            let mut element = load.offset;
-            let strides = load.outer.iter().chain([&load.row, &load.col]);
-            for (o, s) in origin.iter().rev().zip(strides.rev()) {
-                element += *o as isize * s;
-            }
-            let from = bases.get(load.buffer).cast::<u32>().wrapping_offset(element);
-            prefetch(from, [load.row, 1], [rows, cols]);
-        }
     }
 
     /// Buffers that it loads from.

@@ -126,22 +126,3 @@ pub unsafe fn store<T: Copy>(
         }
     }
 }
-
-/// Asks for the lines of a block of rows; columns lie together. Addresses need not be valid.
-#[inline]
-pub fn prefetch(at: *const u32, [row, _]: [isize; 2], [rows, cols]: [usize; 2]) {
-    const LINE: usize = 16;
-    let (rows, cols) = if row == cols as isize { (1, rows * cols) } else { (rows, cols) };
-    for r in 0..rows {
-        let line = at.wrapping_offset(r as isize * row);
-        for c in (0..cols).step_by(LINE) {
-            let _here = line.wrapping_add(c);
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: a hint reads nothing.
-            unsafe {
-                use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-                _mm_prefetch::<_MM_HINT_T1>(_here.cast());
-            }
-        }
-    }
-}
