@@ -1,4 +1,5 @@
-//! Speed of loop kernels, for people: `cargo run --release -p thalweg-device --example loop_bench [threads]`.
+//! Speed of loop kernels, for people: `cargo run --release -p thalweg-device --example loop_bench [threads]
+//! [part of a name]`.
 //!
 //! GB/s count each buffer once per access, as a plan's costs do.
 
@@ -65,6 +66,9 @@ impl Kernel1 {
     }
 
     fn time(self, name: &str, threads: usize, isa: Isa) -> Result<(), DeviceError> {
+        if !std::env::args().nth(2).is_none_or(|part| name.contains(&part)) {
+            return Ok(());
+        }
         let elements: usize = self.space.iter().product();
         let bytes = self.bytes;
         let mut device = CpuDevice::new(Some(threads), Some(Target::fast(isa)))?;

@@ -158,7 +158,11 @@ fn native(code: &Compiled, steps: &[Step], needed: &BTreeSet<u16>) -> Option<Nat
     let (mut uniform, mut dense) = (BTreeSet::new(), BTreeSet::new());
     for s in steps {
         for i in (0..arity(s.code)).filter(|i| !inside.contains(&s.args[*i])) {
-            if s.uniform[i] { uniform.insert(s.args[i]) } else { dense.insert(s.args[i]) };
+            if s.uniform[i] {
+                uniform.insert(s.args[i])
+            } else {
+                dense.insert(s.args[i])
+            };
         }
     }
     let leaves = |s: &&Step| needed.contains(&s.dst) || code.results.contains(&s.dst);
