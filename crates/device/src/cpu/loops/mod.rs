@@ -12,8 +12,8 @@ mod tests;
 use super::tape::{self, MAX_DIRECT, MAX_LANES, Sequence, Tape};
 use super::{Bases, Isa};
 use crate::plan::{Canonical, canonical};
-use crate::plan::{Loop, LoopOut};
-use reduce::{Accumulators, Shape};
+use crate::plan::{Loop, LoopOut, Reduce};
+use reduce::{Accumulators, CHAIN, Shape};
 use std::ops::Range;
 use thalweg_base::DType;
 
@@ -52,12 +52,6 @@ impl CompiledLoop {
         let rank = space.len();
         assert!(rank <= MAX_RANK, "a loop of {rank} axes that do not merge");
         let values: Vec<_> = outs.iter().map(|o| o.value).collect();
-        let mut tape = Tape::new(&body, &values, &space, isa);
-        if outs.len() > 1 {
-            let stored: Vec<_> = outs.iter().map(|o| o.access.buffer).collect();
-            tape.copy_results_of(&stored);
-        }
-        let lanes = (CACHE / 4 / tape.slots().max(1)).clamp(256, MAX_LANES) / 16 * 16;
         let transposes = body.loads().any(|a| {
             rank >= 2
                 && a.strides[rank - 2].abs() == 1
@@ -65,7 +59,30 @@ impl CompiledLoop {
                 && space[rank - 2] > 1
         });
         let reducing = outs.iter().any(|o| o.reduce.is_some());
-        let (chunk, block) = cut(&space, &reduced, reducing, if transposes { TILE } else { lanes }, lanes);
+        let cut = |tape: &Tape| {
+            let lanes = (CACHE / 4 / tape.slots().max(1)).clamp(256, MAX_LANES) / 16 * 16;
+            cut(&space, &reduced, reducing, if transposes { TILE } else { lanes }, lanes)
+        };
+        let sums = |o: &LoopOut| o.reduce == Some(Reduce::Sum) && body.dtype(o.value) == DType::F32;
+        // Whole rows of columns that fill registers, few enough for a chain of sums.
+        let added_up = rank >= 2
+            && reduced[rank - 2]
+            && !reduced[rank - 1]
+            && outs.iter().all(sums)
+            && (MAX_LANES / CHAIN..=MAX_LANES).contains(&space[rank - 1]);
+        let mut tape = if added_up {
+            Tape::added_up(&body, &values, &space, isa)
+        } else {
+            Tape::new(&body, &values, &space, isa)
+        };
+        if tape.adds_up() && cut(&tape).1[1] != space[rank - 1] {
+            tape = Tape::new(&body, &values, &space, isa);
+        }
+        if outs.len() > 1 {
+            let stored: Vec<_> = outs.iter().map(|o| o.access.buffer).collect();
+            tape.copy_results_of(&stored);
+        }
+        let (chunk, block) = cut(&tape);
         CompiledLoop {
             tape,
             reduced,
@@ -327,6 +344,13 @@ impl Box<'_> {
         // SAFETY: the caller vouches that the block is in the space and the accesses in their buffers.
         unsafe {
             k.tape.eval_next(self.bases, at, [rows, cols], sequence, self.scratch);
+            if k.tape.adds_up() {
+                let mut to = [std::ptr::null_mut(); MAX_DIRECT];
+                for (i, to) in to.iter_mut().enumerate().take(k.outs.len()) {
+                    *to = (*self.accumulators(i).0).chains(rows, cols);
+                }
+                return k.tape.add_up(to, rows, cols, self.scratch);
+            }
             let mut reduced = 0;
             for (v, o) in k.outs.iter().enumerate() {
                 let s = &o.access.strides;

@@ -11,7 +11,7 @@ use std::slice;
 use thalweg_base::DType;
 
 /// Terms added in f32 before the f64 accumulator takes them.
-const CHAIN: usize = 64;
+pub const CHAIN: usize = 64;
 /// Rows narrower than this are added several at a time.
 const WIDE: usize = 64;
 
@@ -150,6 +150,17 @@ impl Accumulators {
                 }
             }
         }
+    }
+
+    /// The chains of `cols` columns, to which the caller adds so many rows, [`CHAIN`] at most.
+    pub fn chains(&mut self, rows: usize, cols: usize) -> *mut f32 {
+        debug_assert!(rows <= CHAIN && self.kind == Reduce::Sum && self.dtype == DType::F32);
+        if self.pending + rows > CHAIN {
+            // SAFETY: the accumulators are of that many columns.
+            unsafe { self.flush(cols) };
+        }
+        self.pending += rows;
+        self.fast
     }
 
     /// Adds rows to the chains, narrow ones several at a time. The box has these columns only (first = 0).

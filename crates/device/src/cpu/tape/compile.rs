@@ -161,6 +161,9 @@ pub struct Compiled {
     pub results: Vec<u16>,
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     pub natives: Vec<native::Native>,
+    /// What is left after the steps, if results are only added up.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    pub sum: Option<native::Native>,
 }
 
 /// An operand while compiling.
@@ -223,8 +226,32 @@ struct Compiler<'a> {
     values: &'a [ExprId],
 }
 
+/// How steps are run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum How {
+    /// One by one.
+    Stepwise,
+    /// Chains of them as machine code, where there is such.
+    Chained,
+    /// The same; and results are added up, of rows of so many columns.
+    AddedUp(usize),
+}
+
+impl How {
+    /// As fast as the instruction set allows; with columns if results are added up.
+    pub fn fast(isa: Isa, added_up: Option<usize>) -> How {
+        match (isa, added_up) {
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512, None) => How::Chained,
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512, Some(columns)) => How::AddedUp(columns),
+            _ => How::Stepwise,
+        }
+    }
+}
+
 /// Compiles what `values` need.
-pub fn compile(body: &Body, values: &[ExprId], space: &[usize], isa: Isa) -> Compiled {
+pub fn compile(body: &Body, values: &[ExprId], space: &[usize], how: How) -> Compiled {
     let mut uses = vec![0; body.len()];
     let mut needed = vec![false; body.len()];
     for v in values {
@@ -276,8 +303,10 @@ pub fn compile(body: &Body, values: &[ExprId], space: &[usize], isa: Isa) -> Com
     c.out.steps.sort_by_key(|s| !s.steady);
     c.out.steady = c.out.steps.iter().take_while(|s| s.steady).count();
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    if isa == Isa::Avx512 {
-        native::chain(&mut c.out);
+    match how {
+        How::AddedUp(columns) if native::sums(&mut c.out, columns) => {}
+        How::Chained | How::AddedUp(_) => native::chain(&mut c.out),
+        How::Stepwise => {}
     }
     c.assign_slots();
     c.out
@@ -474,6 +503,10 @@ impl Compiler<'_> {
             }
         }
         for r in &self.out.results {
+            last[*r as usize] = usize::MAX;
+        }
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        for r in self.out.sum.iter().flat_map(|sum| &sum.reads) {
             last[*r as usize] = usize::MAX;
         }
         // What steady steps make for the others serves all blocks.

@@ -20,7 +20,7 @@ mod tests;
 use super::{Bases, Isa};
 use crate::plan::{Body, BufferId, ExprId};
 pub use compile::MAX_DIRECT;
-use compile::{Code, Compiled};
+use compile::{Code, Compiled, How};
 use exec::Frame;
 pub use math::max;
 use thalweg_base::DType;
@@ -61,7 +61,17 @@ pub struct Tape {
 impl Tape {
     /// Compiles the expressions that `values` need, over a space of that shape.
     pub fn new(body: &Body, values: &[ExprId], space: &[usize], isa: Isa) -> Tape {
-        let code = compile::compile(body, values, space, isa);
+        Tape::compile(body, values, space, isa, How::fast(isa, None))
+    }
+
+    /// The same for values that are f32s and only added up over the second-last axis, whole rows at a time: see
+    /// [`Tape::adds_up`].
+    pub fn added_up(body: &Body, values: &[ExprId], space: &[usize], isa: Isa) -> Tape {
+        Tape::compile(body, values, space, isa, How::fast(isa, space.last().copied()))
+    }
+
+    fn compile(body: &Body, values: &[ExprId], space: &[usize], isa: Isa, how: How) -> Tape {
+        let code = compile::compile(body, values, space, how);
         Tape {
             dtypes: values.iter().map(|&v| body.dtype(v)).collect(),
             isa,
@@ -153,6 +163,30 @@ impl Tape {
             Frame { table, slots, stride, rows, cols, bases, origin, acc: acc.cast(), acc_stride, outs };
         // SAFETY: the caller vouches for the accesses; the instruction set is one this processor has.
         unsafe { exec::run(self.isa, &self.code, &frame, sequence.again) }
+    }
+
+    /// Whether the values are not stored, but added up by [`Tape::add_up`].
+    pub fn adds_up(&self) -> bool {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        return self.code.sum.is_some();
+        #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+        false
+    }
+
+    /// Adds the values of the last block up, in order: each to its sums, one a column of the space's last axis.
+    ///
+    /// # Safety
+    /// After [`Tape::eval_next`] of a tape that [`Tape::adds_up`], of so many rows (at least one) and all columns; there are
+    /// as many sums as values.
+    #[inline]
+    pub unsafe fn add_up(&self, to: [*mut f32; MAX_DIRECT], rows: usize, columns: usize, scratch: *const u8) {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if let Some(sum) = &self.code.sum {
+            // SAFETY: as the caller vouches; the scratch begins with the table.
+            unsafe { sum.add(scratch.cast(), &native::Sums { to, rows, columns }) }
+        }
+        #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+        let _ = (to, rows, columns, scratch);
     }
 
     /// Buffers that it loads from.

@@ -1,7 +1,7 @@
 //! The few machine instructions of x86-64 with AVX-512 that chains of steps become.
 //!
 //! In: registers, addresses. Out: bytes. Encodings are those of Intel's manual (volume 2, "EVEX" in chapter 2.7): a prefix
-//! of four bytes, the opcode, ModRM, and for memory always a base, an index and a displacement of 0. Invariant: every
+//! of four bytes, the opcode, ModRM, and for memory always a base, an index and a displacement of whole registers. Invariant: every
 //! vector instruction works on 512 bits.
 
 /// A general register, by its number.
@@ -21,6 +21,18 @@ pub const RCX: Gpr = Gpr(1);
 pub const RDX: Gpr = Gpr(2);
 pub const RSI: Gpr = Gpr(6);
 pub const RDI: Gpr = Gpr(7);
+pub const R8: Gpr = Gpr(8);
+pub const R9: Gpr = Gpr(9);
+
+/// 16 lanes in memory: so many bytes (a register) and so many whole vectors behind a base; only some lanes of it if they are
+/// the last.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    pub index: Gpr,
+    /// Below 128.
+    pub vectors: u8,
+    pub last: Option<Mask>,
+}
 
 /// Which table an opcode is from, and its mandatory prefix: (map, prefix).
 type Page = (u8, u8);
@@ -103,27 +115,27 @@ impl Assembler {
         self.bytes.push(0xc0 | (e.reg & 7) << 3 | rm & 7);
     }
 
-    fn with_memory(&mut self, e: &Evex, base: Gpr, index: Gpr) {
+    /// The displacement counts the instruction's operands.
+    fn with_memory(&mut self, e: &Evex, base: Gpr, index: Gpr, displacement: u8) {
         self.prefix(e, index.0 & 8 != 0, base.0 & 8 != 0);
-        self.bytes.extend([0x44 | (e.reg & 7) << 3, (index.0 & 7) << 3 | base.0 & 7, 0]);
+        self.bytes.extend([0x44 | (e.reg & 7) << 3, (index.0 & 7) << 3 | base.0 & 7, displacement]);
     }
 
-    /// `to = [base + index]`, or only the lanes of a mask, 0 elsewhere.
-    pub fn load(&mut self, to: Zmm, base: Gpr, index: Gpr, mask: Option<Mask>) {
-        let e = Evex::new(PS, 0x10, to.0, None);
-        let e = mask.map_or(Evex::new(PS, 0x10, to.0, None), |k| e.masked(k, true));
-        self.with_memory(&e, base, index);
+    /// `to` = 16 lanes, or only those of a mask, 0 elsewhere.
+    pub fn load(&mut self, to: Zmm, base: Gpr, at: Place) {
+        let e = Evex::new(PS, 0x10, to.0, None).masked(at.last.unwrap_or(Mask(0)), at.last.is_some());
+        self.with_memory(&e, base, at.index, at.vectors);
     }
 
-    /// `[base + index] = from`, or only the lanes of a mask.
-    pub fn store(&mut self, from: Zmm, base: Gpr, index: Gpr, mask: Option<Mask>) {
-        let e = Evex::new(PS, 0x11, from.0, None).masked(mask.unwrap_or(Mask(0)), false);
-        self.with_memory(&e, base, index);
+    /// 16 lanes, or only those of a mask, = `from`.
+    pub fn store(&mut self, from: Zmm, base: Gpr, at: Place) {
+        let e = Evex::new(PS, 0x11, from.0, None).masked(at.last.unwrap_or(Mask(0)), false);
+        self.with_memory(&e, base, at.index, at.vectors);
     }
 
     /// All lanes what is at `[base + index]`.
     pub fn broadcast(&mut self, to: Zmm, base: Gpr, index: Gpr) {
-        self.with_memory(&Evex::new(X38, 0x18, to.0, None), base, index);
+        self.with_memory(&Evex::new(X38, 0x18, to.0, None), base, index, 0);
     }
 
     /// All lanes what is in `from`.
@@ -220,9 +232,26 @@ impl Assembler {
         self.bytes.extend(bits.to_le_bytes());
     }
 
-    /// Adds a whole register of bytes to a register below 8.
-    pub fn next(&mut self, to: Gpr) {
-        self.bytes.extend([0x48, 0x83, 0xc0 | to.0, 64]);
+    /// Adds the bytes of so many vectors to a register below 8.
+    pub fn next(&mut self, to: Gpr, vectors: usize) {
+        self.bytes.extend([0x48, 0x81, 0xc0 | to.0]);
+        self.bytes.extend((64 * vectors as i32).to_le_bytes());
+    }
+
+    /// `to = from`, `to` below 8.
+    pub fn copy_register(&mut self, to: Gpr, from: Gpr) {
+        self.bytes.extend([0x48 | from.0 >> 3 << 2, 0x89, 0xc0 | (from.0 & 7) << 3 | to.0]);
+    }
+
+    /// `to += by`, `to` below 8.
+    pub fn add_register(&mut self, to: Gpr, by: Gpr) {
+        self.bytes.extend([0x48 | by.0 >> 3 << 2, 0x01, 0xc0 | (by.0 & 7) << 3 | to.0]);
+    }
+
+    /// Takes 1 from a register below 8 and goes back to `to` unless that leaves 0.
+    pub fn back_until_zero(&mut self, to: usize, count: Gpr) {
+        self.bytes.extend([0x48, 0xff, 0xc8 | count.0, 0x0f, 0x85]);
+        self.back(to);
     }
 
     /// Saves a register on the stack.
@@ -235,7 +264,7 @@ impl Assembler {
         self.bytes.extend([0x40 | r.0 >> 3, 0x58 | r.0 & 7]);
     }
 
-    /// Where code goes on, as a target of [`Assembler::back_while_below`].
+    /// Where code goes on, as a target of jumps back.
     pub fn here(&self) -> usize {
         self.bytes.len()
     }
@@ -244,6 +273,10 @@ impl Assembler {
     pub fn back_while_below(&mut self, to: usize, a: Gpr, b: Gpr) {
         self.compare_registers(a, b);
         self.bytes.extend([0x0f, 0x82]);
+        self.back(to);
+    }
+
+    fn back(&mut self, to: usize) {
         let distance = to as i64 - (self.bytes.len() as i64 + 4);
         self.bytes.extend((distance as i32).to_le_bytes());
     }

@@ -1,19 +1,22 @@
 //! A chain of steps as one function: registers instead of slots.
 //!
 //! In: steps that compute, in order. Out: code that loads what they need, 16 lanes at a time, does all of them and stores
-//! what is needed later; the last lanes are masked. Every lane gets the very bits that the steps one by one would give it:
+//! what is needed later, or adds it up over rows; the last lanes are masked. Every lane gets the very bits that the steps one by one would give it:
 //! the operations, their order and how NaN goes through are the same. `None` where registers do not suffice.
 
 use super::super::compile::{Code, Step};
-use super::assembler::{Assembler, Compare, Gpr, Mask, Op, RAX, RCX, RDI, RDX, RSI, Zmm};
+use super::assembler::{Assembler, Compare, Gpr, Mask, Op, Place, R8, R9, RAX, RCX, RDI, RDX, RSI, Zmm};
 use super::{Chain, arity};
 use std::collections::BTreeMap;
 use thalweg_base::ScalarOp;
 
-/// Registers for addresses; the first four need not be saved.
-const ADDRESSES: [Gpr; 10] =
-    [Gpr(8), Gpr(9), Gpr(10), Gpr(11), Gpr(3), Gpr(5), Gpr(12), Gpr(13), Gpr(14), Gpr(15)];
+/// Registers for addresses; the first ones need not be saved. The numbers and lengths of rows take the first two.
+const ADDRESSES: [Gpr; 10] = [R8, R9, Gpr(10), Gpr(11), Gpr(3), Gpr(5), Gpr(12), Gpr(13), Gpr(14), Gpr(15)];
 const UNSAVED: usize = 4;
+const FOR_ROWS: usize = 2;
+/// Registers for sums, and those of a result, at most.
+const SUMS: usize = 12;
+const MOST_SUMS: usize = 6;
 /// The mask of the last lanes.
 const LAST: Mask = Mask(1);
 const SIGN: u32 = 1 << 31;
@@ -50,6 +53,7 @@ struct Emitter<'a> {
     uniform: BTreeMap<u16, Zmm>,
     addresses: BTreeMap<u16, Gpr>,
     results: Vec<Gpr>,
+    saved: Vec<Gpr>,
     /// Of one turn.
     lanes: BTreeMap<u16, Zmm>,
     truths: BTreeMap<u16, Mask>,
@@ -58,49 +62,81 @@ struct Emitter<'a> {
     free_masks: Vec<Mask>,
 }
 
-/// The function of a chain.
+/// The function of a chain that stores what it makes: of addresses of operands and results, bytes of whole vectors, and a
+/// bit for each lane that is left.
 pub fn emit(chain: &Chain<'_>) -> Option<Vec<u8>> {
-    let mut e = Emitter {
-        code: Assembler::default(),
-        chain,
-        constants: BTreeMap::new(),
-        uniform: BTreeMap::new(),
-        addresses: BTreeMap::new(),
-        results: Vec::new(),
-        lanes: BTreeMap::new(),
-        truths: BTreeMap::new(),
-        uses: BTreeMap::new(),
-        free: (0..32).rev().map(Zmm).collect(),
-        free_masks: Vec::new(),
-    };
-    e.enter()?;
+    let mut e = Emitter::new(chain);
+    e.enter(&ADDRESSES)?;
     let free = e.free.clone();
     let skip = e.code.ahead_unless_below(RAX, RDX);
     let top = e.code.here();
-    e.turn(None)?;
-    e.code.next(RAX);
+    e.stored(Place { index: RAX, vectors: 0, last: None })?;
+    e.code.next(RAX, 1);
     e.code.back_while_below(top, RAX, RDX);
     e.code.land(skip);
     let done = e.code.ahead_if_zero(RCX);
     e.code.mask(LAST, RCX);
     e.free = free;
-    e.turn(Some(LAST))?;
+    e.stored(Place { index: RAX, vectors: 0, last: Some(LAST) })?;
     e.code.land(done);
-    let used = e.addresses.len() + e.results.len();
-    for r in ADDRESSES[..used].iter().skip(UNSAVED).rev() {
-        e.code.pop(*r);
-    }
-    e.code.leave();
-    Some(e.code.finish())
+    Some(e.leave())
 }
 
-impl Emitter<'_> {
-    /// Saves registers, and loads what stays the same.
-    fn enter(&mut self) -> Option<()> {
+/// The function of a chain that adds what it makes to sums of `columns` columns: of addresses of operands and sums, nothing,
+/// a bit for each column that fills no vector, rows (at least one), and bytes of a row.
+pub fn emit_sums(chain: &Chain<'_>, columns: usize) -> Option<Vec<u8>> {
+    let mut e = Emitter::new(chain);
+    e.enter(&ADDRESSES[FOR_ROWS..])?;
+    e.code.mask(LAST, RCX);
+    let side_by_side = (SUMS / chain.made.len()).clamp(1, MOST_SUMS);
+    let mut left = columns / 16;
+    while left > 0 {
+        let vectors = side_by_side.min(left);
+        e.summed(vectors, None)?;
+        e.code.next(RAX, vectors);
+        left -= vectors;
+    }
+    if !columns.is_multiple_of(16) {
+        e.summed(1, Some(LAST))?;
+    }
+    Some(e.leave())
+}
+
+impl<'a> Emitter<'a> {
+    fn new(chain: &'a Chain<'a>) -> Emitter<'a> {
+        Emitter {
+            code: Assembler::default(),
+            chain,
+            constants: BTreeMap::new(),
+            uniform: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            results: Vec::new(),
+            saved: Vec::new(),
+            lanes: BTreeMap::new(),
+            truths: BTreeMap::new(),
+            uses: BTreeMap::new(),
+            free: (0..32).rev().map(Zmm).collect(),
+            free_masks: Vec::new(),
+        }
+    }
+
+    /// Restores registers and ends the function.
+    fn leave(mut self) -> Vec<u8> {
+        for r in self.saved.iter().rev() {
+            self.code.pop(*r);
+        }
+        self.code.leave();
+        self.code.finish()
+    }
+
+    /// Saves registers, and loads what stays the same; RAX is 0 then.
+    fn enter(&mut self, addresses: &[Gpr]) -> Option<()> {
         let chain = self.chain;
         let used = chain.dense.len() + chain.made.len();
-        let addresses = ADDRESSES.get(..used)?;
-        for r in addresses.iter().skip(UNSAVED) {
+        let addresses = addresses.get(..used)?;
+        let at = ADDRESSES[UNSAVED - 1];
+        self.saved = addresses.iter().filter(|r| ADDRESSES[UNSAVED..].contains(r)).copied().collect();
+        for r in &self.saved {
             self.code.push(*r);
         }
         let known = chain.uniform.iter().filter_map(|u| chain.constant(*u));
@@ -118,7 +154,7 @@ impl Emitter<'_> {
             let register = match chain.constant(operand) {
                 Some(bits) => self.constants[&bits],
                 None => {
-                    let (to, at) = (self.free.pop()?, ADDRESSES[UNSAVED - 1]);
+                    let to = self.free.pop()?;
                     self.code.pointer(at, RDI, operand.into());
                     self.code.broadcast(to, at, RAX);
                     to
@@ -138,8 +174,54 @@ impl Emitter<'_> {
         Some(())
     }
 
-    /// All steps, over 16 lanes or the last ones.
-    fn turn(&mut self, last: Option<Mask>) -> Option<()> {
+    /// All steps over some lanes, and stores what they make.
+    fn stored(&mut self, at: Place) -> Option<()> {
+        self.turn(at)?;
+        // After everything is loaded: results may be where operands are.
+        for (i, &operand) in self.chain.made.iter().enumerate() {
+            let from = self.lanes(operand, at)?;
+            self.code.store(from, self.results[i], at);
+        }
+        Some(())
+    }
+
+    /// All steps over some columns of all rows, added up in registers.
+    fn summed(&mut self, vectors: usize, last: Option<Mask>) -> Option<()> {
+        let place = |index, v: usize| Place { index, vectors: v as u8, last };
+        let free = self.free.clone();
+        let mut sums = Vec::new();
+        for v in 0..vectors {
+            for i in 0..self.results.len() {
+                let sum = self.free.pop()?;
+                self.code.load(sum, self.results[i], place(RAX, v));
+                sums.push(sum);
+            }
+        }
+        self.code.copy_register(RDI, RAX);
+        self.code.copy_register(RSI, R8);
+        let row = self.code.here();
+        for (v, sums) in sums.chunks(self.results.len()).enumerate() {
+            let temporary = self.free.clone();
+            self.turn(place(RDI, v))?;
+            for (i, &sum) in sums.iter().enumerate() {
+                let value = self.lanes(self.chain.made[i], place(RDI, v))?;
+                self.code.op(Op::Add, sum, sum, value);
+            }
+            self.free = temporary;
+        }
+        self.code.add_register(RDI, R9);
+        self.code.back_until_zero(row, RSI);
+        for (v, sums) in sums.chunks(self.results.len()).enumerate() {
+            for (i, &sum) in sums.iter().enumerate() {
+                self.code.store(sum, self.results[i], place(RAX, v));
+            }
+        }
+        self.free = free;
+        Some(())
+    }
+
+    /// All steps over some lanes.
+    fn turn(&mut self, at: Place) -> Option<()> {
         self.lanes.clear();
         self.truths.clear();
         self.free_masks = (2..8).rev().map(Mask).collect();
@@ -150,15 +232,10 @@ impl Emitter<'_> {
             *self.uses.entry(*operand).or_default() += 1;
         }
         for s in chain.steps {
-            self.step(s, last)?;
+            self.step(s, at)?;
             for operand in &s.args[..arity(s.code)] {
                 self.used(*operand);
             }
-        }
-        // After everything is loaded: results may be where operands are.
-        for (i, &operand) in chain.made.iter().enumerate() {
-            let from = self.lanes(operand, last)?;
-            self.code.store(from, self.results[i], RAX, last);
         }
         Some(())
     }
@@ -176,44 +253,44 @@ impl Emitter<'_> {
     }
 
     /// The register of an operand's lanes.
-    fn lanes(&mut self, operand: u16, last: Option<Mask>) -> Option<Zmm> {
+    fn lanes(&mut self, operand: u16, at: Place) -> Option<Zmm> {
         if let Some(z) = self.uniform.get(&operand).or_else(|| self.lanes.get(&operand)) {
             return Some(*z);
         }
         let to = self.free.pop()?;
         match self.truths.get(&operand) {
             Some(&truth) => self.code.copy_some(to, self.constants[&1], truth, true),
-            None => self.code.load(to, self.addresses[&operand], RAX, last),
+            None => self.code.load(to, self.addresses[&operand], at),
         }
         self.lanes.insert(operand, to);
         Some(to)
     }
 
     /// The mask of an operand that is true or false.
-    fn truth(&mut self, operand: u16, last: Option<Mask>) -> Option<Mask> {
+    fn truth(&mut self, operand: u16, at: Place) -> Option<Mask> {
         if let Some(k) = self.truths.get(&operand) {
             return Some(*k);
         }
-        let of = self.lanes(operand, last)?;
+        let of = self.lanes(operand, at)?;
         let to = self.free_masks.pop()?;
         self.code.test(to, of);
         self.truths.insert(operand, to);
         Some(to)
     }
 
-    fn step(&mut self, s: &Step, last: Option<Mask>) -> Option<()> {
+    fn step(&mut self, s: &Step, at: Place) -> Option<()> {
         match s.code {
             Code::LtF | Code::EqF => {
                 let how = if s.code == Code::LtF { Compare::Less } else { Compare::Equal };
-                let (a, b) = (self.lanes(s.args[0], last)?, self.lanes(s.args[1], last)?);
+                let (a, b) = (self.lanes(s.args[0], at)?, self.lanes(s.args[1], at)?);
                 self.compare(s, a, b, how)
             }
             Code::FToBool => {
-                let a = self.lanes(s.args[0], last)?;
+                let a = self.lanes(s.args[0], at)?;
                 self.compare(s, a, self.constants[&0], Compare::NotEqual)
             }
             Code::ToBool => {
-                let a = self.lanes(s.args[0], last)?;
+                let a = self.lanes(s.args[0], at)?;
                 let to = self.free_masks.pop()?;
                 self.code.test(to, a);
                 self.truths.insert(s.dst, to);
@@ -226,7 +303,7 @@ impl Emitter<'_> {
                 self.truths.insert(s.dst, to);
                 Some(())
             }
-            _ => self.arithmetic(s, last),
+            _ => self.arithmetic(s, at),
         }
     }
 
@@ -238,12 +315,12 @@ impl Emitter<'_> {
     }
 
     /// A step that makes lanes.
-    fn arithmetic(&mut self, s: &Step, last: Option<Mask>) -> Option<()> {
+    fn arithmetic(&mut self, s: &Step, at: Place) -> Option<()> {
         use ScalarOp as S;
-        let condition = if s.code == Code::Select { Some(self.truth(s.args[0], last)?) } else { None };
+        let condition = if s.code == Code::Select { Some(self.truth(s.args[0], at)?) } else { None };
         let mut args = [Zmm(0); 3];
         for i in usize::from(condition.is_some())..arity(s.code) {
-            args[i] = self.lanes(s.args[i], last)?;
+            args[i] = self.lanes(s.args[i], at)?;
         }
         let [a, b, c] = args;
         let to = self.free.pop()?;

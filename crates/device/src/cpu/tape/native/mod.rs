@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Results of a chain, at most.
-pub const MAX_MADE: usize = 8;
+pub const MAX_MADE: usize = super::MAX_DIRECT;
 /// Steps that are worth a call.
 const WORTH: usize = 2;
 
@@ -32,7 +32,29 @@ struct Chain<'a> {
     made: Vec<u16>,
 }
 
-impl Chain<'_> {
+impl<'a> Chain<'a> {
+    fn new(code: &'a Compiled, steps: &'a [Step], made: Vec<u16>) -> Chain<'a> {
+        let inside: BTreeSet<u16> = steps.iter().map(|s| s.dst).collect();
+        let (mut uniform, mut dense) = (BTreeSet::new(), BTreeSet::new());
+        for s in steps {
+            for i in 0..arity(s.code) {
+                if s.uniform[i] {
+                    uniform.insert(s.args[i])
+                } else {
+                    dense.insert(s.args[i])
+                };
+            }
+        }
+        dense.extend(&made);
+        let outside = |set: BTreeSet<u16>| set.into_iter().filter(|x| !inside.contains(x)).collect();
+        Chain { steps, constants: &code.consts, uniform: outside(uniform), dense: outside(dense), made }
+    }
+
+    /// Everything that comes from outside.
+    fn reads(&self) -> Vec<u16> {
+        [&self.uniform[..], &self.dense].concat()
+    }
+
     /// The bits of an operand that is a constant.
     fn constant(&self, operand: u16) -> Option<u32> {
         self.constants.get(operand as usize).copied()
@@ -70,6 +92,28 @@ impl Native {
         // SAFETY: as the caller vouches.
         unsafe { f(table, to.as_ptr(), n / 16 * 64, (1 << (n % 16)) - 1) }
     }
+
+    /// Adds up rows, for a chain of [`sums`] of as many columns.
+    ///
+    /// # Safety
+    /// As [`Native::run`]; there is at least one row, and as many sums as results.
+    pub unsafe fn add(&self, table: *const *const u32, sums: &Sums) {
+        type Function =
+            unsafe extern "sysv64" fn(*const *const u32, *const *mut f32, usize, u32, usize, usize);
+        // SAFETY: the page holds a function of that kind.
+        let f = unsafe { std::mem::transmute::<*const u8, Function>(self.page.entry()) };
+        let (to, columns) = (sums.to.as_ptr(), sums.columns);
+        // SAFETY: as the caller vouches.
+        unsafe { f(table, to, 0, (1 << (columns % 16)) - 1, sums.rows, 4 * columns) }
+    }
+}
+
+/// What several rows of lanes are added to, and their shape.
+#[derive(Clone, Copy, Debug)]
+pub struct Sums {
+    pub to: [*mut f32; MAX_MADE],
+    pub rows: usize,
+    pub columns: usize,
 }
 
 /// Arguments that a step has.
@@ -97,11 +141,34 @@ pub fn chain(code: &mut Compiled) {
     code.steps = [steady, others].concat();
 }
 
+/// Makes all that depends on rows a chain that adds the results up, row by row, if it can be one. Before slots are given
+/// out.
+pub fn sums(code: &mut Compiled, columns: usize) -> bool {
+    let (steady, others) = code.steps.split_at(code.steady);
+    let made = (0..code.consts.len() as u16).chain(steady.iter().map(|s| s.dst));
+    let (mut ready, mut left) = (made.collect(), others.to_vec());
+    let before = take(&mut left, &mut ready, |s| !candidate(s));
+    let steps = take(&mut left, &mut ready, candidate);
+    if !left.is_empty() || code.results.len() > MAX_MADE {
+        return false;
+    }
+    let chain = Chain::new(code, &steps, code.results.clone());
+    let page = emit::emit_sums(&chain, columns).and_then(|code| Page::new(&code));
+    let Some(page) = page else { return false };
+    code.sum = Some(Native { reads: chain.reads(), made: Vec::new(), page: Arc::new(page) });
+    code.steps = [steady, &before].concat();
+    true
+}
+
+/// Whether a step can be part of a chain.
+fn candidate(s: &Step) -> bool {
+    s.class == Class::Dense && emit::knows(s.code)
+}
+
 /// One section of steps, which `later` ones follow: in turns what is no part of a chain, and all chains that can be.
 fn section(code: &mut Compiled, steps: &[Step], later: &[Step], ready: &mut BTreeSet<u16>) -> Vec<Step> {
     let mut left: Vec<Step> = steps.to_vec();
     let mut ordered = Vec::new();
-    let candidate = |s: &Step| s.class == Class::Dense && emit::knows(s.code);
     while !left.is_empty() {
         let before = left.len();
         ordered.extend(take(&mut left, ready, |s| !candidate(s)));
@@ -154,31 +221,13 @@ fn take(left: &mut Vec<Step>, ready: &mut BTreeSet<u16>, kind: impl Fn(&Step) ->
 
 /// The function of some steps, of which `needed` is needed later.
 fn native(code: &Compiled, steps: &[Step], needed: &BTreeSet<u16>) -> Option<Native> {
-    let inside: BTreeSet<u16> = steps.iter().map(|s| s.dst).collect();
-    let (mut uniform, mut dense) = (BTreeSet::new(), BTreeSet::new());
-    for s in steps {
-        for i in (0..arity(s.code)).filter(|i| !inside.contains(&s.args[*i])) {
-            if s.uniform[i] {
-                uniform.insert(s.args[i])
-            } else {
-                dense.insert(s.args[i])
-            };
-        }
-    }
     let leaves = |s: &&Step| needed.contains(&s.dst) || code.results.contains(&s.dst);
     let made: Vec<&Step> = steps.iter().filter(leaves).collect();
     if made.is_empty() || made.len() > MAX_MADE {
         return None;
     }
-    let chain = Chain {
-        steps,
-        constants: &code.consts,
-        uniform: uniform.into_iter().collect(),
-        dense: dense.into_iter().collect(),
-        made: made.iter().map(|s| s.dst).collect(),
-    };
+    let chain = Chain::new(code, steps, made.iter().map(|s| s.dst).collect());
     let page = Arc::new(Page::new(&emit::emit(&chain)?)?);
-    let reads = [&chain.uniform[..], &chain.dense].concat();
     let made = made.iter().map(|s| Made { operand: s.dst, slot: 0, out: s.out }).collect();
-    Some(Native { reads, made, page })
+    Some(Native { reads: chain.reads(), made, page })
 }
