@@ -307,13 +307,13 @@ impl Box<'_> {
         }
     }
 
-    /// Per result, whether it is stored apart from everything that is loaded. A result that takes an operand's
-    /// place begins where that does.
+    /// Per result, whether it may be made where it is stored. A result that takes an operand's place begins where that
+    /// does.
     fn apart(&self) -> [bool; MAX_DIRECT] {
         let mut apart = [false; MAX_DIRECT];
         for (a, o) in apart.iter_mut().zip(&self.kernel.outs) {
             let to = self.bases.get(o.access.buffer);
-            *a = o.reduce.is_none() && self.kernel.tape.loaded().all(|b| self.bases.get(b) != to);
+            *a = o.reduce.is_none() && self.kernel.tape.may_make(to, &o.access, self.bases);
         }
         apart
     }

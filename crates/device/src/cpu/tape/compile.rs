@@ -8,7 +8,7 @@
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 use super::native;
 use crate::cpu::Isa;
-use crate::plan::{Body, Expr, ExprId};
+use crate::plan::{Access, Body, Expr, ExprId};
 use std::collections::{BTreeMap, BTreeSet};
 use thalweg_base::{DType, ScalarOp};
 
@@ -62,6 +62,17 @@ pub struct Load {
     pub dtype: DType,
     /// Whether its lanes must be copied even where they could be used in place.
     pub copied: bool,
+}
+
+impl Load {
+    /// Whether it reads, from the same buffer, the very elements of a whole block that an access leads to.
+    pub fn is(&self, access: &Access) -> bool {
+        let strides =
+            self.outer.iter().chain(std::iter::repeat_n(&self.row, (access.strides.len() > 1).into()));
+        self.dtype.size() == 4
+            && self.offset == access.offset
+            && strides.chain([&self.col]).eq(&access.strides)
+    }
 }
 
 /// An affine index, as [`Load`].
@@ -178,6 +189,13 @@ struct Operand {
 }
 
 impl Compiled {
+    /// Whether all that is computed is computed by one chain, at the end.
+    pub fn one_chain(&self) -> bool {
+        let moves = |s: &Step| matches!(s.code, Code::Load(_) | Code::Spread(_) | Code::Index(_));
+        let [before @ .., last] = &self.steps[..] else { return false };
+        matches!(last.code, Code::Native(_)) && before.iter().all(moves)
+    }
+
     /// Operands that a step reads.
     fn reads(&self, at: usize) -> Vec<u16> {
         let step = &self.steps[at];

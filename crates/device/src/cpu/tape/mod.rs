@@ -18,9 +18,9 @@ mod random;
 mod tests;
 
 use super::{Bases, Isa};
-use crate::plan::{Body, BufferId, ExprId};
+use crate::plan::{Access, Body, BufferId, ExprId};
 pub use compile::MAX_DIRECT;
-use compile::{Code, Compiled, How};
+use compile::{Code, Compiled, How, Load};
 use exec::Frame;
 pub use math::max;
 use thalweg_base::DType;
@@ -189,9 +189,11 @@ impl Tape {
         let _ = (to, rows, columns, scratch);
     }
 
-    /// Buffers that it loads from.
-    pub fn loaded(&self) -> impl Iterator<Item = BufferId> + '_ {
-        self.code.loads.iter().map(|l| l.buffer)
+    /// Whether a result may be made at `to`, where its accesses lead: nothing that is loaded lies there, or only what is
+    /// loaded for the same elements, and that by one chain alone, which loads before it stores.
+    pub fn may_make(&self, to: *const u8, access: &Access, bases: &Bases) -> bool {
+        let there = |l: &&Load| std::ptr::eq(bases.get(l.buffer), to);
+        self.code.loads.iter().filter(there).all(|l| self.code.one_chain() && l.is(access))
     }
 
     /// Where a value of the last block is: dense rows * cols lanes, in scratch or where it was loaded from.

@@ -7,7 +7,7 @@
 use super::super::compile::{Code, Step};
 use super::assembler::{Assembler, Compare, Gpr, Mask, Op, Place, R8, R9, RAX, RCX, RDI, RDX, RSI, Zmm};
 use super::{Chain, arity};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use thalweg_base::ScalarOp;
 
 /// Registers for addresses; the first ones need not be saved. The numbers and lengths of rows take the first two.
@@ -34,14 +34,14 @@ pub fn knows(code: Code) -> bool {
 }
 
 /// Constants that a step needs beside its arguments.
-fn constants(code: Code) -> Option<u32> {
+fn constants(code: Code) -> &'static [u32] {
     match code {
-        Code::F1(ScalarOp::Neg) => Some(SIGN),
-        Code::F1(ScalarOp::Abs) => Some(!SIGN),
-        Code::FToBool => Some(0),
+        Code::F1(ScalarOp::Neg) => &[SIGN],
+        Code::F1(ScalarOp::Abs) => &[!SIGN],
         // What is true, as a lane.
-        Code::LtF | Code::EqF | Code::ToBool => Some(1),
-        _ => None,
+        Code::LtF | Code::EqF | Code::ToBool | Code::And => &[1],
+        Code::FToBool => &[0, 1],
+        _ => &[],
     }
 }
 
@@ -57,6 +57,8 @@ struct Emitter<'a> {
     /// Of one turn.
     lanes: BTreeMap<u16, Zmm>,
     truths: BTreeMap<u16, Mask>,
+    /// Operands that were made as masks.
+    decided: BTreeSet<u16>,
     uses: BTreeMap<u16, usize>,
     free: Vec<Zmm>,
     free_masks: Vec<Mask>,
@@ -114,6 +116,7 @@ impl<'a> Emitter<'a> {
             saved: Vec::new(),
             lanes: BTreeMap::new(),
             truths: BTreeMap::new(),
+            decided: BTreeSet::new(),
             uses: BTreeMap::new(),
             free: (0..32).rev().map(Zmm).collect(),
             free_masks: Vec::new(),
@@ -140,7 +143,7 @@ impl<'a> Emitter<'a> {
             self.code.push(*r);
         }
         let known = chain.uniform.iter().filter_map(|u| chain.constant(*u));
-        let needed = chain.steps.iter().filter_map(|s| constants(s.code));
+        let needed = chain.steps.iter().flat_map(|s| constants(s.code)).copied();
         for bits in known.chain(needed).collect::<Vec<_>>() {
             if !self.constants.contains_key(&bits) {
                 let to = self.free.pop()?;
@@ -224,6 +227,7 @@ impl<'a> Emitter<'a> {
     fn turn(&mut self, at: Place) -> Option<()> {
         self.lanes.clear();
         self.truths.clear();
+        self.decided.clear();
         self.free_masks = (2..8).rev().map(Mask).collect();
         self.uses.clear();
         let chain = self.chain;
@@ -291,16 +295,15 @@ impl<'a> Emitter<'a> {
             }
             Code::ToBool => {
                 let a = self.lanes(s.args[0], at)?;
-                let to = self.free_masks.pop()?;
+                let to = self.decide(s)?;
                 self.code.test(to, a);
-                self.truths.insert(s.dst, to);
                 Some(())
             }
-            Code::And if s.args[..2].iter().all(|a| self.truths.contains_key(a)) => {
+            // Of lanes that were loaded the bits count.
+            Code::And if s.args[..2].iter().all(|a| self.decided.contains(a)) => {
                 let [a, b] = [self.truths[&s.args[0]], self.truths[&s.args[1]]];
-                let to = self.free_masks.pop()?;
+                let to = self.decide(s)?;
                 self.code.both(to, a, b);
-                self.truths.insert(s.dst, to);
                 Some(())
             }
             _ => self.arithmetic(s, at),
@@ -308,10 +311,17 @@ impl<'a> Emitter<'a> {
     }
 
     fn compare(&mut self, s: &Step, a: Zmm, b: Zmm, how: Compare) -> Option<()> {
-        let to = self.free_masks.pop()?;
+        let to = self.decide(s)?;
         self.code.compare(to, a, b, how);
-        self.truths.insert(s.dst, to);
         Some(())
+    }
+
+    /// A mask for what a step makes.
+    fn decide(&mut self, s: &Step) -> Option<Mask> {
+        let to = self.free_masks.pop()?;
+        self.truths.insert(s.dst, to);
+        self.decided.insert(s.dst);
+        Some(to)
     }
 
     /// A step that makes lanes.
