@@ -329,8 +329,9 @@ impl<'a> Emitter<'a> {
         use ScalarOp as S;
         let condition = if s.code == Code::Select { Some(self.truth(s.args[0], at)?) } else { None };
         let mut args = [Zmm(0); 3];
-        for i in usize::from(condition.is_some())..arity(s.code) {
-            args[i] = self.lanes(s.args[i], at)?;
+        let values = usize::from(condition.is_some())..arity(s.code);
+        for (to, &operand) in args[values.clone()].iter_mut().zip(&s.args[values]) {
+            *to = self.lanes(operand, at)?;
         }
         let [a, b, c] = args;
         let to = self.free.pop()?;

@@ -78,7 +78,7 @@ fn body(random: &mut Random) -> (Body, Vec<ExprId>) {
     }
     let made = || body.iter().filter(|(_, e, _)| matches!(e, Expr::Op(..) | Expr::Cast(_)));
     let mut results: Vec<ExprId> = made().map(|(id, ..)| id).filter(|_| random.below(4) == 0).collect();
-    results.extend(made().map(|(id, ..)| id).last());
+    results.extend(made().map(|(id, ..)| id).next_back());
     results.dedup();
     results.truncate(MAX_DIRECT);
     (body, results)
