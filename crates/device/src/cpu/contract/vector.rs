@@ -76,13 +76,13 @@ pub(super) trait Vector: Copy {
         }
         count
     }
-    /// Which of `n <= LANES` values are not 0 (NaN is not): a bit each, from the lowest on.
+    /// Which of `n` values, 1 to LANES, are not 0 (NaN is not): a bit each, from the lowest on.
     #[inline(always)]
     unsafe fn live(values: *const f32, n: usize) -> u64 {
         // SAFETY: the caller vouches for the values.
         (0..n).fold(0, |bits, i| bits | u64::from(unsafe { *values.add(i) } != 0.0) << i)
     }
-    /// Which of `n <= 64` bytes are this one: a bit each, from the lowest on.
+    /// Which of `n` bytes, 1 to 64, are this one: a bit each, from the lowest on.
     #[inline(always)]
     unsafe fn equal(bytes: *const u8, n: usize, byte: u8) -> u64 {
         // SAFETY: the caller vouches for the bytes.

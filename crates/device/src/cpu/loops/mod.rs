@@ -13,7 +13,7 @@ use super::tape::{self, MAX_DIRECT, MAX_LANES, Sequence, Tape};
 use super::{Bases, Isa};
 use crate::plan::{Canonical, canonical};
 use crate::plan::{Loop, LoopOut, Reduce};
-use reduce::{Accumulators, CHAIN, Shape};
+use reduce::{Accumulators, NARROW, Shape};
 use std::ops::Range;
 use thalweg_base::DType;
 
@@ -60,7 +60,7 @@ impl CompiledLoop {
         });
         let reducing = outs.iter().any(|o| o.reduce.is_some());
         let cut = |tape: &Tape| {
-            let lanes = (CACHE / 4 / tape.slots().max(1)).clamp(256, MAX_LANES) / 16 * 16;
+            let lanes = (CACHE / 4 / tape.width().max(1)).clamp(256, MAX_LANES) / 16 * 16;
             cut(&space, &reduced, reducing, if transposes { TILE } else { lanes }, lanes)
         };
         let sums = |o: &LoopOut| o.reduce == Some(Reduce::Sum) && body.dtype(o.value) == DType::F32;
@@ -69,7 +69,7 @@ impl CompiledLoop {
             && reduced[rank - 2]
             && !reduced[rank - 1]
             && outs.iter().all(sums)
-            && (MAX_LANES / CHAIN..=MAX_LANES).contains(&space[rank - 1]);
+            && (NARROW..=MAX_LANES).contains(&space[rank - 1]);
         let mut tape = if added_up {
             Tape::added_up(&body, &values, &space, isa)
         } else {

@@ -12,8 +12,10 @@ use thalweg_base::DType;
 
 /// Terms added in f32 before the f64 accumulator takes them.
 pub const CHAIN: usize = 64;
-/// Rows narrower than this are added several at a time.
+/// Few rows of so many columns are added one by one.
 const WIDE: usize = 64;
+/// Rows narrower than this are added several at a time. A block has no more than [`CHAIN`] of the others.
+pub const NARROW: usize = MAX_LANES / CHAIN;
 
 /// Where a block lies in the accumulators.
 #[derive(Clone, Copy, Debug)]
@@ -152,7 +154,7 @@ impl Accumulators {
         }
     }
 
-    /// The chains of `cols` columns, to which the caller adds so many rows, [`CHAIN`] at most.
+    /// The chains of `cols` columns, to which the caller adds the sums of so many rows, [`CHAIN`] at most.
     pub fn chains(&mut self, rows: usize, cols: usize) -> *mut f32 {
         debug_assert!(rows <= CHAIN && self.kind == Reduce::Sum && self.dtype == DType::F32);
         if self.pending + rows > CHAIN {
@@ -163,14 +165,15 @@ impl Accumulators {
         self.fast
     }
 
-    /// Adds rows to the chains, narrow ones several at a time. The box has these columns only (first = 0).
+    /// Adds rows to the chains: very narrow ones several at a time, others in order, as tapes that add up do. The box has
+    /// these columns only (first = 0).
     #[inline(always)]
     unsafe fn add_columns(&mut self, lanes: &[f32], s: &Shape) {
         if s.rows < 4 && s.cols >= WIDE {
             // SAFETY: passed on.
             return unsafe { self.add_wide(lanes, s) };
         }
-        let together = (WIDE / s.cols).max(1);
+        let together = if s.cols < NARROW { WIDE / s.cols } else { 1 };
         let width = together * s.cols;
         for chain in lanes.chunks(width * CHAIN) {
             let groups = chain.len().div_ceil(width);
@@ -207,15 +210,23 @@ impl Accumulators {
         self.pending += s.rows;
         // SAFETY: as in `add_columns`.
         let fast = unsafe { slice::from_raw_parts_mut(self.fast, s.cols) };
-        for row in lanes.chunks_exact(s.cols) {
-            fast.iter_mut().zip(row).for_each(|(f, x)| *f += *x);
+        // As everywhere: what a block has is added up first.
+        let (a, rest) = lanes.split_at(s.cols);
+        let (b, c) = rest.split_at(s.cols.min(rest.len()));
+        match s.rows {
+            1 => fast.iter_mut().zip(a).for_each(|(f, a)| *f += *a),
+            2 => fast.iter_mut().zip(a).zip(b).for_each(|((f, a), b)| *f += *a + *b),
+            3 => {
+                fast.iter_mut().zip(a).zip(b).zip(c).for_each(|(((f, a), b), c)| *f += *a + *b + *c);
+            }
+            _ => unreachable!("fewer than 4 rows"),
         }
     }
 
     /// Empties the chains of `cols` columns.
     #[inline(always)]
     unsafe fn flush(&mut self, cols: usize) {
-        let width = (WIDE / cols).max(1) * cols;
+        let width = if cols < NARROW { WIDE / cols * cols } else { cols };
         // SAFETY: as in `add_columns`.
         unsafe {
             let fast = slice::from_raw_parts_mut(self.fast, width);

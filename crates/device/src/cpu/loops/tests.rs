@@ -282,3 +282,65 @@ fn a_part_without_steps_sums_nothing() {
         assert_eq!(out, want, "{parts} parts");
     }
 }
+
+/// What is added up first depends on the blocks: they must be the same with chains and without, as where the system
+/// lets no code be made.
+#[test]
+fn blocks_depend_on_neither_instructions_nor_chains() {
+    for loads in [3, 10, 30] {
+        let space = vec![300, 400];
+        let mut body = Body::new();
+        let mut sum = body.push(load(0, 0, &[800, 2]), DType::F32);
+        for b in 1..loads {
+            let x = body.push(load(b, 0, &[800, 2]), DType::F32);
+            sum = body.push(Expr::Op(ScalarOp::Add, vec![sum, x]), DType::F32);
+        }
+        let access = Access { buffer: BufferId(loads), offset: 0, strides: vec![0, 0] };
+        let outs = vec![LoopOut { value: sum, reduce: Some(Reduce::Sum), access, part_stride: 0 }];
+        let l = Loop { space, reduced: vec![true, true], parts: 1, body, outs };
+        let portable = CompiledLoop::new(&l, Isa::Portable);
+        for isa in Isa::available() {
+            let made = CompiledLoop::new(&l, isa);
+            assert_eq!((made.block, &made.chunk), (portable.block, &portable.chunk), "{isa}, {loads} loads");
+        }
+    }
+}
+
+/// Sums of rows are the same to the bit whether a chain adds them up or each block is added when it is made.
+#[test]
+fn sums_of_rows_have_one_order() {
+    let mut r = Sequence::new(12, 0, 0);
+    for (rows, cols) in [(200, 16), (77, 24), (130, 64), (33, 100), (41, 300), (9, 1000), (3, 640), (300, 7)]
+    {
+        let x: Vec<f32> = (0..rows * cols).map(|_| r.next_normal()).collect();
+        let y: Vec<f32> = (0..rows * cols).map(|_| r.next_normal()).collect();
+        let mean: Vec<f32> = (0..cols).map(|_| r.next_normal()).collect();
+        let mut body = Body::new();
+        let a = body.push(load(0, 0, &[cols as isize, 1]), DType::F32);
+        let b = body.push(load(1, 0, &[cols as isize, 1]), DType::F32);
+        let m = body.push(load(2, 0, &[0, 1]), DType::F32);
+        let centred = body.push(Expr::Op(ScalarOp::Sub, vec![a, m]), DType::F32);
+        let both = body.push(Expr::Op(ScalarOp::Mul, vec![centred, b]), DType::F32);
+        let out = |value, buffer| LoopOut {
+            value,
+            reduce: Some(Reduce::Sum),
+            access: Access { buffer: BufferId(buffer), offset: 0, strides: vec![0, 1] },
+            part_stride: 0,
+        };
+        let outs = vec![out(b, 3), out(both, 4)];
+        let l = Loop { space: vec![rows, cols], reduced: vec![true, false], parts: 1, body, outs };
+        let sums = |isa| {
+            let kernel = CompiledLoop::new(&l, isa);
+            let (mut s, mut t) = (vec![0.0_f32; cols], vec![0.0_f32; cols]);
+            let inputs = [&x, &y, &mean].map(|v| v.as_ptr().cast_mut().cast());
+            let bases = Bases::new([&inputs[..], &[s.as_mut_ptr().cast(), t.as_mut_ptr().cast()]].concat());
+            // SAFETY: the buffers hold the space.
+            unsafe { kernel.run(0..kernel.units(), &bases, Scratch::of(&kernel).get()) };
+            (s, t)
+        };
+        let portable = sums(Isa::Portable);
+        for isa in Isa::available() {
+            assert_eq!(sums(isa), portable, "{isa}, {rows} x {cols}");
+        }
+    }
+}

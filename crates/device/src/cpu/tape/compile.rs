@@ -129,8 +129,16 @@ pub enum Code {
     ToBool,
     /// An f32 rounded to a float of 16 bits; the lane stays an f32.
     Round(DType),
-    /// Several steps as one function, by its number in [`Compiled::natives`].
+    /// Several steps as one function, by its number in `Compiled::natives`.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     Native(u16),
+}
+
+impl Code {
+    /// Whether it only brings lanes to where they are used.
+    pub fn moves(self) -> bool {
+        matches!(self, Code::Load(_) | Code::Index(_) | Code::Acc | Code::Spread(_))
+    }
 }
 
 /// One step over all lanes of its class.
@@ -167,6 +175,9 @@ pub struct Compiled {
     /// How many are steady.
     pub steady: usize,
     pub slots: usize,
+    /// How many slots the steps take one by one. Blocks, and so the order of sums, depend on that: not on whether the
+    /// system lets code be made.
+    pub width: usize,
     /// Constants, and everything that is made.
     pub operands: usize,
     pub results: Vec<u16>,
@@ -191,9 +202,11 @@ struct Operand {
 impl Compiled {
     /// Whether all that is computed is computed by one chain, at the end.
     pub fn one_chain(&self) -> bool {
-        let moves = |s: &Step| matches!(s.code, Code::Load(_) | Code::Spread(_) | Code::Index(_));
-        let [before @ .., last] = &self.steps[..] else { return false };
-        matches!(last.code, Code::Native(_)) && before.iter().all(moves)
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if let [before @ .., last] = &self.steps[..] {
+            return matches!(last.code, Code::Native(_)) && before.iter().all(|s| s.code.moves());
+        }
+        false
     }
 
     /// Operands that a step reads.
@@ -219,16 +232,15 @@ impl Compiled {
     /// Gives a slot to an operand that a step makes.
     fn place(&mut self, at: usize, operand: u16, slot: u16) {
         let step = &mut self.steps[at];
-        match step.code {
-            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-            Code::Native(n) => {
-                let made = self.natives[n as usize].made.iter_mut().find(|m| m.operand == operand);
-                if let Some(made) = made {
-                    made.slot = slot;
-                }
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if let Code::Native(n) = step.code {
+            for made in self.natives[n as usize].made.iter_mut().filter(|m| m.operand == operand) {
+                made.slot = slot;
             }
-            _ => step.slot = slot,
+            return;
         }
+        debug_assert_eq!(step.dst, operand);
+        step.slot = slot;
     }
 }
 
@@ -320,13 +332,18 @@ pub fn compile(body: &Body, values: &[ExprId], space: &[usize], how: How) -> Com
     c.mark_results();
     c.out.steps.sort_by_key(|s| !s.steady);
     c.out.steady = c.out.steps.iter().take_while(|s| s.steady).count();
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    match how {
-        How::AddedUp(columns) if native::sums(&mut c.out, columns) => {}
-        How::Chained | How::AddedUp(_) => native::chain(&mut c.out),
-        How::Stepwise => {}
-    }
     c.assign_slots();
+    c.out.width = c.out.slots;
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    if how != How::Stepwise {
+        match how {
+            How::AddedUp(columns) if native::sums(&mut c.out, columns) => {}
+            _ => native::chain(&mut c.out),
+        }
+        c.assign_slots();
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+    let _ = how;
     c.out
 }
 
@@ -499,9 +516,8 @@ impl Compiler<'_> {
     /// Results that a computation makes for every lane may be made where they are stored.
     fn mark_results(&mut self) {
         for (value, id) in self.out.results.iter().enumerate().take(MAX_DIRECT) {
-            let moves = |c: Code| matches!(c, Code::Load(_) | Code::Index(_) | Code::Acc | Code::Spread(_));
             let step = self.out.steps.iter_mut().find(|s| s.dst == *id);
-            if let Some(s) = step.filter(|s| !s.steady && !moves(s.code) && s.out == NO_OUT) {
+            if let Some(s) = step.filter(|s| !s.steady && !s.code.moves() && s.out == NO_OUT) {
                 s.out = value as u8;
             }
         }

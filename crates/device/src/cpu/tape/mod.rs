@@ -83,12 +83,12 @@ impl Tape {
 
     /// f32-lane scratch one evaluation needs, in bytes, 64-aligned.
     pub fn scratch_bytes(&self) -> usize {
-        self.table_bytes + self.slots() * (MAX_LANES + SLOT_GAP) * 4
+        self.table_bytes + self.code.slots * (MAX_LANES + SLOT_GAP) * 4
     }
 
-    /// Registers of a block: what a good block size depends on.
-    pub fn slots(&self) -> usize {
-        self.code.slots
+    /// Values that are there at a time: what a good block size depends on.
+    pub fn width(&self) -> usize {
+        self.code.width
     }
 
     /// The type of a value.

@@ -1,12 +1,13 @@
 //! Convolution gradients behind a max pooling, where most of the output gradient is exact zeros.
 //!
 //! In: the pooled gradient and the positions of the maxima, instead of the unpooled gradient. Only live elements
-//! (not 0) are multiplied: with 2 x 2 windows at most a quarter, less behind a ReLU. One filter row of one output
+//! (not 0) are multiplied: with 2 x 2 windows at most a quarter, less behind a ReLU. (For filter gradients of few input
+//! channels all that were pooled are, live or not: [`patches`].) One filter row of one output
 //! channel is `cols.size * c` contiguous floats, as is the image patch it meets, so the work is vectors of those:
 //! the filter gradient holds them in registers over an output channel's live elements, the input gradient over
 //! the live elements of one position of one window. Invariant: sums run in a fixed order (windows, then channels),
-//! so results depend neither on units nor on workers. What is 0 is skipped also where it would meet an infinity or NaN: a
-//! step with such values has no finite loss and is not taken.
+//! so results depend neither on units nor on workers. Where elements that are 0 are skipped, they are also where they would meet an infinity
+//! or NaN.
 
 mod filter;
 mod held;

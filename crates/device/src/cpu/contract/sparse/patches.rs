@@ -146,11 +146,6 @@ impl Every<'_> {
         unsafe {
             let sums = self.sums.add((channel - self.channels.start) * pitch);
             let mut sum = [[V::zero(); N]; U];
-            for u in 0..U {
-                for n in 0..N {
-                    sum[u][n] = V::load(sums.add(u * pitch + n * V::LANES));
-                }
-            }
             let mut dy = self.dy.add(stretch.start * k + channel);
             let mut at = self.at.cast_const().add(lane);
             for _ in stretch {
@@ -165,7 +160,8 @@ impl Every<'_> {
             }
             for u in 0..U {
                 for n in 0..N {
-                    V::store(sum[u][n], sums.add(u * pitch + n * V::LANES));
+                    let to = sums.add(u * pitch + n * V::LANES);
+                    V::store(V::add(V::load(to), sum[u][n]), to);
                 }
             }
         }

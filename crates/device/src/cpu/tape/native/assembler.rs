@@ -76,7 +76,7 @@ pub struct Assembler {
 struct Evex {
     page: Page,
     opcode: u8,
-    /// The operand in ModRM's reg, and in vvvv (31 is none).
+    /// The operand in ModRM's reg, and in vvvv, which is 0 where there is none.
     reg: u8,
     second: u8,
     mask: Mask,

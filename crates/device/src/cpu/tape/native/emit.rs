@@ -84,7 +84,7 @@ pub fn emit(chain: &Chain<'_>) -> Option<Vec<u8>> {
     Some(e.leave())
 }
 
-/// The function of a chain that adds what it makes to sums of `columns` columns: of addresses of operands and sums, nothing,
+/// The function of a chain that adds what it makes up, and then to sums of `columns` columns: of addresses of operands and sums, nothing,
 /// a bit for each column that fills no vector, rows (at least one), and bytes of a row.
 pub fn emit_sums(chain: &Chain<'_>, columns: usize) -> Option<Vec<u8>> {
     let mut e = Emitter::new(chain);
@@ -155,7 +155,7 @@ impl<'a> Emitter<'a> {
         self.code.number(RAX, 0);
         for &operand in &chain.uniform {
             let register = match chain.constant(operand) {
-                Some(bits) => self.constants[&bits],
+                Some(bits) => *self.constants.get(&bits)?,
                 None => {
                     let to = self.free.pop()?;
                     self.code.pointer(at, RDI, operand.into());
@@ -193,12 +193,10 @@ impl<'a> Emitter<'a> {
         let place = |index, v: usize| Place { index, vectors: v as u8, last };
         let free = self.free.clone();
         let mut sums = Vec::new();
-        for v in 0..vectors {
-            for i in 0..self.results.len() {
-                let sum = self.free.pop()?;
-                self.code.load(sum, self.results[i], place(RAX, v));
-                sums.push(sum);
-            }
+        for _ in 0..vectors * self.results.len() {
+            let sum = self.free.pop()?;
+            self.code.op(Op::Xor, sum, sum, sum);
+            sums.push(sum);
         }
         self.code.copy_register(RDI, RAX);
         self.code.copy_register(RSI, R8);
@@ -216,6 +214,9 @@ impl<'a> Emitter<'a> {
         self.code.back_until_zero(row, RSI);
         for (v, sums) in sums.chunks(self.results.len()).enumerate() {
             for (i, &sum) in sums.iter().enumerate() {
+                let before = self.free.last().copied()?;
+                self.code.load(before, self.results[i], place(RAX, v));
+                self.code.op(Op::Add, sum, before, sum);
                 self.code.store(sum, self.results[i], place(RAX, v));
             }
         }
@@ -263,7 +264,7 @@ impl<'a> Emitter<'a> {
         }
         let to = self.free.pop()?;
         match self.truths.get(&operand) {
-            Some(&truth) => self.code.copy_some(to, self.constants[&1], truth, true),
+            Some(&truth) => self.code.copy_some(to, *self.constants.get(&1)?, truth, true),
             None => self.code.load(to, self.addresses[&operand], at),
         }
         self.lanes.insert(operand, to);
@@ -291,7 +292,7 @@ impl<'a> Emitter<'a> {
             }
             Code::FToBool => {
                 let a = self.lanes(s.args[0], at)?;
-                self.compare(s, a, self.constants[&0], Compare::NotEqual)
+                self.compare(s, a, *self.constants.get(&0)?, Compare::NotEqual)
             }
             Code::ToBool => {
                 let a = self.lanes(s.args[0], at)?;
@@ -337,8 +338,8 @@ impl<'a> Emitter<'a> {
         let to = self.free.pop()?;
         let code = &mut self.code;
         match s.code {
-            Code::F1(S::Neg) => code.op(Op::Xor, to, a, self.constants[&SIGN]),
-            Code::F1(S::Abs) => code.op(Op::And, to, a, self.constants[&!SIGN]),
+            Code::F1(S::Neg) => code.op(Op::Xor, to, a, *self.constants.get(&SIGN)?),
+            Code::F1(S::Abs) => code.op(Op::And, to, a, *self.constants.get(&!SIGN)?),
             Code::F1(S::Sqrt) => code.sqrt(to, a),
             Code::F1(S::Floor) => code.floor(to, a),
             Code::F2(S::Add) => code.op(Op::Add, to, a, b),

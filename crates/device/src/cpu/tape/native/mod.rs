@@ -3,7 +3,7 @@
 //! A step runs over a whole block, so that what it makes goes through the first-level cache, and memory is waited for while
 //! nothing else is done. Steps that only compute become one function, which keeps its values in registers and reads
 //! memory as evenly as a copy does. In: the steps of a tape. Out: the same with chains in place of what they replace.
-//! Invariant: results are the same to the bit. Only x86-64 with AVX-512 on Linux has them; elsewhere, and where the system
+//! Invariant: results are the same to the bit (but for which of two NaN goes on). Only x86-64 with AVX-512 on Linux has them; elsewhere, and where the system
 //! lets no code be made, steps run one by one.
 
 mod assembler;
@@ -19,8 +19,9 @@ use std::sync::Arc;
 
 /// Results of a chain, at most.
 pub const MAX_MADE: usize = super::MAX_DIRECT;
-/// Steps that are worth a call.
+/// Steps that are worth a call; and of a chain, at most: how many fit is tried out.
 const WORTH: usize = 2;
+const LONGEST: usize = 64;
 
 /// Steps that are to be one function, and the operands they take and leave.
 struct Chain<'a> {
@@ -153,9 +154,12 @@ pub fn sums(code: &mut Compiled, columns: usize) -> bool {
         return false;
     }
     let chain = Chain::new(code, &steps, code.results.clone());
-    let page = emit::emit_sums(&chain, columns).and_then(|code| Page::new(&code));
-    let Some(page) = page else { return false };
-    code.sum = Some(Native { reads: chain.reads(), made: Vec::new(), page: Arc::new(page) });
+    let function = emit::emit_sums(&chain, columns)
+        .and_then(|code| Function { code, reads: chain.reads(), made: Vec::new() }.allowed());
+    if function.is_none() {
+        return false;
+    }
+    code.sum = function;
     code.steps = [steady, &before].concat();
     true
 }
@@ -175,12 +179,13 @@ fn section(code: &mut Compiled, steps: &[Step], later: &[Step], ready: &mut BTre
         let group = take(&mut left, ready, candidate);
         let mut rest = &group[..];
         while !rest.is_empty() {
-            let after = |n: usize| rest[n..].iter().chain(&left).chain(later);
-            let longest = (WORTH..=rest.len()).rev().find_map(|n| {
-                native(code, &rest[..n], &after(n).flat_map(args).collect()).map(|made| (n, made))
-            });
-            let n = longest.as_ref().map_or(1, |(n, _)| *n);
-            match longest {
+            let needed = |n: usize| rest[n..].iter().chain(&left).chain(later).flat_map(args).collect();
+            let fitting = (WORTH..=rest.len().min(LONGEST))
+                .rev()
+                .find_map(|n| Some((n, function(code, &rest[..n], &needed(n))?)));
+            let native = fitting.and_then(|(n, function)| Some((n, function.allowed()?)));
+            let n = native.as_ref().map_or(1, |(n, _)| *n);
+            match native {
                 Some((_, native)) => {
                     let step = Step {
                         code: Code::Native(code.natives.len() as u16),
@@ -198,7 +203,35 @@ fn section(code: &mut Compiled, steps: &[Step], later: &[Step], ready: &mut BTre
         }
         assert!(left.len() < before, "a step waits for itself");
     }
+    late(code, ordered)
+}
+
+/// The same steps, those that only move lanes just before they are needed: fewer slots are in use at a time.
+fn late(code: &Compiled, steps: Vec<Step>) -> Vec<Step> {
+    let (mut moves, others): (Vec<Step>, Vec<Step>) = steps.into_iter().partition(|s| s.code.moves());
+    let mut ordered = Vec::new();
+    for s in others {
+        let reads = match s.code {
+            Code::Native(n) => code.natives[n as usize].reads.clone(),
+            _ => args(&s),
+        };
+        bring(&mut moves, &reads, &mut ordered);
+        ordered.push(s);
+    }
+    // Results, and what later sections read.
+    ordered.extend(moves);
     ordered
+}
+
+/// Moves to the end of `ordered` what makes these operands.
+fn bring(moves: &mut Vec<Step>, operands: &[u16], ordered: &mut Vec<Step>) {
+    for operand in operands {
+        if let Some(at) = moves.iter().position(|m| m.dst == *operand) {
+            let step = moves.remove(at);
+            bring(moves, &args(&step), ordered);
+            ordered.push(step);
+        }
+    }
 }
 
 fn args(s: &Step) -> Vec<u16> {
@@ -219,15 +252,29 @@ fn take(left: &mut Vec<Step>, ready: &mut BTreeSet<u16>, kind: impl Fn(&Step) ->
     taken
 }
 
-/// The function of some steps, of which `needed` is needed later.
-fn native(code: &Compiled, steps: &[Step], needed: &BTreeSet<u16>) -> Option<Native> {
+/// Code of a chain, and what it reads and makes.
+struct Function {
+    code: Vec<u8>,
+    reads: Vec<u16>,
+    made: Vec<Made>,
+}
+
+impl Function {
+    /// Ready to run, if the system allows that.
+    fn allowed(self) -> Option<Native> {
+        let page = Arc::new(Page::new(&self.code)?);
+        Some(Native { reads: self.reads, made: self.made, page })
+    }
+}
+
+/// The function of some steps, of which `needed` is needed later; `None` if they need more registers than there are.
+fn function(code: &Compiled, steps: &[Step], needed: &BTreeSet<u16>) -> Option<Function> {
     let leaves = |s: &&Step| needed.contains(&s.dst) || code.results.contains(&s.dst);
     let made: Vec<&Step> = steps.iter().filter(leaves).collect();
     if made.is_empty() || made.len() > MAX_MADE {
         return None;
     }
     let chain = Chain::new(code, steps, made.iter().map(|s| s.dst).collect());
-    let page = Arc::new(Page::new(&emit::emit(&chain)?)?);
     let made = made.iter().map(|s| Made { operand: s.dst, slot: 0, out: s.out }).collect();
-    Some(Native { reads: chain.reads(), made, page })
+    Some(Function { code: emit::emit(&chain)?, reads: chain.reads(), made })
 }

@@ -1,147 +1,252 @@
-//! Chains against the same steps one by one: the same bits, for every operation, shape and number of lanes.
+//! Chains against the same steps one by one: random bodies over random shapes, in one block or several, in place or not.
+//!
+//! Invariant: which NaN comes out of two is the compiler's choice, who may swap operands: all are the same here. So are
+//! denormals and 0, of which maxima keep either with flushing on.
 
 use super::super::compile::How;
 use super::super::{MAX_DIRECT, Sequence, Tape};
-use super::MAX_MADE;
+use crate::cpu::denormals::Flush;
 use crate::cpu::{Bases, Isa};
 use crate::plan::{Access, Body, BufferId, Expr, ExprId};
-use thalweg_base::{DType, Scalar, ScalarOp as S};
+use thalweg_base::philox::Sequence as Generator;
+use thalweg_base::{DType, Scalar, ScalarOp};
 
-/// Small random numbers.
-struct Random(u64);
+/// Types of the buffers.
+const TYPES: [DType; 5] = [DType::F32, DType::Bool, DType::U8, DType::I32, DType::U32];
+/// What may be special of a float.
+const EDGES: [u32; 16] = [
+    0,
+    0x8000_0000,
+    0x7fc0_0000,
+    0xffc0_0000,
+    0x7f80_0000,
+    0xff80_0000,
+    0x3f80_0000,
+    0xbf80_0000,
+    1,
+    0x8000_0001,
+    0x007f_ffff,
+    0x0080_0000,
+    0x7f7f_ffff,
+    0x4b80_0001,
+    0x3f00_0000,
+    0xc020_0000,
+];
 
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % n
+struct Case {
+    body: Body,
+    values: Vec<ExprId>,
+    /// Outer axis, rows, columns; or columns alone.
+    space: Vec<usize>,
+    buffers: Vec<Vec<u32>>,
+}
+
+fn pick<T: Copy>(g: &mut Generator, of: &[T]) -> T {
+    of[g.below(of.len() as u32) as usize]
+}
+
+/// The bytes of a buffer, in whole words.
+fn buffer(g: &mut Generator, dtype: DType, elements: usize) -> Vec<u32> {
+    let word = |g: &mut Generator| match dtype {
+        DType::F32 if g.below(4) == 0 => pick(g, &EDGES),
+        DType::F32 => (g.next_normal() * 3.0).to_bits(),
+        DType::Bool => g.next_word() & 0x0101_0101,
+        DType::I32 | DType::U32 if g.below(2) == 0 => g.below(3),
+        _ => g.next_word(),
+    };
+    (0..elements * dtype.size() / 4 + 1).map(|_| word(g)).collect()
+}
+
+fn case(seed: u64, lanes: usize) -> Case {
+    let mut g = Generator::new(seed, 7, 0);
+    // Shapes of so many lanes.
+    let rows = pick(&mut g, &(1..=lanes).filter(|r| lanes % r == 0).collect::<Vec<_>>());
+    let (r, c) = (rows as isize, (lanes / rows) as isize);
+    let space = if g.below(4) == 0 { vec![lanes] } else { vec![2, rows, lanes / rows] };
+    let rank = space.len();
+    let kinds: [[isize; 3]; 8] = [
+        [r * c, c, 1],
+        [r * c, c, 1],
+        [r * c, c, 1],
+        [0, 0, 1],
+        [0, 1, 0],
+        [1, 0, 0],
+        [r * c, 1, r],
+        [0, 2 * c, 2],
+    ];
+    let mut body = Body::new();
+    // More than a chain has addresses for, sometimes.
+    let loads = if g.below(5) == 0 { 14 } else { 1 + g.below(7) };
+    for _ in 0..loads {
+        let at = g.below(TYPES.len() as u32 + 3).saturating_sub(3);
+        let mut strides = pick(&mut g, &kinds)[3 - rank..].to_vec();
+        if rank == 1 {
+            strides[0] = pick(&mut g, &[1, 1, 1, 0, 2]);
+        }
+        body.push(Expr::Load(Access { buffer: BufferId(at), offset: 0, strides }), TYPES[at as usize]);
     }
+    for _ in 0..g.below(4) {
+        let float = Scalar::f32(f32::from_bits(pick(&mut g, &EDGES)));
+        let small = f64::from(g.below(3));
+        let dtype = pick(&mut g, &TYPES[1..]);
+        let small = if dtype == DType::Bool { 1.0 } else { small };
+        let one = if g.below(2) == 0 { float } else { Scalar::new(dtype, small) };
+        body.push(Expr::Const(one), one.dtype());
+    }
+    let most = if g.below(4) == 0 { 60 } else { 14 };
+    let steps = 1 + g.below(most);
+    for _ in 0..steps {
+        step(&mut g, &mut body);
+    }
+    let n = body.len() as u32;
+    let mut values: Vec<ExprId> =
+        (0..1 + g.below(10)).map(|i| ExprId(n - 1 - g.below((2 * i + 1).min(n)))).collect();
+    values.truncate(12);
+    let buffers = TYPES.map(|t| buffer(&mut g, t, 4 * lanes + 64)).to_vec();
+    Case { body, values, space, buffers }
+}
 
-    /// Mostly ordinary values, and what operations treat in their own way.
-    fn value(&mut self) -> f32 {
-        const SPECIAL: [f32; 8] = [0.0, -0.0, 1.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e-40, -3e38];
-        match self.below(16) {
-            i @ 0..8 => SPECIAL[i],
-            _ => (self.below(4001) as f32 - 2000.0) / 256.0,
+/// One more expression of what there is.
+fn step(g: &mut Generator, body: &mut Body) {
+    use ScalarOp as S;
+    for _ in 0..200 {
+        let recent = |g: &mut Generator| {
+            let n = body.len() as u32;
+            ExprId(if g.below(3) == 0 { g.below(n) } else { n - 1 - g.below(n.min(5)) })
+        };
+        if g.below(6) == 0 {
+            let (x, to) = (recent(g), pick(g, &TYPES));
+            if body.dtype(x) != to {
+                body.push(Expr::Cast(x), to);
+                return;
+            }
+            continue;
+        }
+        let often =
+            [S::Add, S::Mul, S::Max, S::Min, S::Lt, S::Select, S::And, S::Sub, S::Floor, S::Neg, S::Abs];
+
+        let op = if g.below(3) == 0 { pick(g, &ScalarOp::ALL) } else { pick(g, &often) };
+        let args: Vec<ExprId> = (0..op.arity()).map(|_| recent(g)).collect();
+        let types: Vec<DType> = args.iter().map(|a| body.dtype(*a)).collect();
+
+        // A power works on the bits of denormals.
+        if let Some(to) = op.infer(&types).filter(|_| op != S::Pow) {
+            body.push(Expr::Op(op, args), to);
+            return;
         }
     }
 }
 
-const ROWS: usize = 7;
-const COLS: usize = 80;
-
-/// A random body over [`ROWS`] x [`COLS`], its results, and its buffers: two dense ones, a row, a column, one lane, and
-/// bytes that are conditions (not only 0 and 1 where they are loaded as such).
-fn body(random: &mut Random) -> (Body, Vec<ExprId>) {
-    let mut body = Body::new();
-    let strides = [[COLS as isize, 1], [COLS as isize, 1], [0, 1], [1, 0], [0, 0]];
-    let mut floats: Vec<ExprId> = Vec::new();
-    for (b, strides) in strides.iter().enumerate() {
-        let access = Access { buffer: BufferId(b as u32), offset: 0, strides: strides.to_vec() };
-        floats.push(body.push(Expr::Load(access), DType::F32));
-    }
-    let access = Access { buffer: BufferId(5), offset: 0, strides: vec![COLS as isize, 1] };
-    let mut truths = vec![body.push(Expr::Load(access), DType::Bool)];
-    for v in [0.0, 6.0, f32::NAN, -0.5] {
-        floats.push(body.push(Expr::Const(Scalar::f32(v)), DType::F32));
-    }
-    for _ in 0..4 + random.below(24) {
-        let pick = |random: &mut Random, from: &[ExprId]| from[random.below(from.len())];
-        let [a, b] = [pick(random, &floats), pick(random, &floats)];
-        let t = pick(random, &truths);
-        let float = |op: S, args: &[ExprId]| (Expr::Op(op, args.to_vec()), DType::F32);
-        let (expr, dtype) = match random.below(19) {
-            0 => float(S::Add, &[a, b]),
-            1 => float(S::Sub, &[a, b]),
-            2 => float(S::Mul, &[a, b]),
-            3 => float(S::Div, &[a, b]),
-            4 => float(S::Max, &[a, b]),
-            5 => float(S::Min, &[a, b]),
-            6 => float(S::Neg, &[a]),
-            7 => float(S::Abs, &[a]),
-            8 => float(S::Sqrt, &[a]),
-            9 => float(S::Floor, &[a]),
-            10 | 11 => float(S::Select, &[t, a, b]),
-            12 => (Expr::Cast(t), DType::F32),
-            13 => (Expr::Op(S::Lt, vec![a, b]), DType::Bool),
-            14 => (Expr::Op(S::Eq, vec![a, b]), DType::Bool),
-            15 => (Expr::Op(S::And, vec![t, pick(random, &truths)]), DType::Bool),
-            16 => (Expr::Cast(a), DType::Bool),
-            // No part of a chain, so that there are several.
-            17 => float(S::Tanh, &[a]),
-            _ => {
-                let product = body.push(Expr::Op(S::Mul, vec![a, b]), DType::F32);
-                float(S::Add, &[product, pick(random, &floats)])
-            }
-        };
-        let made = body.push(expr, dtype);
-        if dtype == DType::F32 { floats.push(made) } else { truths.push(made) }
-    }
-    let made = || body.iter().filter(|(_, e, _)| matches!(e, Expr::Op(..) | Expr::Cast(_)));
-    let mut results: Vec<ExprId> = made().map(|(id, ..)| id).filter(|_| random.below(4) == 0).collect();
-    results.extend(made().map(|(id, ..)| id).next_back());
-    results.dedup();
-    results.truncate(MAX_DIRECT);
-    (body, results)
-}
-
-/// All lanes of all results of a block.
-fn evaluate(tape: &Tape, bases: &Bases, results: usize, [rows, cols]: [usize; 2]) -> Vec<Vec<u32>> {
-    let mut scratch = vec![u64::MAX; tape.scratch_bytes() / 8 + 16];
+/// Blocks of the rows of each outer step, and of all at once, the results in place or not.
+fn results(tape: &Tape, case: &Case, block: usize, placed: bool) -> Vec<Vec<u32>> {
+    let bases = Bases::new(case.buffers.iter().map(|b| b.as_ptr().cast_mut().cast()).collect());
+    let rank = case.space.len();
+    let (rows, cols) = (if rank > 1 { case.space[1] } else { 1 }, case.space[rank - 1]);
+    let mut scratch = vec![0x7f81_2345_7f81_2345_u64; tape.scratch_bytes() / 8 + 16];
     let at = scratch.as_mut_ptr().cast::<u8>();
-    // SAFETY: the buffers hold every access of the block; the scratch is long enough once aligned.
+    let mut all: Vec<Vec<u32>> = vec![vec![0xdead_beef; 2 * rows * cols + 16]; case.values.len()];
+    // SAFETY: the buffers hold every access; the scratch is long enough once aligned; results have their places.
     unsafe {
         let at = at.add(at.align_offset(64));
-        tape.eval(bases, &[0, 0], rows, cols, std::ptr::null(), 0, at);
-        let lanes = |r| tape.result(r, at).cast::<u32>();
-        let of = |r| (0..rows * cols).map(|i| lanes(r).add(i).read_unaligned()).collect();
-        (0..results).map(of).collect()
+        for outer in 0..if rank > 1 { 2 } else { 1 } {
+            let mut sequence = Sequence::single(block * cols);
+            for row in (0..rows).step_by(block) {
+                let shape = [block.min(rows - row), cols];
+                let origin = [outer, row, 0];
+                let first = (outer * rows + row) * cols;
+                for v in 0..MAX_DIRECT.min(case.values.len()) {
+                    let mine = case.values.iter().position(|x| *x == case.values[v]) == Some(v);
+                    if placed && mine && tape.dtype(v).size() == 4 && v % 3 != 2 {
+                        sequence.outs[v] = all[v].as_mut_ptr().add(first);
+                    }
+                }
+                tape.eval_next(&bases, &origin[3 - rank.max(1)..][..rank], shape, &sequence, at);
+                for (v, to) in all.iter_mut().enumerate() {
+                    let n = shape[0] * cols;
+                    let lanes = tape.result(v, at).cast::<u32>();
+                    to.as_mut_ptr().add(first).copy_from(lanes, n);
+                }
+                sequence.again = true;
+            }
+        }
     }
+    all
 }
 
-fn same(a: u32, b: u32) -> bool {
-    // Which of two NaN goes on is the processor's choice.
-    a == b || f32::from_bits(a).is_nan() && f32::from_bits(b).is_nan()
+fn same(a: u32, b: u32, dtype: DType) -> bool {
+    let zero = |x: u32| if x & 0x7f80_0000 == 0 { x & 0x8000_0000 } else { x };
+    a == b
+        || dtype.is_float()
+            && (zero(a) == zero(b) || f32::from_bits(a).is_nan() && f32::from_bits(b).is_nan())
+}
+
+/// Whether chained results are those of the steps; how many chains there were.
+fn check(seed: u64, lanes: usize) -> usize {
+    let case = case(seed, lanes);
+    let chained = Tape::new(&case.body, &case.values, &case.space, Isa::Avx512);
+    let plain = Tape::compile(&case.body, &case.values, &case.space, Isa::Avx512, How::Stepwise);
+    let rows = if case.space.len() > 1 { case.space[1] } else { 1 };
+    let third = rows.div_ceil(3);
+    for (block, placed) in [(rows, false), (rows, true), (third, false), (third, true)] {
+        let want = results(&plain, &case, block, placed);
+        let got = results(&chained, &case, block, placed);
+        for (v, (want, got)) in want.iter().zip(&got).enumerate() {
+            let dtype = case.body.dtype(case.values[v]);
+            if let Some(lane) = (0..want.len()).find(|&l| !same(want[l], got[l], dtype)) {
+                panic!(
+                    "seed {seed}, {lanes} lanes, blocks of {block}, in place {placed}: lane {lane} of value {v} is {:08x}, not {:08x}: {:?}",
+                    got[lane], want[lane], case.body
+                );
+            }
+        }
+    }
+    chained.code.natives.len()
 }
 
 #[test]
-fn chains_give_what_their_steps_give() {
-    if !Isa::available().any(|isa| isa == Isa::Avx512) {
+fn chains_give_the_bits_of_their_steps() {
+    if Isa::detect() != Isa::Avx512 {
         return;
     }
-    let mut random = Random(1);
-    let (mut chains, mut longest) = (0, 0);
-    for _ in 0..600 {
-        let (body, results) = body(&mut random);
-        let mut floats: Vec<Vec<f32>> = [ROWS * COLS, ROWS * COLS, COLS, ROWS, 1]
-            .iter()
-            .map(|&n| (0..n).map(|_| random.value()).collect())
-            .collect();
-        let mut truths: Vec<u8> = (0..ROWS * COLS).map(|_| random.below(3) as u8).collect();
-        let mut addresses: Vec<*mut u8> = floats.iter_mut().map(|f| f.as_mut_ptr().cast()).collect();
-        addresses.push(truths.as_mut_ptr());
-        let bases = Bases::new(addresses);
-        // Of a narrower space rows do not follow each other in the buffers.
-        let shape = [1 + random.below(ROWS), 1 + random.below(COLS)];
-        let [chained, stepwise] = [How::Chained, How::Stepwise]
-            .map(|how| Tape::compile(&body, &results, &[ROWS, COLS], Isa::Avx512, how));
-        chains += chained.code.natives.len();
-        longest = longest.max(stepwise.code.steps.len() - chained.code.steps.len());
-        for shape in [shape, [shape[0], COLS]] {
-            let got = evaluate(&chained, &bases, results.len(), shape);
-            let want = evaluate(&stepwise, &bases, results.len(), shape);
-            for (r, (got, want)) in got.iter().zip(&want).enumerate() {
-                for (i, (&g, &w)) in got.iter().zip(want).enumerate() {
-                    assert!(same(g, w), "{shape:?}, result {r}, lane {i}: {g:x}, not {w:x}: {body:?}");
-                }
-            }
-        }
+    // As on the workers.
+    let flush = Flush::start();
+    let chains: usize =
+        (1..=80).flat_map(|lanes| (0..40).map(move |i| check(lanes as u64 * 1000 + i, lanes))).sum();
+    drop(flush);
+    assert!(chains > 500, "{chains} chains");
+}
+
+/// A truth of a conversion alone, kept as a number.
+#[test]
+fn a_float_that_becomes_a_truth_is_one() {
+    let values: Vec<u32> = [-1.0_f32, 0.5, f32::NAN, -2.0, 3.0].map(f32::to_bits).to_vec();
+    let bases = Bases::new(vec![values.as_ptr().cast_mut().cast()]);
+    let mut body = Body::new();
+    let x = body.push(Expr::Load(Access { buffer: BufferId(0), offset: 0, strides: vec![1] }), DType::F32);
+    let one = body.push(Expr::Const(Scalar::f32(1.0)), DType::F32);
+    let sum = body.push(Expr::Op(ScalarOp::Add, vec![x, one]), DType::F32);
+    let truth = body.push(Expr::Cast(sum), DType::Bool);
+    for isa in Isa::available() {
+        let tape = Tape::new(&body, &[truth], &[values.len()], isa);
+        let mut scratch = vec![0_u64; tape.scratch_bytes() / 8 + 16];
+        let at = scratch.as_mut_ptr().cast::<u8>();
+        // SAFETY: the buffer holds the block; the scratch is long enough once aligned.
+        let got: Vec<u32> = unsafe {
+            let at = at.add(at.align_offset(64));
+            tape.eval_next(&bases, &[0], [1, values.len()], &Sequence::single(values.len()), at);
+            let lanes = tape.result(0, at).cast::<u32>();
+            (0..values.len()).map(|i| *lanes.add(i)).collect()
+        };
+        assert_eq!(got, [0, 1, 1, 1, 1], "{isa}");
     }
-    assert!(chains > 400 && longest > 10, "{chains} chains, the longest of {longest} steps");
 }
 
 /// More values at once than there are registers: shorter chains, the same results.
 #[test]
 fn values_that_fit_no_registers_end_a_chain() {
+    if Isa::detect() != Isa::Avx512 {
+        return;
+    }
     let mut body = Body::new();
     let access = Access { buffer: BufferId(0), offset: 0, strides: vec![1] };
     let x = body.push(Expr::Load(access), DType::F32);
@@ -149,19 +254,17 @@ fn values_that_fit_no_registers_end_a_chain() {
     let terms: Vec<ExprId> = (0..40)
         .map(|i| {
             let c = value(i as f32 + 0.5, &mut body);
-            body.push(Expr::Op(S::Div, vec![x, c]), DType::F32)
+            body.push(Expr::Op(ScalarOp::Div, vec![x, c]), DType::F32)
         })
         .collect();
     // From the last to the first, so that all are there before any is used.
-    let sum = terms.iter().rev().copied().reduce(|a, b| body.push(Expr::Op(S::Sub, vec![a, b]), DType::F32));
+    let sum =
+        terms.iter().rev().copied().reduce(|a, b| body.push(Expr::Op(ScalarOp::Sub, vec![a, b]), DType::F32));
     let results = [sum.unwrap()];
     let mut values: Vec<f32> = (0..100).map(|i| i as f32 - 31.0).collect();
     let bases = Bases::new(vec![values.as_mut_ptr().cast()]);
     let mut all = Vec::new();
     for how in [How::Chained, How::Stepwise] {
-        if !Isa::available().any(|isa| isa == Isa::Avx512) {
-            return;
-        }
         let tape = Tape::compile(&body, &results, &[100], Isa::Avx512, how);
         let mut scratch = vec![0_u64; tape.scratch_bytes() / 8 + 16];
         let at = scratch.as_mut_ptr().cast::<u8>();
@@ -178,29 +281,29 @@ fn values_that_fit_no_registers_end_a_chain() {
 /// Sums of rows, in order, of every number of columns that fills a register and leaves some.
 #[test]
 fn sums_of_rows_are_those_of_the_terms() {
-    if !Isa::available().any(|isa| isa == Isa::Avx512) {
+    if Isa::detect() != Isa::Avx512 {
         return;
     }
-    let mut random = Random(2);
+    let mut g = Generator::new(2, 7, 0);
     for cols in 16..=130 {
-        let rows = 1 + random.below(1024 / cols.max(17));
+        let rows = 1 + g.below(1024 / cols.max(17) as u32) as usize;
         let mut body = Body::new();
         let access =
             |b, strides: [isize; 2]| Access { buffer: BufferId(b), offset: 0, strides: strides.into() };
         let x = body.push(Expr::Load(access(0, [cols as isize, 1])), DType::F32);
         let y = body.push(Expr::Load(access(1, [cols as isize, 1])), DType::F32);
         let mean = body.push(Expr::Load(access(2, [0, 1])), DType::F32);
-        let centred = body.push(Expr::Op(S::Sub, vec![x, mean]), DType::F32);
-        let both = body.push(Expr::Op(S::Mul, vec![centred, y]), DType::F32);
+        let centred = body.push(Expr::Op(ScalarOp::Sub, vec![x, mean]), DType::F32);
+        let both = body.push(Expr::Op(ScalarOp::Mul, vec![centred, y]), DType::F32);
         let results: &[ExprId] = if cols % 2 == 0 { &[y, both] } else { &[both, x, centred] };
-        let mut whole = |n: usize| -> Vec<f32> { (0..n).map(|_| random.below(64) as f32 - 32.0).collect() };
+        let mut whole = |n: usize| -> Vec<f32> { (0..n).map(|_| g.below(64) as f32 - 32.0).collect() };
         let (mut x, mut y, mut mean) = (whole(rows * cols), whole(rows * cols), whole(cols));
         let bases = Bases::new([&mut x, &mut y, &mut mean].map(|v| v.as_mut_ptr().cast()).to_vec());
         let tape = Tape::added_up(&body, results, &[rows, cols], Isa::Avx512);
         assert!(tape.adds_up());
         let mut scratch = vec![0_u64; tape.scratch_bytes() / 8 + 16];
         let mut sums = vec![vec![3.0_f32; cols + 16]; results.len()];
-        let mut to = [std::ptr::null_mut(); MAX_MADE];
+        let mut to = [std::ptr::null_mut(); MAX_DIRECT];
         to.iter_mut().zip(&mut sums).for_each(|(to, sums)| *to = sums.as_mut_ptr());
         let at = scratch.as_mut_ptr().cast::<u8>();
         // SAFETY: the buffers hold the block, there is a sum for each result and column.
