@@ -270,12 +270,20 @@ pub enum How {
 impl How {
     /// As fast as the instruction set allows; with columns if results are added up.
     pub fn fast(isa: Isa, added_up: Option<usize>) -> How {
-        match (isa, added_up) {
-            #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512, None) => How::Chained,
-            #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512, Some(columns)) => How::AddedUp(columns),
-            _ => How::Stepwise,
+        match added_up {
+            _ if !How::chains(isa) => How::Stepwise,
+            None => How::Chained,
+            Some(columns) => How::AddedUp(columns),
+        }
+    }
+
+    fn chains(isa: Isa) -> bool {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        return isa == Isa::Avx512;
+        #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+        {
+            let _ = isa;
+            false
         }
     }
 }

@@ -60,7 +60,7 @@ fn buffer(g: &mut Generator, dtype: DType, elements: usize) -> Vec<u32> {
 fn case(seed: u64, lanes: usize) -> Case {
     let mut g = Generator::new(seed, 7, 0);
     // Shapes of so many lanes.
-    let rows = pick(&mut g, &(1..=lanes).filter(|r| lanes % r == 0).collect::<Vec<_>>());
+    let rows = pick(&mut g, &(1..=lanes).filter(|r| lanes.is_multiple_of(*r)).collect::<Vec<_>>());
     let (r, c) = (rows as isize, (lanes / rows) as isize);
     let space = if g.below(4) == 0 { vec![lanes] } else { vec![2, rows, lanes / rows] };
     let rank = space.len();
@@ -154,10 +154,10 @@ fn results(tape: &Tape, case: &Case, block: usize, placed: bool) -> Vec<Vec<u32>
                 let shape = [block.min(rows - row), cols];
                 let origin = [outer, row, 0];
                 let first = (outer * rows + row) * cols;
-                for v in 0..MAX_DIRECT.min(case.values.len()) {
+                for (v, to) in all.iter_mut().enumerate().take(MAX_DIRECT) {
                     let mine = case.values.iter().position(|x| *x == case.values[v]) == Some(v);
                     if placed && mine && tape.dtype(v).size() == 4 && v % 3 != 2 {
-                        sequence.outs[v] = all[v].as_mut_ptr().add(first);
+                        sequence.outs[v] = to.as_mut_ptr().add(first);
                     }
                 }
                 tape.eval_next(&bases, &origin[3 - rank.max(1)..][..rank], shape, &sequence, at);
