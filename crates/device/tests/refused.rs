@@ -7,17 +7,16 @@ use step::{floats, load_plan, plan};
 use thalweg_device::Device;
 use thalweg_device::cpu::CpuDevice;
 
-fn results() -> Vec<Vec<u32>> {
-    let mut device = CpuDevice::new(Some(2), None).unwrap();
-    let loaded = load_plan(&mut device, plan(true));
-    (0..3).for_each(|_| device.run(loaded.program).unwrap());
-    let read = loaded.read(&mut device);
-    read.iter().map(|bytes| floats(bytes).iter().map(|f| f.to_bits()).collect()).collect()
-}
-
 #[test]
 fn results_are_the_same_where_code_is_refused() {
     const REFUSE_EXEC_GAIN: libc::c_ulong = 1;
+    let results = || {
+        let mut device = CpuDevice::new(Some(2), None).unwrap();
+        let loaded = load_plan(&mut device, plan(true));
+        (0..3).for_each(|_| device.run(loaded.program).unwrap());
+        let bits = |bytes: &Vec<u8>| floats(bytes).iter().map(|f| f.to_bits()).collect::<Vec<u32>>();
+        loaded.read(&mut device).iter().map(bits).collect::<Vec<_>>()
+    };
     let want = results();
     // SAFETY: a mode of this process, which has no other test; kernels before Linux 6.3 know it not.
     let refused = unsafe { libc::prctl(libc::PR_SET_MDWE, REFUSE_EXEC_GAIN, 0, 0, 0) } == 0;
