@@ -6,7 +6,7 @@ use thiserror::Error;
 #[derive(Clone, PartialEq, Debug, Error)]
 pub enum DeviceError {
     /// No such device.
-    #[error("device '{asked}' is not in this build; known: {known}")]
+    #[error("there is no device '{asked}'; known: {known}")]
     Unknown {
         /// What was asked for.
         asked: String,

@@ -53,7 +53,9 @@ pub fn open(name: &str, threads: Option<usize>) -> Result<Box<dyn Device>, Devic
 pub fn auto() -> String {
     match real_gpu() {
         Some(name) => format!("{name} is there, but has to be asked for: --device {name}"),
-        None => "no GPU was found".into(),
+        None => unusable().map_or("no GPU was found".into(), |name| {
+            format!("{name} is there, but something is missing: see `thalweg doctor`")
+        }),
     }
 }
 
@@ -70,6 +72,14 @@ fn real_gpu() -> Option<String> {
         };
         return crate::wgpu::adapters().iter().position(|a| real(a.class)).map(|i| format!("wgpu:{i}"));
     }
+    None
+}
+
+/// An NVIDIA GPU that lacks something.
+fn unusable() -> Option<String> {
+    #[cfg(feature = "cuda")]
+    return crate::cuda::found().into_iter().find(|f| f.name.contains(':')).map(|f| f.name);
+    #[cfg(not(feature = "cuda"))]
     None
 }
 
@@ -167,7 +177,7 @@ mod tests {
     #[test]
     fn unknown_devices_are_told_what_there_is() {
         let error = open("tpu:0", None).err().unwrap().to_string();
-        assert_eq!(error, "device 'tpu:0' is not in this build; known: auto, cpu, cuda, wgpu, null");
+        assert_eq!(error, "there is no device 'tpu:0'; known: auto, cpu, cuda, wgpu, null");
         for name in ["auto", "cpu", "null"] {
             assert!(!open(name, Some(2)).unwrap().info().description.is_empty());
         }

@@ -406,9 +406,9 @@ fn show(model: &mut Model, kernels: &[KernelTime], peak: f64, console: &Console)
     let reached = flops as f64 / us / 1e3;
     let of_peak = match peak > 0.0 {
         true => format!(
-            " of {:.0} that {workers} workers reach at most ({:.0}%)",
-            peak / 1e9,
-            1e11 * reached / peak
+            ", {:.0}% of the {:.0} that {workers} workers can multiply and add (some algorithms need fewer)",
+            1e11 * reached / peak,
+            peak / 1e9
         ),
         false => String::new(),
     };

@@ -101,8 +101,17 @@ impl Recipe {
 
     /// Reads a file.
     pub fn open(path: &Path) -> Result<Recipe, Failure> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| Failure::Usage(format!("cannot read the recipe {}: {e}", path.display())))?;
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            let path = path.display();
+            Failure::Usage(match e.kind() {
+                std::io::ErrorKind::InvalidData => {
+                    format!(
+                        "{path} is no recipe, which is a TOML text (models are for `evaluate` and `predict`)"
+                    )
+                }
+                _ => format!("cannot read the recipe {path}: {e}"),
+            })
+        })?;
         let stem = path.file_stem().map_or("recipe".into(), |s| s.to_string_lossy().into_owned());
         let base = path.parent().unwrap_or(Path::new(""));
         Recipe::read(&path.display().to_string(), &text, &stem, base)

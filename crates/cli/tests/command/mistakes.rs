@@ -29,6 +29,8 @@ fn every_kind_of_fault_has_its_code() {
     check(&place, &["data", "info", "cifar10"], 3, "fetch it with `thalweg data get cifar10`");
     check(&place, &["evaluate", "none.safetensors"], 1, "none.safetensors");
     check(&place, &["evaluate", "tiny.toml"], 2, "tiny.toml is a recipe");
+    std::fs::write(place.path("bytes.toml"), [0xff, 0xfe]).unwrap();
+    check(&place, &["fit", "bytes.toml"], 2, "bytes.toml is no recipe");
     place.write("wrong.toml", &support::TINY.replace("batch_size", "bach_size"));
     check(
         &place,
