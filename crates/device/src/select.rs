@@ -205,7 +205,7 @@ mod tests {
         assert!(about("cpu:exact").ends_with(&format!("{}, exact", Isa::detect())));
         let error = open("cpu:mmx", None).err().unwrap().to_string();
         assert!(
-            error.starts_with("device 'cpu:mmx'") && error.ends_with("cpu:portable, cpu:exact"),
+            error.starts_with("there is no device 'cpu:mmx'") && error.ends_with("cpu:portable, cpu:exact"),
             "{error}"
         );
     }
