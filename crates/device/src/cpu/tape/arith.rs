@@ -3,7 +3,7 @@
 //!
 //! Invariant: the destination overlaps no argument (see `compile.rs`).
 
-use super::{compile::Step, exec::Frame};
+use super::{code::Step, exec::Frame};
 
 /// A lane type: 32 bits.
 pub trait Lane: Copy {}

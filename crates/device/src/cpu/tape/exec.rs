@@ -3,7 +3,7 @@
 //! Invariant: `body` is inlined into a function that enables the instruction set, and everything it calls into it.
 
 use super::arith::{map1, map2, mul_add, select};
-use super::compile::{Class, Code, Compiled, MAX_DIRECT, NO_OUT, Step};
+use super::code::{Class, Code, Compiled, MAX_DIRECT, NO_OUT, Step};
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 use super::native::{MAX_MADE, Native};
 use super::{math, moves, random};

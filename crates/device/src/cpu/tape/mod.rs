@@ -7,6 +7,7 @@
 //! Invariant: what a lane gets does not depend on how the space is cut into blocks.
 
 mod arith;
+mod code;
 mod compile;
 mod exec;
 mod math;
@@ -19,8 +20,9 @@ mod tests;
 
 use super::{Bases, Isa};
 use crate::plan::{Access, Body, BufferId, ExprId};
-pub use compile::MAX_DIRECT;
-use compile::{Code, Compiled, How, Load};
+pub use code::MAX_DIRECT;
+use code::{Code, Compiled, Load};
+use compile::How;
 use exec::Frame;
 pub use math::max;
 use thalweg_base::DType;

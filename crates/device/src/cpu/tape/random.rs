@@ -1,6 +1,6 @@
 //! Philox over lanes (see `thalweg_base::philox`, whose numbers these are).
 
-use super::{compile::Step, exec::Frame};
+use super::{code::Step, exec::Frame};
 use thalweg_base::philox;
 
 /// dst = unit(word(seed, stream, step, element)).

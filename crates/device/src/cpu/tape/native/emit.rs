@@ -4,7 +4,7 @@
 //! what is needed later, or adds it up over rows; the last lanes are masked. Every lane gets the very bits that the steps one by one would give it:
 //! the operations, their order and how NaN goes through are the same. `None` where registers do not suffice.
 
-use super::super::compile::{Code, Step};
+use super::super::code::{Code, Step};
 use super::assembler::{Assembler, Compare, Gpr, Mask, Op, Place, R8, R9, RAX, RCX, RDI, RDX, RSI, Zmm};
 use super::{Chain, arity};
 use std::collections::{BTreeMap, BTreeSet};

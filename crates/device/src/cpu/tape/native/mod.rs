@@ -12,7 +12,7 @@ mod page;
 #[cfg(test)]
 mod tests;
 
-use super::compile::{Class, Code, Compiled, NO_OUT, Step};
+use super::code::{Class, Code, Compiled, NO_OUT, Step};
 use page::Page;
 use std::collections::BTreeSet;
 use std::sync::Arc;
