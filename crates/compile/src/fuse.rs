@@ -7,7 +7,7 @@
 use crate::emit::{Emitter, Homes, Obstacle};
 use crate::partition::{Partition, base};
 use std::collections::{BTreeMap, BTreeSet};
-use thalweg_device::plan::{Body, ExprId};
+use thalweg_device::plan::{Body, ExprId, PoolEpilogue};
 use thalweg_graph::{DType, Graph, NodeId, Op, PoolDims, PoolKind};
 
 /// Results one loop may have, and expressions in its body: beyond, registers and caches no longer hold it.
@@ -212,11 +212,7 @@ fn contraction(g: &Graph, p: &Partition, homes: &Homes, id: NodeId, taken: &BTre
         let of =
             |op: &Op| readers.iter().copied().find(|&r| g.node(r).op == *op && g.node(r).inputs == [result]);
         let dims = readers.iter().find_map(|&r| match g.node(r).op {
-            Op::Pool(PoolKind::Max, d)
-                if d.disjoint() && [d.rows, d.cols].iter().all(|w| w.lo + w.hi == 0) =>
-            {
-                Some(d)
-            }
+            Op::Pool(PoolKind::Max, d) if PoolEpilogue::fits(&d) => Some(d),
             _ => None,
         });
         if let Some(d) = dims {

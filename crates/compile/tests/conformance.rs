@@ -7,6 +7,7 @@ use thalweg_device::cpu::{CpuDevice, Isa, Target};
 use thalweg_device::gpu::launch::Abilities;
 use thalweg_device::plan::Role;
 use thalweg_device::{Device, open};
+use thalweg_graph::derived::{Geometry, Padding};
 use thalweg_graph::reference::{Feeds, Tensor};
 use thalweg_graph::{ConvDims, DType, Graph, Op, PoolDims, PoolKind, Type, Window, gradients, ops, philox};
 use thalweg_testkit::gpu::{InterpretedGpu, SoftwareCuda};
@@ -25,6 +26,7 @@ fn conforms(device: &mut dyn Device, random: u64) {
     check_cases(Tolerance::F32, |g, f| run(device, g, f));
     every_gradient(device);
     gradients_behind_pools(device, random / 5);
+    pools_of_single_elements(device);
     check_random(0..random, Tolerance::GRAPH, |g, f| run(device, g, f));
     repeated_runs_are_equal(device);
     many_runs_are_runs(device);
@@ -96,6 +98,40 @@ fn gradients_behind_pools(device: &mut dyn Device, trials: u64) {
         let found = run(device, &g, &feeds);
         if let Err(problem) = compare_results(&run_reference(&g, &feeds), &found, Tolerance::GRAPH) {
             panic!("trial {trial}: {problem}\n{g}");
+        }
+    }
+}
+
+/// A max pooling of windows of one element behind a convolution: with strides it leaves results out, and its positions are
+/// all 0. With few channels, and with as many as make tiles of the product; with a sum short and long.
+fn pools_of_single_elements(device: &mut dyn Device) {
+    for (c, k, strides) in [(3, 5, (2, 2)), (16, 32, (2, 1)), (64, 8, (3, 2)), (4, 4, (1, 1))] {
+        let conv = Geometry { size: (3, 3), strides: (1, 1), dilation: (1, 1), padding: Padding::Same };
+        let pool = Geometry { size: (1, 1), strides, dilation: (1, 1), padding: Padding::Valid };
+        let conv = conv.conv([2, 7, 6, c], k, 1).expect("a window fits");
+        let pool = pool.pool(conv.output()).expect("a window fits");
+        let mut g = Graph::new();
+        let x = g.input("x", Type::f32(&conv.image()));
+        let filter = g.input("filter", Type::f32(&conv.filter()));
+        let weight = g.input("weight", Type::f32(&pool.output()));
+        let y = g.op(Op::Conv(conv), &[x, filter]);
+        let y = g.relu(y);
+        let [pooled, positions] = [Op::Pool(PoolKind::Max, pool), Op::ArgPool(pool)].map(|op| g.op(op, &[y]));
+        let weighted = g.mul(pooled, weight);
+        let grads = gradients(&mut g, weighted, &[x, filter]).expect("gradients");
+        for (name, node) in [("y", pooled), ("at", positions), ("dx", grads[0]), ("dfilter", grads[1])] {
+            g.output(name, node);
+        }
+        let mut s = philox::Sequence::new(7, 4, 0);
+        let mut random = |ty: &Type| {
+            let data = (0..ty.len()).map(|_| f64::from(2.0 * s.next_unit() - 1.0)).collect();
+            Tensor::new(&ty.shape, data)
+        };
+        let types: Vec<Type> = g.inputs.iter().map(|i| i.ty.clone()).collect();
+        let feeds = Feeds { inputs: types.iter().map(&mut random).collect(), states: Vec::new() };
+        let found = run(device, &g, &feeds);
+        if let Err(problem) = compare_results(&run_reference(&g, &feeds), &found, Tolerance::GRAPH) {
+            panic!("{c} to {k} channels, strides {strides:?}: {problem}\n{g}");
         }
     }
 }

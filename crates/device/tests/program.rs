@@ -264,6 +264,13 @@ fn broken_kernels_are_told_apart() {
             other => panic!("{other:?} is no contraction"),
         }
     }
+    fn pool(k: &mut Kernel, window: Window) {
+        let c = contraction(k);
+        let Product::Conv(d) = c.product else { panic!("a convolution") };
+        let [oh, ow] = [d.oh, d.ow].map(|n| window.outputs(n).expect("it fits"));
+        let dims = PoolDims { n: d.n, h: d.oh, w: d.ow, c: d.k, oh, ow, rows: window, cols: window };
+        c.epilogue.as_mut().expect("it has one").pool = Some(PoolEpilogue { dims, arg: None });
+    }
     fn looped(k: &mut Kernel) -> &mut Loop {
         match k {
             Kernel::Loop(l) => l,
@@ -272,13 +279,8 @@ fn broken_kernels_are_told_apart() {
     }
     let (conv, loss, slope, weights, bias) = (0, 2, 4, 5, 7);
     says(conv, "where an operand is", |k| contraction(k).out = contraction(k).a);
-    says(conv, "pool does not fit", |k| {
-        let c = contraction(k);
-        let Product::Conv(d) = c.product else { panic!("a convolution") };
-        let window = Window { size: 2, stride: 2, dilation: 1, lo: 1, hi: 1 };
-        let dims = PoolDims { n: d.n, h: d.oh, w: d.ow, c: d.k, oh: 5, ow: 5, rows: window, cols: window };
-        c.epilogue.as_mut().expect("it has one").pool = Some(PoolEpilogue { dims, arg: None });
-    });
+    says(conv, "pool does not fit", |k| pool(k, Window { lo: 1, hi: 1, ..Window::valid(2, 2, 1) }));
+    says(conv, "pool does not fit", |k| pool(k, Window::valid(1, 2, 1)));
     says(weights, "no epilogue", |k| {
         let mut body = Body::new();
         let value = body.push(Expr::Acc, DType::F32);

@@ -207,9 +207,8 @@ impl Checker<'_> {
                 let Some(PoolEpilogue { dims, arg }) = e.pool else {
                     return self.dense(c.out, stored, c.parts * count(&space));
                 };
-                let unpadded = [dims.rows, dims.cols].iter().all(|w| w.lo + w.hi == 0);
                 let convolution = matches!(c.product, Product::Conv(_));
-                if !convolution || space != dims.image() || !dims.disjoint() || !unpadded {
+                if !convolution || space != dims.image() || !PoolEpilogue::fits(&dims) {
                     return Err("the epilogue's pool does not fit the product".into());
                 }
                 self.dense(c.out, DType::F32, count(&dims.output()))?;

@@ -75,10 +75,19 @@ pub enum Product {
 /// A pooling inside a convolution's epilogue: the convolution's own output is never stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PoolEpilogue {
-    /// Maximum pooling of the epilogue's values; windows disjoint, no padding.
+    /// Maximum pooling of the epilogue's values: see [`PoolEpilogue::fits`].
     pub dims: PoolDims,
     /// Where the position of the maximum goes (u8, row-major in the window), if anyone needs it.
     pub arg: Option<BufferId>,
+}
+
+impl PoolEpilogue {
+    /// Whether a pooling can be one: windows disjoint, not padded, of more than one element. A window of one compares nothing, it
+    /// only leaves out what lies between windows: devices know a pooling by its windows' sizes.
+    pub fn fits(dims: &PoolDims) -> bool {
+        let windows = [dims.rows, dims.cols];
+        dims.disjoint() && windows.iter().all(|w| w.lo + w.hi == 0) && windows.iter().any(|w| w.size > 1)
+    }
 }
 
 /// What happens to each accumulated value before it is stored. Accesses are over the result's space.
