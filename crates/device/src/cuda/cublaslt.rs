@@ -8,9 +8,10 @@
 use super::driver::Gpu;
 use super::find::{Names, function, load};
 use super::places::Places;
+use super::status::{self, Status, Words};
 use crate::gpu::call::{Refusal, Types, Version, WORKSPACE};
 use crate::plan::{ALIGN, DotDims};
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{c_int, c_void};
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::Arc;
@@ -48,7 +49,6 @@ const REDUCTION_SCHEME_COMPUTE_TYPE: u32 = 2;
 const ASKED: usize = 8;
 
 type Opaque = *mut c_void;
-type Status = c_int;
 type Create = unsafe extern "C" fn(*mut Opaque) -> Status;
 type Destroy = unsafe extern "C" fn(Opaque) -> Status;
 type Set = unsafe extern "C" fn(Opaque, c_int, *const c_void, usize) -> Status;
@@ -73,7 +73,7 @@ const _: () = assert!(size_of::<Recommended>() == 96 || size_of::<usize>() != 8)
 struct Functions {
     create: Create,
     destroy: Destroy,
-    words: unsafe extern "C" fn(Status) -> *const c_char,
+    words: Words,
     create_desc: unsafe extern "C" fn(*mut Opaque, c_int, c_int) -> Status,
     set_desc: Set,
     destroy_desc: Destroy,
@@ -154,18 +154,17 @@ impl CublasLt {
 
     /// A status as a result; `what` was called.
     fn check(&self, what: &str, status: Status) -> Result<(), Refusal> {
-        if status == 0 {
-            return Ok(());
+        let lasting = NOT_SUPPORTED.contains(&status);
+        // SAFETY: these words are static, for any number, or null.
+        unsafe {
+            status::check(
+                format_args!("cuBLASLt {}", self.version),
+                what,
+                status,
+                self.functions.words,
+                lasting,
+            )
         }
-        // SAFETY: it returns a static string for any number, or none.
-        let words = unsafe { (self.functions.words)(status) };
-        let words = match words.is_null() {
-            true => "status".into(),
-            // SAFETY: not null, and static, so it ends with a zero.
-            false => unsafe { CStr::from_ptr(words) }.to_string_lossy(),
-        };
-        let why = format!("cuBLASLt {}: {what}: {words} ({status})", self.version);
-        Err(Refusal { why, lasting: NOT_SUPPORTED.contains(&status) })
     }
 }
 

@@ -8,8 +8,9 @@
 use super::driver::Gpu;
 use super::find::{Names, function, load, parts};
 use super::places::Places;
+use super::status::{self, Status, Words};
 use crate::gpu::call::{Refusal, Types, Version, WORKSPACE, Which};
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{c_int, c_void};
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::Arc;
@@ -41,7 +42,6 @@ const TENSOR_OP_MATH: c_int = 1;
 const FMA_MATH: c_int = 3;
 
 type Opaque = *mut c_void;
-type Status = c_int;
 type Create = unsafe extern "C" fn(*mut Opaque) -> Status;
 type Destroy = unsafe extern "C" fn(Opaque) -> Status;
 /// Descriptions of both operands and the result in the library's order, with the convolution's in its place.
@@ -67,7 +67,7 @@ struct Functions {
     create: Create,
     destroy: Destroy,
     set_stream: unsafe extern "C" fn(Opaque, *mut c_void) -> Status,
-    words: unsafe extern "C" fn(Status) -> *const c_char,
+    words: Words,
     create_tensor: Create,
     set_tensor: unsafe extern "C" fn(Opaque, c_int, c_int, c_int, c_int, c_int, c_int) -> Status,
     destroy_tensor: Destroy,
@@ -129,18 +129,11 @@ impl Cudnn {
 
     /// A status as a result; `what` was called.
     fn check(&self, what: &str, status: Status) -> Result<(), Refusal> {
-        if status == 0 {
-            return Ok(());
+        let lasting = NOT_SUPPORTED.contains(&status);
+        // SAFETY: these words are static, for any number, or null.
+        unsafe {
+            status::check(format_args!("cuDNN {}", self.version), what, status, self.functions.words, lasting)
         }
-        // SAFETY: it returns a static string for any number, or none.
-        let words = unsafe { (self.functions.words)(status) };
-        let words = match words.is_null() {
-            true => "status".into(),
-            // SAFETY: not null, and static, so it ends with a zero.
-            false => unsafe { CStr::from_ptr(words) }.to_string_lossy(),
-        };
-        let why = format!("cuDNN {}: {what}: {words} ({status})", self.version);
-        Err(Refusal { why, lasting: NOT_SUPPORTED.contains(&status) })
     }
 }
 

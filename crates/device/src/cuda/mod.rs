@@ -16,6 +16,7 @@ mod loaded;
 mod nvrtc;
 mod places;
 mod staging;
+mod status;
 
 pub use device::{CudaDevice, found};
 pub use libraries::optional;
