@@ -15,7 +15,7 @@
 
 use crate::dataset::{Dataset, Field, Role, check_read};
 use crate::error::{DataError, Result};
-use thalweg_base::DType;
+use thalweg_base::{DType, counted};
 
 /// The elements of a field, of any type a tensor can have.
 #[derive(Clone, Debug, PartialEq)]
@@ -196,7 +196,7 @@ impl Dataset for Arrays {
     fn describe(&self) -> String {
         let fields: Vec<String> =
             self.fields.iter().map(|f| format!("{} {}{:?}", f.name, f.dtype, f.shape)).collect();
-        format!("{}, {} examples of {}", self.name, self.len, fields.join(", "))
+        format!("{}, {} of {}", self.name, counted(self.len, "example"), fields.join(", "))
     }
 
     fn read(&self, index: usize, out: &mut [&mut [u8]]) -> Result<()> {

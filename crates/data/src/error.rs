@@ -7,6 +7,7 @@
 use crate::detection::Problem;
 use std::io;
 use std::path::{Path, PathBuf};
+use thalweg_base::suggest;
 
 /// Every error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -137,7 +138,9 @@ pub enum DataError {
     },
     /// A name that is no known data set.
     #[error(
-        "'{name}' is not a known data set; known: cifar10, cifar100, mnist; for your own images give a folder"
+        "'{}' is not a known data set; {}; for your own images give a folder",
+        suggest::plain(name),
+        suggest::among(name, &["cifar10", "cifar100", "mnist"])
     )]
     UnknownName {
         /// The name that was given.

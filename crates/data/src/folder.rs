@@ -9,7 +9,7 @@ use crate::decode::{self, Size};
 use crate::error::{DataError, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
-use thalweg_base::DType;
+use thalweg_base::{DType, counted};
 
 /// How images are served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,9 +144,9 @@ impl Dataset for Folder {
 
     fn describe(&self) -> String {
         format!(
-            "{} images of {} classes from {}, served as {} x {} x {}",
-            self.files.len(),
-            self.class_names.len(),
+            "{} of {} from {}, served as {} x {} x {}",
+            counted(self.files.len(), "image"),
+            counted(self.class_names.len(), "class"),
             self.dir.display(),
             self.size.height,
             self.size.width,

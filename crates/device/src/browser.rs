@@ -7,6 +7,6 @@ use crate::{Device, DeviceError};
 pub fn open(name: &str, _threads: Option<usize>) -> Result<Box<dyn Device>, DeviceError> {
     Err(DeviceError::Unknown {
         asked: name.into(),
-        known: "webgpu, which a model is given when it is made".into(),
+        known: "known: webgpu, which a model is given when it is made".into(),
     })
 }

@@ -6,11 +6,11 @@ use thiserror::Error;
 #[derive(Clone, PartialEq, Debug, Error)]
 pub enum DeviceError {
     /// No such device.
-    #[error("there is no device '{asked}'; known: {known}")]
+    #[error("there is no device '{asked}'; {known}")]
     Unknown {
         /// What was asked for.
         asked: String,
-        /// What could be asked for.
+        /// What was perhaps meant, and what could be asked for.
         known: String,
     },
     /// Not enough memory.

@@ -3,6 +3,7 @@
 use crate::cpu::{CpuDevice, Isa, Target};
 use crate::null::NullDevice;
 use crate::{Device, DeviceError, Host};
+use thalweg_base::{counted, suggest};
 
 /// What was found of one device.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -51,20 +52,22 @@ pub fn open(name: &str, threads: Option<usize>) -> Result<Box<dyn Device>, Devic
 /// Why `auto` is the CPU on this machine. A GPU has to be asked for by name until its kernels have been proven and measured
 /// on real ones.
 pub fn auto() -> String {
-    match real_gpu() {
+    #[cfg(feature = "cuda")]
+    let nvidias = crate::cuda::found();
+    #[cfg(not(feature = "cuda"))]
+    let nvidias: Vec<Found> = Vec::new();
+    let usable = nvidias.iter().find(|f| f.usable).map(|f| f.name.clone());
+    match usable.or_else(real_adapter) {
         Some(name) => format!("{name} is there, but has to be asked for: --device {name}"),
-        None => unusable().map_or("no GPU was found".into(), |name| {
-            format!("{name} is there, but something is missing: see `thalweg doctor`")
+        // One that lacks something has a number all the same.
+        None => nvidias.iter().find(|f| f.name.contains(':')).map_or("no GPU was found".into(), |f| {
+            format!("{} is there, but something is missing: see `thalweg doctor`", f.name)
         }),
     }
 }
 
-/// The best GPU that is no program.
-fn real_gpu() -> Option<String> {
-    #[cfg(feature = "cuda")]
-    if let Some(found) = crate::cuda::found().into_iter().find(|f| f.usable) {
-        return Some(found.name);
-    }
+/// The best adapter that is no program.
+fn real_adapter() -> Option<String> {
     #[cfg(feature = "wgpu")]
     if may_have_gpu() {
         let real = |c: crate::wgpu::Class| {
@@ -72,14 +75,6 @@ fn real_gpu() -> Option<String> {
         };
         return crate::wgpu::adapters().iter().position(|a| real(a.class)).map(|i| format!("wgpu:{i}"));
     }
-    None
-}
-
-/// An NVIDIA GPU that lacks something.
-fn unusable() -> Option<String> {
-    #[cfg(feature = "cuda")]
-    return crate::cuda::found().into_iter().find(|f| f.name.contains(':')).map(|f| f.name);
-    #[cfg(not(feature = "cuda"))]
     None
 }
 
@@ -94,12 +89,19 @@ fn may_have_gpu() -> bool {
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 fn index_of(name: &str) -> Result<usize, DeviceError> {
     let kind = name.split(':').next().unwrap_or(name);
-    let unknown =
-        || DeviceError::Unknown { asked: name.into(), known: format!("{kind}, {kind}:0, {kind}:1 ...") };
+    let unknown = || DeviceError::Unknown {
+        asked: name.into(),
+        known: format!("known: {kind}, {kind}:0, {kind}:1 ..."),
+    };
     match name.split_once(':') {
         None => Ok(0),
         Some((_, index)) => index.parse().map_err(|_| unknown()),
     }
+}
+
+/// Refuses a name.
+fn unknown(name: &str, known: &[&str]) -> DeviceError {
+    DeviceError::Unknown { asked: suggest::plain(name), known: suggest::among(name, known) }
 }
 
 /// What kernels are made for on the CPU device of that name.
@@ -107,7 +109,7 @@ pub fn cpu_target(name: &str) -> Result<Target, DeviceError> {
     let mut target = Target::fast(Isa::detect());
     let mut words = name.split(':');
     if !matches!(words.next(), Some("auto" | "cpu")) {
-        return Err(DeviceError::Unknown { asked: name.into(), known: KNOWN.join(", ") });
+        return Err(unknown(name, &KNOWN));
     }
     for word in words {
         match Isa::from_word(word) {
@@ -115,8 +117,9 @@ pub fn cpu_target(name: &str) -> Result<Target, DeviceError> {
             Some(isa) if isa.is_available() => target.isa = isa,
             _ => {
                 let sets: Vec<String> = Isa::available().map(|i| format!("cpu:{}", i.word())).collect();
-                let known = format!("cpu, {}, cpu:exact", sets.join(", "));
-                return Err(DeviceError::Unknown { asked: name.into(), known });
+                let sets = sets.iter().map(String::as_str);
+                let known: Vec<&str> = ["cpu"].into_iter().chain(sets).chain(["cpu:exact"]).collect();
+                return Err(unknown(name, &known));
             }
         }
     }
@@ -134,9 +137,9 @@ pub fn list() -> Vec<Found> {
         .collect();
     let sets: Vec<&str> = Isa::available().map(Isa::name).collect();
     let cpu = format!(
-        "{}, {} cores, {} (of {}){}",
+        "{}, {}, {} (of {}){}",
         host.cpu,
-        host.cores,
+        counted(host.cores, "core"),
         Isa::detect(),
         sets.join(", "),
         if caches.is_empty() { String::new() } else { format!(", {}", caches.join(", ")) }
@@ -178,6 +181,8 @@ mod tests {
     fn unknown_devices_are_told_what_there_is() {
         let error = open("tpu:0", None).err().unwrap().to_string();
         assert_eq!(error, "there is no device 'tpu:0'; known: auto, cpu, cuda, wgpu, null");
+        let error = open("cdua", None).err().unwrap().to_string();
+        assert!(error.starts_with("there is no device 'cdua'; did you mean 'cuda'? known: "), "{error}");
         for name in ["auto", "cpu", "null"] {
             assert!(!open(name, Some(2)).unwrap().info().description.is_empty());
         }

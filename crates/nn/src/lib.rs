@@ -21,7 +21,6 @@ mod network;
 pub mod optimizers;
 mod preprocess;
 pub mod schedules;
-pub mod suggest;
 mod table;
 
 pub use activations::Logits;
@@ -34,6 +33,7 @@ pub use layers::{AnyLayer, Layer};
 pub use network::{
     Adapting, Forward, ForwardArgs, InputInfo, Network, OutputInfo, Summary, SummaryRow, Weight,
 };
+pub use thalweg_base::suggest;
 
 /// The extents of one example, without the batch axis.
 pub type Shape = Vec<usize>;

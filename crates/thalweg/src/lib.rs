@@ -63,11 +63,12 @@
 //! | [`nn`] | layers, losses, metrics, optimizers, schedules, configurations |
 //! | [`train`] | models that train, callbacks, model files |
 //! | [`vision`] | named models |
-//! | [`device`], [`compile`], [`graph`] | what a step is made of, for those who look inside |
+//! | [`device`], [`compile`], [`graph`], [`base`] | what a step is made of, for those who look inside |
 
 pub mod datasets;
 pub mod prelude;
 
+pub use thalweg_base as base;
 pub use thalweg_compile as compile;
 pub use thalweg_data as data;
 pub use thalweg_device as device;

@@ -12,7 +12,7 @@ use super::letterbox::{GRAY, Letterbox};
 use crate::dataset::{Dataset, Epoch, Field, check_read};
 use crate::error::{DataError, Result};
 use std::sync::Arc;
-use thalweg_base::DType;
+use thalweg_base::{DType, counted};
 
 /// The class of rows that are not used.
 pub const NO_CLASS: i32 = -1;
@@ -158,10 +158,10 @@ impl Dataset for DetectionSet {
     fn describe(&self) -> String {
         let annotations = self.annotations();
         format!(
-            "{} pictures with {} objects of {} classes from {}, served as {} x {}{}",
-            self.len(),
-            annotations.objects(),
-            annotations.class_names.len(),
+            "{} with {} of {} from {}, served as {} x {}{}",
+            counted(self.len(), "picture"),
+            counted(annotations.objects(), "object"),
+            counted(annotations.class_names.len(), "class"),
             annotations.origin,
             self.shape.height,
             self.shape.width,

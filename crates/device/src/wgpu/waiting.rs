@@ -10,6 +10,8 @@ use crate::gpu::tune::{Shelf, tuned};
 use crate::{Allocation, DeviceError, Found, caches};
 use ::wgpu::{BufferUsages, ErrorFilter, PollType};
 use std::collections::VecDeque;
+use std::sync::OnceLock;
+use thalweg_base::counted;
 
 /// Runs that may be under way before the host waits for the oldest.
 const UNDER_WAY: usize = 4;
@@ -21,9 +23,11 @@ pub struct Pace {
     under_way: VecDeque<wgpu::SubmissionIndex>,
 }
 
-/// All adapters, best first; those of one class in the system's order.
-pub fn adapters() -> Vec<Adapter> {
-    pollster::block_on(search())
+/// All adapters, best first; those of one class in the system's order. Looked for once: it takes tens of milliseconds, and some
+/// drivers print a line each time.
+pub fn adapters() -> &'static [Adapter] {
+    static FOUND: OnceLock<Vec<Adapter>> = OnceLock::new();
+    FOUND.get_or_init(|| pollster::block_on(search()))
 }
 
 /// All adapters as `devices` lists them, or one line that says why there is none.
@@ -32,14 +36,14 @@ pub fn found() -> Vec<Found> {
     if all.is_empty() {
         return vec![Found { name: "wgpu".into(), usable: false, description: super::NONE.into() }];
     }
-    let one = |(i, a): (usize, Adapter)| {
+    let one = |(i, a): (usize, &Adapter)| {
         let (name, extras) = (format!("wgpu:{i}"), a.extras.to_string());
         let coop = a.extras.matrices.map_or(String::new(), |_| format!(" (with {name}:coop)"));
         let behind = if extras.is_empty() { extras } else { format!("; {extras}{coop}") };
-        let tuned = tuned(shelf(&a));
-        Found { name, usable: true, description: a.description + &behind + &tuned }
+        let tuned = tuned(shelf(a));
+        Found { name, usable: true, description: format!("{}{behind}{tuned}", a.description) }
     };
-    all.into_iter().enumerate().map(one).collect()
+    all.iter().enumerate().map(one).collect()
 }
 
 /// Where an adapter's tuned products are kept: by its name, interface and driver.
@@ -75,15 +79,19 @@ impl WgpuDevice {
     /// it is refused then.
     pub fn new(index: usize, coop: bool) -> Result<Self, DeviceError> {
         let name = format!("wgpu:{index}");
-        let mut all = adapters();
-        if index >= all.len() {
+        let all = adapters();
+        let Some(adapter) = all.get(index) else {
             let reason = match all.len() {
                 0 => super::NONE.into(),
-                n => format!("there are {n} adapters, counted from 0; see `thalweg devices`"),
+                n => format!(
+                    "there {} {}, counted from 0; see `thalweg devices`",
+                    if n == 1 { "is" } else { "are" },
+                    counted(n, "adapter")
+                ),
             };
             return Err(DeviceError::Gpu { device: name, reason });
-        }
-        pollster::block_on(Self::open(name, all.swap_remove(index), coop))
+        };
+        pollster::block_on(Self::open(name, adapter.clone(), coop))
     }
 
     pub(super) fn submit(&mut self, encoder: wgpu::CommandEncoder) -> Result<(), DeviceError> {

@@ -5,6 +5,7 @@ use super::monitor::Mode;
 use crate::{Result, TrainError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use thalweg_base::counted;
 
 /// Ends training when a watched log has not improved for `patience` epochs. Keras' names and defaults.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -130,9 +131,9 @@ impl Callback for EarlyStopping {
             }
         } else if self.progress.wait >= self.patience && c.epoch > 0 {
             *c.stop = Some(format!(
-                "EarlyStopping: '{}' has not improved for {} epochs; the best was epoch {}",
+                "EarlyStopping: '{}' has not improved for {}; the best was epoch {}",
                 self.monitor,
-                self.progress.wait,
+                counted(self.progress.wait, "epoch"),
                 self.progress.best_epoch + 1
             ));
         }

@@ -4,6 +4,7 @@
 //! stand for braces; a name that is not a log is refused with those that are.
 
 use crate::Logs;
+use thalweg_base::suggest;
 
 /// `template` with the epoch (from 1) and the logs put in.
 pub fn fill(template: &str, epoch: usize, logs: &Logs) -> Result<String, String> {
@@ -29,7 +30,8 @@ pub fn fill(template: &str, epoch: usize, logs: &Logs) -> Result<String, String>
             };
             let Some(value) = value else {
                 let known: Vec<&str> = std::iter::once("epoch").chain(logs.names()).collect();
-                return Err(format!("'{template}': there is no log '{name}'; known: {}", known.join(", ")));
+                let known = suggest::among(name, &known);
+                return Err(format!("'{template}': there is no log '{name}'; {known}"));
             };
             out.push_str(&number(value, spec).ok_or_else(|| {
                 format!(

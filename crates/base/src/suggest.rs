@@ -33,15 +33,16 @@ pub fn plain(words: &str) -> String {
 
 /// `optimizer 'nvq' is not known; did you mean 'nadam'? known: ...`
 pub fn unknown(kind: &str, word: &str, known: &[&str]) -> String {
-    format!("{kind} '{}' is not known; {}", plain(word), rest(word, known))
+    format!("{kind} '{}' is not known; {}", plain(word), among(word, known))
 }
 
 /// `Conv2D has no argument 'filtrs'; did you mean 'filters'? known: ...`
 pub fn no_argument(owner: &str, word: &str, known: &[&str]) -> String {
-    format!("{owner} has no argument '{}'; {}", plain(word), rest(word, known))
+    format!("{owner} has no argument '{}'; {}", plain(word), among(word, known))
 }
 
-fn rest(word: &str, known: &[&str]) -> String {
+/// `did you mean 'nadam'? known: ...`: what stands behind the name that was refused.
+pub fn among(word: &str, known: &[&str]) -> String {
     let list = plain(&known.join(", "));
     match nearest(word, known) {
         Some(near) => format!("did you mean '{}'? known: {list}", plain(near)),
