@@ -8,7 +8,7 @@ use crate::events::{Event, Observer};
 use crate::model::Model;
 use crate::report::RunFolder;
 use crate::step::{ITERATION, RATE_SCALE};
-use crate::{Result, Tensor, TrainError};
+use crate::{Logs, Result, Tensor, TrainError};
 use std::collections::BTreeMap;
 use std::path::Path;
 use thalweg_data::detection::{Detection, DetectionSet};
@@ -20,6 +20,8 @@ pub(crate) struct Desk<'m> {
     pub folder: Option<RunFolder>,
     /// Weights that callbacks keep, by slot.
     pub kept: BTreeMap<String, Vec<Tensor>>,
+    /// What the present weights make of the validation data, once that was found and until the weights change.
+    pub judged: Option<Logs>,
 }
 
 impl Desk<'_> {
@@ -72,7 +74,10 @@ impl Training for Desk<'_> {
 
     fn restore_weights(&mut self, slot: &str) -> Result<bool> {
         match self.kept.get(slot) {
-            Some(weights) => self.model.set_weights(weights).map(|()| true),
+            Some(weights) => {
+                self.judged = None;
+                self.model.set_weights(weights).map(|()| true)
+            }
             None => Ok(false),
         }
     }

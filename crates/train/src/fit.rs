@@ -4,7 +4,7 @@
 
 use crate::callbacks::Callback;
 use crate::events::Observer;
-use crate::{History, Result, TrainError};
+use crate::{History, Logs, Result, TrainError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -240,4 +240,7 @@ pub struct Fitted {
     pub end: End,
     /// Seconds of training in all, those before an interruption included.
     pub seconds: f64,
+    /// Loss and metrics of the trained model over the validation data, where the last epoch's validation told them and the
+    /// weights were not changed since, as by `EarlyStopping`'s best ones: nobody needs to evaluate the same again.
+    pub validation: Option<Logs>,
 }

@@ -131,7 +131,7 @@ impl<'m> Run<'m> {
         };
         let log_names = model.log_names()?;
         let observer = fit.observer.take();
-        let desk = Desk { model, observer, folder, kept: Default::default() };
+        let desk = Desk { model, observer, folder, kept: Default::default(), judged: None };
         let (history, now) = (History::default(), Instant::now());
         Ok(Run {
             desk,
@@ -335,6 +335,7 @@ impl<'m> Run<'m> {
         let mut order = epoch_order(self.data.len(), self.seed, at.epoch as u32, self.fit.shuffle);
         order.truncate(self.epoch_steps() * self.fit.batch_size);
         let epoch = Epoch { index: at.epoch as u32, of: self.fit.epochs as u32 };
+        self.desk.judged = None;
         self.steps.serve(epoch);
         self.steps.begin(self.desk.model, order, at.batch)?;
         // Which batch an iteration was: the device counts steps, not batches.
@@ -492,6 +493,7 @@ impl<'m> Run<'m> {
                 return Ok(None);
             };
             judged.iter().for_each(|(name, value)| logs.set(&format!("val_{name}"), value));
+            self.desk.judged = Some(judged);
         }
         logs.set("learning_rate", self.desk.learning_rate()?);
         for callback in &mut self.callbacks {
@@ -535,7 +537,8 @@ impl<'m> Run<'m> {
         self.write_checkpoint(at)?;
         let seconds = self.seconds();
         self.desk.tell(&Event::Interrupted { checkpoint: self.checkpoint.as_deref() });
-        Ok(Fitted { history: self.history, end: End::Interrupted(self.checkpoint), seconds })
+        let end = End::Interrupted(self.checkpoint);
+        Ok(Fitted { history: self.history, end, seconds, validation: None })
     }
 
     fn end(mut self, at: Position, stop: Option<String>) -> Result<Fitted> {
@@ -544,6 +547,9 @@ impl<'m> Run<'m> {
         }
         if let Some(reason) = &stop {
             self.desk.tell(&Event::Stopped { reason });
+        }
+        if self.desk.model.has_averages() {
+            self.desk.judged = None;
         }
         self.desk.model.take_averages()?;
         let log_names = self.epoch_log_names();
@@ -568,6 +574,6 @@ impl<'m> Run<'m> {
         let seconds = self.seconds();
         self.desk.tell(&Event::TrainEnd { seconds });
         let end = stop.map_or(End::Complete, End::Stopped);
-        Ok(Fitted { history: self.history, end, seconds })
+        Ok(Fitted { history: self.history, end, seconds, validation: self.desk.judged })
     }
 }

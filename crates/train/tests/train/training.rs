@@ -43,6 +43,7 @@ fn fit_evaluate_predict_save_load_agree() {
     // What validation said is what evaluation says, whatever the batch size.
     let logs = first.evaluate(test.clone(), 16).unwrap();
     assert_eq!(logs.get("loss"), last.get("val_loss"));
+    assert_eq!(fitted.validation.as_ref(), Some(&logs));
     let other = first.evaluate(test.clone(), 7).unwrap();
     assert!((other.get("loss").unwrap() - logs.get("loss").unwrap()).abs() < 1e-6);
 
@@ -163,8 +164,11 @@ fn only_weighted_metrics_count_weights() {
 fn early_stopping_ends_a_real_training() {
     let mut model = model(mlp(4, 3, false), "sgd");
     let callback = EarlyStopping::new("loss").min_delta(10.0).patience(2).restore_best_weights(true);
-    let fitted = model.fit(blobs(30, 3, 1), Fit::epochs(50).callback(callback)).unwrap();
+    let fit = Fit::epochs(50).callback(callback).validation_data(blobs(9, 3, 2));
+    let fitted = model.fit(blobs(30, 3, 1), fit).unwrap();
     assert_eq!(fitted.history.epochs.len(), 3);
+    // The weights are the first epoch's now.
+    assert_eq!(fitted.validation, None);
     assert!(matches!(fitted.end, End::Stopped(ref why) if why.contains("EarlyStopping")), "{:?}", fitted.end);
 }
 
