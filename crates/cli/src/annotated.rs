@@ -6,7 +6,7 @@
 use crate::error::{Failure, Result};
 use crate::recipe::DetectionRecipe;
 use crate::sets::{Data, Splits};
-use crate::show::{Console, grouped};
+use crate::show::{Console, counted};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -80,8 +80,8 @@ fn tell(split: Option<&str>, problems: &[Problem], console: &Console) {
         console.note(format!("dropped: {problem}"));
     }
     if problems.len() > TOLD {
-        let count = grouped(problems.len() as u64);
-        console.note(format!("dropped {count} annotations{of} in all; see `thalweg data stats`"));
+        let count = counted(problems.len(), "annotation");
+        console.note(format!("dropped {count}{of} in all; see `thalweg data stats`"));
     }
     if !problems.is_empty() {
         console.event(&json!({ "event": "dropped", "split": split, "annotations": problems.len() }));

@@ -18,7 +18,15 @@ use thalweg::nn::DTypePolicy;
   thalweg predict runs/cifar10/model.safetensors cat.jpg
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or recipe, 3 data, 4 device, 130 interrupted.
-Environment: THALWEG_DATA is the folder of data sets; NO_COLOR switches colours off.")]
+
+Environment:
+  THALWEG_DATA            the folder of data sets
+  THALWEG_NVRTC           CUDA's compiler NVRTC: its file or its folder, tried first
+  THALWEG_CUDA_LIBRARIES  the only folders of cuBLASLt and cuDNN, as in PATH; none: not used
+  CUDA_PATH, CUDA_HOME, VIRTUAL_ENV, CONDA_PREFIX
+                          where else NVIDIA's libraries are looked for
+  XDG_CACHE_HOME          the folder of caches, instead of ~/.cache
+  NO_COLOR                switches colours off")]
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
@@ -98,7 +106,7 @@ pub struct DTypeArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   thalweg fit examples/cifar10.toml --epochs 3
-  thalweg fit examples/cifar10.toml --limit 2000 --run trial   only 2,000 images
+  thalweg fit examples/cifar10.toml --limit 2000 --run trial   learns from 2,000 images only
   thalweg fit examples/cifar10.toml --run trial --resume       go on after Ctrl-C or a crash
 
 A run writes runs/NAME: the model, history.csv, curves.svg, TensorBoard events, checkpoints, the log. An earlier
@@ -124,7 +132,7 @@ pub struct FitArgs {
     /// Seed of weights, order and dropout, instead of the recipe's
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Train on the first IMAGES images only
+    /// Train on the first IMAGES images only; the sets it is judged by stay whole
     #[arg(long, value_name = "IMAGES", value_parser = positive)]
     pub limit: Option<usize>,
     /// Folder of data sets, instead of THALWEG_DATA

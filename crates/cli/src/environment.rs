@@ -1,8 +1,9 @@
 //! What the command takes from its environment: read once.
 //!
-//! In: `THALWEG_DATA`, `XDG_CACHE_HOME`, `NO_COLOR`. Out: [`Environment`].
+//! In: `THALWEG_DATA`, `XDG_CACHE_HOME`, `NO_COLOR`, how the program was started. Out: [`Environment`].
 
 use crate::error::{Failure, Result};
+use crate::show::pasted;
 use std::env;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,8 @@ pub struct Environment {
     data_root: PathBuf,
     /// Whether colours may be used (<https://no-color.org>).
     pub color: bool,
+    /// The program as it was started, for commands that are shown to be pasted: a path, or a name that is found.
+    pub program: String,
 }
 
 impl Environment {
@@ -22,7 +25,9 @@ impl Environment {
         let data_root = set("THALWEG_DATA")
             .or_else(|| set("XDG_CACHE_HOME"))
             .map_or_else(thalweg::data::default_root, PathBuf::from);
-        Environment { data_root, color: set("NO_COLOR").is_none() }
+        let started = env::args_os().next().filter(|p| !p.is_empty());
+        let program = started.map_or("thalweg".into(), |p| pasted(&p.to_string_lossy()));
+        Environment { data_root, color: set("NO_COLOR").is_none(), program }
     }
 
     /// The data root for reading: a folder that the user names has to be there.

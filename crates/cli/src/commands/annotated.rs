@@ -6,7 +6,7 @@
 use crate::annotated::one;
 use crate::error::{Failure, Result};
 use crate::recipe::{DataRecipe, Recipe};
-use crate::show::{Console, Table, grouped};
+use crate::show::{Console, Table, counted, grouped};
 use serde_json::json;
 use std::path::Path;
 use thalweg::data::detection::evaluate::Area;
@@ -69,7 +69,7 @@ pub fn stats(path: &Path, console: &Console) -> Result<()> {
     );
     for (split, all) in &splits {
         if all.segmentations > 0 {
-            console.say(format!("{split}: {} outlines are not used", grouped(all.segmentations as u64)));
+            console.say(format!("{split}: {} not used", counted(all.segmentations, "outline")));
         }
         if !all.problems.is_empty() {
             console.say(format!("{split}, bad annotations ({}):", grouped(all.problems.len() as u64)));
@@ -141,9 +141,10 @@ pub fn draw(path: &Path, output: &Path, wanted: &Wanted<'_>, console: &Console) 
     };
     let count = tiles.len();
     let legend = names.iter().enumerate().map(|(i, n)| (class_colour(i), n.clone())).collect();
-    let title = format!("{count} of {of} pictures of {origin}");
+    let of = counted(of, "picture");
+    let title = format!("{count} of {of} of {origin}");
     sheet(&tiles, &Sheet { title, legend, ..Sheet::default() }).save(output)?;
-    console.say(format!("{count} of {of} pictures: {}", output.display()));
+    console.say(format!("{count} of {of}: {}", output.display()));
     console.event(&json!({ "event": "sheet", "file": output, "pictures": count }));
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::environment::Environment;
 use crate::error::Result;
 use crate::recipe::{DataRecipe, DetectionRecipe, Recipe};
 use crate::sets::Data;
-use crate::show::{Bar, Console, Table, grouped, megabytes, rounded, short_flops};
+use crate::show::{Bar, Console, Table, counted, grouped, megabytes, rounded, short_flops};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -322,11 +322,11 @@ fn report(
     }));
     let n = |x: f64| grouped(x as u64);
     console.say(console.bold(&format!(
-        "{} images/s  ({} to {} over {} windows)",
+        "{} images/s  ({} to {} over {})",
         n(median),
         n(least),
         n(most),
-        m.speeds.len()
+        counted(m.speeds.len(), "window")
     )));
     console.say(format!("step of {batch}: {step_us:.1} us on {device}"));
     if let Some(latency) = m.latency_us {
@@ -401,14 +401,15 @@ fn show(model: &mut Model, kernels: &[KernelTime], peak: f64, console: &Console)
     console.say("");
     table.lines().iter().for_each(|line| console.say(line));
     if kernels.len() > SHOWN {
-        console.say(format!("and {} kernels with less", kernels.len() - SHOWN));
+        console.say(format!("and {} with less", counted(kernels.len() - SHOWN, "kernel")));
     }
     let reached = flops as f64 / us / 1e3;
     let of_peak = match peak > 0.0 {
         true => format!(
-            ", {:.0}% of the {:.0} that {workers} workers can multiply and add (some algorithms need fewer)",
+            ", {:.0}% of the {:.0} that {} can multiply and add (some algorithms need fewer)",
             1e11 * reached / peak,
-            peak / 1e9
+            peak / 1e9,
+            counted(workers, "worker")
         ),
         false => String::new(),
     };

@@ -6,7 +6,7 @@ use crate::args::{DataAction, DataArgs};
 use crate::environment::Environment;
 use crate::error::{Failure, Result};
 use crate::sets::{self, Data};
-use crate::show::{Console, Table, grouped};
+use crate::show::{Console, Table, counted, grouped};
 use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
@@ -103,7 +103,7 @@ fn info(name: &str, root: &Path, console: &Console) -> Result<()> {
             console.say(format!("  {role:<8}{:<8}{} {:?}", field.name, field.dtype, field.shape));
         }
         let names = data.class_names();
-        console.say(format!("  {} classes: {}", names.len(), names.join(", ")));
+        console.say(format!("  {}: {}", counted(names.len(), "class"), names.join(", ")));
         let fields: Vec<_> = data
             .fields()
             .iter()

@@ -7,7 +7,7 @@
 use super::detections::write_file;
 use crate::args::PredictArgs;
 use crate::error::{Failure, Result};
-use crate::show::Console;
+use crate::show::{Console, counted};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -58,7 +58,7 @@ pub fn detect(model: &mut Model, files: &[PathBuf], args: &PredictArgs, console:
     }
     match unreadable {
         0 => Ok(()),
-        n => Err(Failure::Data(format!("{n} of {} pictures could not be read", files.len()))),
+        n => Err(Failure::Data(format!("{n} of {} could not be read", counted(files.len(), "picture")))),
     }
 }
 

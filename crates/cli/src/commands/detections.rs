@@ -4,7 +4,7 @@
 //! matrix, sheets of the worst and of other pictures, and the detections as COCO's tools take them.
 
 use crate::error::{Failure, Result};
-use crate::show::{Console, Table, confusion_text};
+use crate::show::{Console, Table, confusion_text, counted};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use std::time::Instant;
@@ -55,12 +55,12 @@ fn tell(report: &Report, names: &[String], speed: f64, console: &Console) {
     let coco = &report.coco;
     let get = |name: &str| coco.get(name);
     console.say(console.bold(&format!(
-        "AP {}  AP50 {}  AP75 {}  recall {}  ({} pictures, {speed:.0} a second)",
+        "AP {}  AP50 {}  AP75 {}  recall {}  ({}, {speed:.0} a second)",
         share(get("AP")),
         share(get("AP50")),
         share(get("AP75")),
         share(get("AR_100")),
-        coco.images
+        counted(coco.images as usize, "picture")
     )));
     let sizes = ["AP_small", "AP_medium", "AP_large"];
     let mut table = Table::new(

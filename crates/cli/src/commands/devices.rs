@@ -3,7 +3,7 @@
 use crate::args::DoctorArgs;
 use crate::environment::Environment;
 use crate::error::Result;
-use crate::show::{Console, short_bytes};
+use crate::show::{Console, counted, short_bytes};
 use serde_json::json;
 use std::path::Path;
 use thalweg::data::{NAMES, dir_of};
@@ -38,7 +38,7 @@ pub fn doctor(args: &DoctorArgs, environment: &Environment, console: &Console) -
     )));
     let host = Host::read();
     let memory = host.memory.map_or("unknown".into(), |m| short_bytes(m as u64));
-    console.say(format!("machine: {}, {} cores, {memory} of memory", host.cpu, host.cores));
+    console.say(format!("machine: {}, {}, {memory} of memory", host.cpu, counted(host.cores, "core")));
     let caches: Vec<_> =
         host.caches.iter().map(|c| json!({ "level": c.level, "kind": c.kind, "bytes": c.bytes })).collect();
     console.event(&json!({
@@ -47,14 +47,15 @@ pub fn doctor(args: &DoctorArgs, environment: &Environment, console: &Console) -
     }));
     console.say("");
     console.say(console.bold("devices"));
-    for found in list() {
+    let all = list();
+    for found in &all {
         let mark = if found.usable { "ok" } else { "--" };
         console.say(format!("  {mark}  {:<7} {}", found.name, found.description));
         console.event(&json!({
             "event": "device", "name": found.name, "usable": found.usable, "description": found.description,
         }));
     }
-    for (name, what) in ABSENT.iter().filter(|(name, _)| !list().iter().any(|f| f.name.starts_with(name))) {
+    for (name, what) in ABSENT.iter().filter(|(name, _)| !all.iter().any(|f| f.name.starts_with(name))) {
         let why = format!("this build has no {name} device yet ({what}), so nothing was looked for");
         console.say(format!("  --  {name:<7} {why}"));
         console.event(&json!({ "event": "device", "name": name, "usable": false, "description": why }));

@@ -16,6 +16,7 @@ use thalweg::train::{Event, Model, Observer};
 
 /// Runs it.
 pub fn evaluate(args: &EvaluateArgs, environment: &Environment, console: &Console) -> Result<()> {
+    prepare::computes(&args.device)?;
     let mut model = prepare::model_from(&args.model)?;
     prepare::place(&mut model, &args.device, console)?;
     let data = sets::limited(open(&model, args, environment, console)?, args.limit)?;

@@ -6,20 +6,21 @@ use crate::environment::Environment;
 use crate::error::{Failure, Result};
 use crate::recipe::{Recipe, Validation};
 use crate::sets::{self, Data, Splits};
-use crate::show::{Console, Tally, Watch};
+use crate::show::{Console, Tally, Watch, pasted};
 use crate::signals;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use thalweg::data::Subset;
 use thalweg::train::callbacks::{Callback, DetectionMetrics};
-use thalweg::train::{End, Fit, Fitted, Model, step};
+use thalweg::train::{End, Fit, Fitted, Logs, Model, step};
 
 /// Test images that are shown at the end.
 const SHOWN: usize = 5;
 
 /// Runs it.
 pub fn fit(args: &FitArgs, environment: &Environment, console: &Console) -> Result<()> {
+    prepare::computes(&args.device)?;
     let mut recipe = Recipe::open(&args.recipe)?.in_policy(args.dtype.dtype_policy);
     recipe.fit.epochs = args.epochs.unwrap_or(recipe.fit.epochs);
     recipe.fit.batch_size = args.batch_size.unwrap_or(recipe.fit.batch_size);
@@ -41,7 +42,7 @@ pub fn fit(args: &FitArgs, environment: &Environment, console: &Console) -> Resu
     };
     let fitted = model.fit(Arc::clone(&splits.train), plan)?;
     if let End::Interrupted(checkpoint) = &fitted.end {
-        return Err(interrupted(args, name, checkpoint.as_deref(), console));
+        return Err(interrupted(args, name, checkpoint.as_deref(), &environment.program, console));
     }
     if let Some(test) = splits.test.as_ref().or(splits.validation.as_ref()) {
         match test.detection() {
@@ -49,13 +50,15 @@ pub fn fit(args: &FitArgs, environment: &Environment, console: &Console) -> Resu
                 detections::judge(&mut model, set, "test", Some(&chosen.folder), console)?;
             }
             None => {
-                judge(&mut model, test, &recipe, console)?;
+                let same = recipe.fit.validation == Validation::Test;
+                let known = fitted.validation.as_ref().filter(|_| same);
+                judge(&mut model, test, known, &recipe, console)?;
                 show_predictions(&mut model, test, console)?;
             }
         }
     }
     let speed = tally.lock().unwrap_or_else(PoisonError::into_inner).images_per_second();
-    done(&mut model, &fitted, speed, &chosen.folder, console)
+    done(&mut model, &fitted, speed, &chosen.folder, &environment.program, console)
 }
 
 fn open_data(
@@ -117,9 +120,20 @@ fn plan(recipe: &Recipe, splits: &Splits) -> Result<Fit> {
     })
 }
 
+/// A path in a command to paste.
+fn shown(path: &Path) -> String {
+    pasted(&path.to_string_lossy())
+}
+
 /// Says how to go on.
-fn interrupted(args: &FitArgs, name: &str, checkpoint: Option<&Path>, console: &Console) -> Failure {
-    let mut command = format!("thalweg fit {} --run {name} --resume", args.recipe.display());
+fn interrupted(
+    args: &FitArgs,
+    name: &str,
+    checkpoint: Option<&Path>,
+    program: &str,
+    console: &Console,
+) -> Failure {
+    let mut command = format!("{program} fit {} --run {name} --resume", shown(&args.recipe));
     let mut add = |flag: &str, value: Option<String>| {
         if let Some(value) = value {
             command += &format!(" {flag} {value}");
@@ -128,10 +142,11 @@ fn interrupted(args: &FitArgs, name: &str, checkpoint: Option<&Path>, console: &
     // What decides the numbers must be the same again.
     add("--epochs", args.epochs.map(|n| n.to_string()));
     add("--batch-size", args.batch_size.map(|n| n.to_string()));
+    add("--device", Some(args.device.device.clone()).filter(|d| d != "auto"));
     add("--dtype-policy", args.dtype.dtype_policy.map(|p| p.name().to_owned()));
     add("--seed", args.seed.map(|n| n.to_string()));
     add("--limit", args.limit.map(|n| n.to_string()));
-    add("--data", args.data.as_ref().map(|d| d.display().to_string()));
+    add("--data", args.data.as_ref().map(|d| shown(d)));
     console.event(&json!({ "event": "interrupted", "checkpoint": checkpoint, "resume": command }));
     if let Some(checkpoint) = checkpoint {
         console.say(format!("saved {}; to go on:\n  {command}", checkpoint.display()));
@@ -139,9 +154,18 @@ fn interrupted(args: &FitArgs, name: &str, checkpoint: Option<&Path>, console: &
     Failure::Interrupted
 }
 
-/// Loss and metrics over the test split.
-fn judge(model: &mut Model, test: &Data, recipe: &Recipe, console: &Console) -> Result<()> {
-    let logs = model.evaluate(Arc::clone(test), recipe.fit.batch_size)?;
+/// Loss and metrics over the test split; `known`: from the last epoch's validation by it.
+fn judge(
+    model: &mut Model,
+    test: &Data,
+    known: Option<&Logs>,
+    recipe: &Recipe,
+    console: &Console,
+) -> Result<()> {
+    let logs = match known {
+        Some(logs) => logs.clone(),
+        None => model.evaluate(Arc::clone(test), recipe.fit.batch_size)?,
+    };
     let text: Vec<String> = logs.iter().map(|(name, value)| format!("test {name}: {value:.4}")).collect();
     console.say(console.bold(&text.join("  ")));
     let mut event = Map::from_iter([("event".to_owned(), Value::from("test"))]);
@@ -179,6 +203,7 @@ fn done(
     fitted: &Fitted,
     speed: Option<f64>,
     folder: &Path,
+    program: &str,
     console: &Console,
 ) -> Result<()> {
     let steps = model.session()?.read_scalar(step::ITERATION)? as u64;
@@ -199,6 +224,6 @@ fn done(
     }));
     console.say(format!("model:  {}", path.display()));
     console.say(format!("curves: {}", folder.join("curves.svg").display()));
-    console.say(console.dim(&format!("next:   thalweg predict {} IMAGE", path.display())));
+    console.say(console.dim(&format!("next:   {program} predict {} IMAGE", shown(&path))));
     Ok(())
 }

@@ -4,7 +4,7 @@ use super::prepare;
 use crate::args::{PlanArgs, What};
 use crate::error::Result;
 use crate::recipe::Recipe;
-use crate::show::{Console, Table, grouped, short_bytes, short_flops};
+use crate::show::{Console, Table, counted, grouped, short_bytes, short_flops};
 use serde_json::json;
 use std::sync::Arc;
 use thalweg::compile::{Options, compile};
@@ -58,8 +58,9 @@ pub fn plan(args: &PlanArgs, console: &Console) -> Result<()> {
     console.say(console.bold(&format!("{}, batches of {batch}", args.recipe.display())));
     table.lines().iter().for_each(|line| console.say(line));
     console.say(format!(
-        "on {} with {} workers; states are weights, optimizer slots and metrics",
-        info.name, info.workers
+        "on {} with {}; states are weights, optimizer slots and metrics",
+        info.name,
+        counted(info.workers, "worker")
     ));
     Ok(())
 }

@@ -18,6 +18,7 @@ const TOP: usize = 3;
 
 /// Runs it.
 pub fn predict(args: &PredictArgs, console: &Console) -> Result<()> {
+    prepare::computes(&args.device)?;
     let files = files(&args.inputs)?;
     let mut model = prepare::model_from(&args.model)?;
     let input = model.image_input().map_err(|e| Failure::Usage(e.to_string()))?;

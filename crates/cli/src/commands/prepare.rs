@@ -29,6 +29,18 @@ pub fn model_from(path: &Path) -> Result<Model> {
     Ok(Model::load(path)?)
 }
 
+/// Refuses the device that computes nothing, where what is computed is wanted.
+pub fn computes(device: &DeviceArgs) -> Result<()> {
+    match device.device.as_str() {
+        "null" => Err(Failure::Device(
+            "null computes nothing, so there is nothing to learn or to tell; it is for `thalweg plan` and `thalweg bench`: \
+             choose another --device here (see `thalweg devices`)"
+                .into(),
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Puts a model on its device now, so that a device that is not there is told before anything long begins; says
 /// which it is, and why where the user left the choice.
 pub fn place(model: &mut Model, device: &DeviceArgs, console: &Console) -> Result<()> {

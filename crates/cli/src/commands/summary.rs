@@ -4,7 +4,7 @@ use super::prepare;
 use crate::args::SummaryArgs;
 use crate::error::Result;
 use crate::recipe::Recipe;
-use crate::show::{Console, Table, grouped, short_bytes, short_flops};
+use crate::show::{Console, Table, counted, grouped, short_bytes, short_flops};
 use serde_json::{Value, json};
 use thalweg::nn::{Network, batched};
 use thalweg::train::Model;
@@ -80,7 +80,13 @@ fn provenance(model: &Model, console: &Console) {
         console.say(format!("classes: {} ({}{more})", info.class_names.len(), shown.join(", ")));
     }
     if p.epochs > 0 {
-        console.say(format!("trained: {} epochs on {}, seed {}, {}", p.epochs, p.data, p.seed, p.date));
+        console.say(format!(
+            "trained: {} on {}, seed {}, {}",
+            counted(p.epochs, "epoch"),
+            p.data,
+            p.seed,
+            p.date
+        ));
     }
     console.event(&json!({
         "event": "provenance", "class_names": info.class_names, "data": p.data, "epochs": p.epochs, "seed": p.seed,

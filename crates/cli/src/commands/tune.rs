@@ -9,7 +9,7 @@ use super::prepare;
 use crate::args::{DeviceArgs, TuneArgs, What};
 use crate::error::{Failure, Result};
 use crate::recipe::Recipe;
-use crate::show::{Bar, Console, Table, rounded};
+use crate::show::{Bar, Console, Table, counted, rounded};
 use serde_json::json;
 use std::time::Duration;
 use thalweg::device::gpu::tune::{Measured, Report};
@@ -85,15 +85,13 @@ fn said(report: &Report, faster: usize) -> String {
     if report.products == 0 {
         return "no products to tune: these programs have neither a matrix product nor a convolution".into();
     }
-    let products = if report.products == 1 { "product" } else { "products" };
-    let (of, known, measured) = (report.products, report.known, report.measured.len());
-    let mut said =
-        format!("{of} {products}: {known} known before, {measured} measured, {faster} faster than before");
+    let (of, known, measured) = (counted(report.products, "product"), report.known, report.measured.len());
+    let mut said = format!("{of}: {known} known before, {measured} measured, {faster} faster than before");
     if let Some(why) = &report.reason {
         said += &format!("; {} refused ({why})", report.refused);
     }
     if let Some(why) = &report.library_said {
-        said += &format!("; libraries refused {} ways ({why})", report.calls_refused);
+        said += &format!("; libraries refused {} ({why})", counted(report.calls_refused, "way"));
     }
     if report.left > 0 {
         said += &format!("; {} left for want of time: tune once more, or for more --seconds", report.left);

@@ -25,9 +25,7 @@ impl<'a> Section<'a> {
         match section.entries.iter().find(|(k, _)| !known.contains(&k.name.as_str())) {
             None => Ok(section),
             Some((key, _)) => {
-                let near = suggest::nearest(&key.name, known);
-                let hint = near.map_or(String::new(), |n| format!(" did you mean '{n}'?"));
-                let what = format!("{owner} has no key '{}';{hint} known: {}", key.name, known.join(", "));
+                let what = format!("{owner} has no key '{}'; {}", key.name, suggest::among(&key.name, known));
                 Err(source.wrong(key.at, what))
             }
         }

@@ -1,5 +1,7 @@
 //! Numbers as people read them.
 
+use thalweg::base::plural;
+
 /// 167562 as "167,562".
 pub fn grouped(n: u64) -> String {
     let digits = n.to_string();
@@ -11,6 +13,11 @@ pub fn grouped(n: u64) -> String {
         out.push(c);
     }
     out
+}
+
+/// A number with its noun: "1 image", "2,000 images".
+pub fn counted(n: usize, one: &str) -> String {
+    format!("{} {}", grouped(n as u64), plural(n, one))
 }
 
 fn scaled(n: f64, units: &[&str]) -> String {
@@ -70,6 +77,7 @@ mod tests {
             (grouped(0), grouped(999), grouped(167_562)),
             ("0".into(), "999".into(), "167,562".into())
         );
+        assert_eq!((counted(1, "image"), counted(2000, "image")), ("1 image".into(), "2,000 images".into()));
         assert_eq!(
             (short_bytes(999), short_bytes(1000), short_bytes(670_248)),
             ("999 B".into(), "1.00 kB".into(), "670 kB".into())

@@ -4,7 +4,7 @@
 //! Invariant: what stays on the screen is the same text as what is piped, but for the bar in it.
 
 use super::console::Console;
-use super::numbers::{grouped, rounded, short_bytes, short_seconds};
+use super::numbers::{counted, grouped, rounded, short_bytes, short_seconds};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value, json};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -181,10 +181,10 @@ impl Observer for Watch {
                 };
                 let data = if data_there { " with the data" } else { "" };
                 self.say(&format!(
-                    "{} parameters{frozen}, {} images, batches of {batch_size}, {epochs} epochs{from}, on {device}{data}, \
-                     {} planned",
-                    grouped(parameters as u64),
-                    grouped(examples as u64),
+                    "{}{frozen}, {}, batches of {batch_size}, {}{from}, on {device}{data}, {} planned",
+                    counted(parameters, "parameter"),
+                    counted(examples, "image"),
+                    counted(epochs, "epoch"),
                     short_bytes(planned_bytes as u64)
                 ));
                 self.console.event(&json!({

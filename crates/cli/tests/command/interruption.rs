@@ -53,7 +53,8 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
     assert_eq!(ran.code, 130, "{}", ran.err);
     let last = ran.last();
     assert_eq!(last["event"], "interrupted");
-    assert_eq!(last["resume"], "thalweg fit long.toml --run cut --resume");
+    let program = env!("CARGO_BIN_EXE_thalweg");
+    assert_eq!(last["resume"], format!("{program} fit long.toml --run cut --resume"));
     assert_eq!(sum(&place, "cut", &["--resume"]), whole);
     // Once more: there is nothing left to do, and the end is the same.
     assert_eq!(sum(&place, "cut", &["--resume"]), whole);

@@ -2,6 +2,7 @@
 
 use crate::support::{self, Place};
 use serde_json::{Value, json};
+use std::path::Path;
 
 const DONE: [&str; 10] = [
     "event",
@@ -34,6 +35,8 @@ fn train_judge_predict() {
     assert!(done["images_per_second"].as_f64().unwrap() > 0.0);
     let named = |name: &str| fit.events().iter().filter(|e| e["event"] == name).count();
     assert_eq!((named("start"), named("epoch"), named("test"), named("prediction")), (1, 4, 1, 5));
+    let test = fit.events().into_iter().find(|e| e["event"] == "test").unwrap();
+    assert_eq!((&test["loss"], &test["accuracy"]), (&done["val_loss"], &done["val_accuracy"]));
     for file in
         ["recipe.toml", "history.csv", "curves.svg", "model.safetensors", "checkpoints/last.safetensors"]
     {
@@ -95,6 +98,39 @@ fn without_a_terminal_there_is_one_line_an_epoch() {
     assert!(epochs[0].starts_with("Epoch 1/4 ") && epochs[0].contains("val_accuracy: "), "{}", epochs[0]);
     assert!(!ran.out.contains('\x1b') && !ran.out.contains('\r') && ran.err.is_empty(), "{}", ran.err);
     assert!(ran.out.contains("test accuracy: 1.0000"), "{}", ran.out);
+    assert!(ran.out.contains("186 parameters, 80 images, batches of 16, 4 epochs, on "), "{}", ran.out);
+    let next = format!("next:   {} predict runs/tiny/model.safetensors IMAGE", env!("CARGO_BIN_EXE_thalweg"));
+    assert!(ran.out.contains(&next), "{}", ran.out);
+    let once = place.run(&["fit", "tiny.toml", "--epochs", "1", "--limit", "1"]).ok().out;
+    assert!(once.contains(" 1 image, batches of 16, 1 epoch, on "), "{once}");
+}
+
+/// Whatever the crates read from the environment, and not their tests, `--help` names.
+#[test]
+fn help_names_every_variable() {
+    let help = Place::new().run(&["--help"]).ok().out;
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let (mut folders, mut found) = (Vec::new(), 0);
+    for name in ["base", "graph", "device", "compile", "data", "nn", "train", "vision", "cli"] {
+        folders.push(crates.join(name).join("src"));
+    }
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            for (at, start) in text.match_indices("\"THALWEG_") {
+                let name = text[at + 1..].split('"').next().unwrap_or(start);
+                if !["THALWEG_NEED_", "THALWEG_TEST_"].iter().any(|tests| name.starts_with(tests)) {
+                    assert!(help.contains(name), "{name} of {} is not in --help", path.display());
+                    found += 1;
+                }
+            }
+        }
+    }
+    assert!(found >= 3, "{found} variables");
 }
 
 /// No network, no data: the quick start goes on with the sample and says so.
@@ -177,9 +213,13 @@ fn looking_before_running() {
 fn the_machine_and_its_data() {
     let place = Place::new();
     place.images("photos", 3);
-    let devices = place.run(&["devices", "--json"]).ok().events();
+    let listed = place.run(&["devices", "--json"]).ok();
+    let devices = listed.events();
     assert!(devices.iter().any(|d| d["name"] == "cpu" && d["usable"] == true), "{devices:?}");
-    let text = place.run(&["doctor"]).ok().out;
+    let told = place.run(&["doctor"]).ok();
+    let text = told.out;
+    // Drivers may complain whenever GPUs are looked for: that is done once.
+    assert_eq!(told.err, listed.err);
     // Found or not, each kind of device and each library has its line.
     assert!(
         ["cuda", "wgpu", "cpu ", "cuBLASLt", "cuDNN", "free"].iter().all(|part| text.contains(part)),

@@ -22,6 +22,9 @@ fn every_kind_of_fault_has_its_code() {
     check(&place, &["fit", "tiny.toml", "--run", "../x"], 2, "plain name");
     check(&place, &["fit", "tiny.toml", "--resume"], 2, "there is no run runs/tiny to go on with");
     check(&place, &["fit", "tiny.toml", "--device", "tpu"], 4, "device 'tpu'");
+    check(&place, &["fit", "tiny.toml", "--device", "cdua"], 4, "device 'cdua'; did you mean 'cuda'?");
+    check(&place, &["fit", "tiny.toml", "--device", "null"], 4, "null computes nothing");
+    assert!(!place.path("runs").exists());
     check(&place, &["fit", "tiny.toml", "--device", "cuda:99"], 4, "cuda:99: ");
     check(&place, &["fit", "tiny.toml", "--device", "wgpu:99"], 4, "wgpu:99: ");
     check(&place, &["explain", "tiny.toml", "--pass", "fues"], 2, "pass 'fues' is not known");
