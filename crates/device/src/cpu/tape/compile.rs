@@ -59,7 +59,7 @@ impl How {
 
     fn chains(isa: Isa) -> bool {
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        return isa == Isa::Avx512;
+        return native::Set::of(isa).is_some();
         #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
         {
             let _ = isa;
@@ -69,7 +69,7 @@ impl How {
 }
 
 /// Compiles what `values` need.
-pub fn compile(body: &Body, values: &[ExprId], space: &[usize], how: How) -> Compiled {
+pub fn compile(body: &Body, values: &[ExprId], space: &[usize], isa: Isa, how: How) -> Compiled {
     let mut uses = vec![0; body.len()];
     let mut needed = vec![false; body.len()];
     for v in values {
@@ -123,15 +123,15 @@ pub fn compile(body: &Body, values: &[ExprId], space: &[usize], how: How) -> Com
     c.assign_slots();
     c.out.width = c.out.slots;
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    if how != How::Stepwise {
+    if let Some(set) = native::Set::of(isa).filter(|_| how != How::Stepwise) {
         match how {
-            How::AddedUp(columns) if native::sums(&mut c.out, columns) => {}
-            _ => native::chain(&mut c.out),
+            How::AddedUp(columns) if native::sums(&mut c.out, columns, set) => {}
+            _ => native::chain(&mut c.out, set),
         }
         c.assign_slots();
     }
     #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-    let _ = how;
+    let _ = (isa, how);
     c.out
 }
 

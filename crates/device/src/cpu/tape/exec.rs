@@ -165,7 +165,7 @@ unsafe fn body<const FMA: bool>(code: &Compiled, frame: &Frame<'_>, again: bool)
 #[inline(always)]
 unsafe fn native(frame: &Frame<'_>, native: &Native, n: usize) {
     let mut to = [std::ptr::null_mut(); MAX_MADE];
-    // SAFETY: only tapes for AVX-512 have chains; the rest as for the steps they replace.
+    // SAFETY: a tape's chains are of its own instruction set; the rest as for the steps they replace.
     unsafe {
         for (to, made) in to.iter_mut().zip(&native.made) {
             *to = frame.slot(made.slot, made.out);

@@ -73,7 +73,7 @@ impl Tape {
     }
 
     fn compile(body: &Body, values: &[ExprId], space: &[usize], isa: Isa, how: How) -> Tape {
-        let code = compile::compile(body, values, space, how);
+        let code = compile::compile(body, values, space, isa, how);
         Tape {
             dtypes: values.iter().map(|&v| body.dtype(v)).collect(),
             isa,

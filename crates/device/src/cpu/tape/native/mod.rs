@@ -3,17 +3,23 @@
 //! A step runs over a whole block, so that what it makes goes through the first-level cache, and memory is waited for while
 //! nothing else is done. Steps that only compute become one function, which keeps its values in registers and reads
 //! memory as evenly as a copy does. In: the steps of a tape. Out: the same with chains in place of what they replace.
-//! Invariant: results are the same to the bit (but for which of two NaN goes on). Only x86-64 with AVX-512 on Linux has them; elsewhere, and where the system
-//! lets no code be made, steps run one by one.
+//! Invariant: results are the same to the bit (but for which of two NaN goes on). Only x86-64 with AVX-512 or AVX2 on Linux
+//! has them; elsewhere, and where the system lets no code be made, steps run one by one.
 
 mod assembler;
 mod emit;
+mod encode;
+mod general;
 mod page;
+mod set;
+mod steps;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use super::code::{Class, Code, Compiled, NO_OUT, Step};
 use page::Page;
+pub use set::Set;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -25,6 +31,7 @@ const LONGEST: usize = 64;
 
 /// Steps that are to be one function, and the operands they take and leave.
 struct Chain<'a> {
+    set: Set,
     steps: &'a [Step],
     constants: &'a [u32],
     /// One lane for all; and others.
@@ -34,7 +41,7 @@ struct Chain<'a> {
 }
 
 impl<'a> Chain<'a> {
-    fn new(code: &'a Compiled, steps: &'a [Step], made: Vec<u16>) -> Chain<'a> {
+    fn new(code: &'a Compiled, set: Set, steps: &'a [Step], made: Vec<u16>) -> Chain<'a> {
         let inside: BTreeSet<u16> = steps.iter().map(|s| s.dst).collect();
         let (mut uniform, mut dense) = (BTreeSet::new(), BTreeSet::new());
         for s in steps {
@@ -48,7 +55,7 @@ impl<'a> Chain<'a> {
         }
         dense.extend(&made);
         let outside = |set: BTreeSet<u16>| set.into_iter().filter(|x| !inside.contains(x)).collect();
-        Chain { steps, constants: &code.consts, uniform: outside(uniform), dense: outside(dense), made }
+        Chain { set, steps, constants: &code.consts, uniform: outside(uniform), dense: outside(dense), made }
     }
 
     /// Everything that comes from outside.
@@ -78,20 +85,22 @@ pub struct Native {
     pub reads: Vec<u16>,
     pub made: Vec<Made>,
     page: Arc<Page>,
+    set: Set,
 }
 
 impl Native {
     /// Runs over the first `n` lanes.
     ///
     /// # Safety
-    /// The processor has AVX-512; of every operand that it reads the table has the address of its lanes, and `to` where
-    /// each of what it makes goes; these overlap no other operand but lane by lane.
+    /// The processor has the instructions it is made of; of every operand that it reads the table has the address of its
+    /// lanes, and `to` where each of what it makes goes; these overlap no other operand but lane by lane.
     pub unsafe fn run(&self, table: *const *const u32, to: &[*mut u32; MAX_MADE], n: usize) {
         type Function = unsafe extern "sysv64" fn(*const *const u32, *const *mut u32, usize, u32);
         // SAFETY: the page holds a function of that kind.
         let f = unsafe { std::mem::transmute::<*const u8, Function>(self.page.entry()) };
+        let lanes = self.set.lanes();
         // SAFETY: as the caller vouches.
-        unsafe { f(table, to.as_ptr(), n / 16 * 64, (1 << (n % 16)) - 1) }
+        unsafe { f(table, to.as_ptr(), n / lanes * lanes * 4, (1 << (n % lanes)) - 1) }
     }
 
     /// Adds up rows, for a chain of [`sums`] of as many columns.
@@ -103,9 +112,9 @@ impl Native {
             unsafe extern "sysv64" fn(*const *const u32, *const *mut f32, usize, u32, usize, usize);
         // SAFETY: the page holds a function of that kind.
         let f = unsafe { std::mem::transmute::<*const u8, Function>(self.page.entry()) };
-        let (to, columns) = (sums.to.as_ptr(), sums.columns);
+        let (to, columns, lanes) = (sums.to.as_ptr(), sums.columns, self.set.lanes());
         // SAFETY: as the caller vouches.
-        unsafe { f(table, to, 0, (1 << (columns % 16)) - 1, sums.rows, 4 * columns) }
+        unsafe { f(table, to, 0, (1 << (columns % lanes)) - 1, sums.rows, 4 * columns) }
     }
 }
 
@@ -132,19 +141,19 @@ pub fn arity(code: Code) -> usize {
 }
 
 /// Puts chains in place of what they replace. Before slots are given out.
-pub fn chain(code: &mut Compiled) {
+pub fn chain(code: &mut Compiled, set: Set) {
     let steps = std::mem::take(&mut code.steps);
     let (steady, others) = steps.split_at(code.steady);
     let mut ready: BTreeSet<u16> = (0..code.consts.len() as u16).collect();
-    let steady = section(code, steady, others, &mut ready);
-    let others = section(code, others, &[], &mut ready);
+    let steady = section(code, set, steady, others, &mut ready);
+    let others = section(code, set, others, &[], &mut ready);
     code.steady = steady.len();
     code.steps = [steady, others].concat();
 }
 
 /// Makes all that depends on rows a chain that adds the results up, row by row, if it can be one. Before slots are given
 /// out.
-pub fn sums(code: &mut Compiled, columns: usize) -> bool {
+pub fn sums(code: &mut Compiled, columns: usize, set: Set) -> bool {
     let (steady, others) = code.steps.split_at(code.steady);
     let made = (0..code.consts.len() as u16).chain(steady.iter().map(|s| s.dst));
     let (mut ready, mut left) = (made.collect(), others.to_vec());
@@ -153,9 +162,9 @@ pub fn sums(code: &mut Compiled, columns: usize) -> bool {
     if !left.is_empty() || code.results.len() > MAX_MADE {
         return false;
     }
-    let chain = Chain::new(code, &steps, code.results.clone());
+    let chain = Chain::new(code, set, &steps, code.results.clone());
     let function = emit::emit_sums(&chain, columns)
-        .and_then(|code| Function { code, reads: chain.reads(), made: Vec::new() }.allowed());
+        .and_then(|code| Function { code, reads: chain.reads(), made: Vec::new(), set }.allowed());
     if function.is_none() {
         return false;
     }
@@ -166,11 +175,17 @@ pub fn sums(code: &mut Compiled, columns: usize) -> bool {
 
 /// Whether a step can be part of a chain.
 fn candidate(s: &Step) -> bool {
-    s.class == Class::Dense && emit::knows(s.code)
+    s.class == Class::Dense && steps::knows(s.code)
 }
 
 /// One section of steps, which `later` ones follow: in turns what is no part of a chain, and all chains that can be.
-fn section(code: &mut Compiled, steps: &[Step], later: &[Step], ready: &mut BTreeSet<u16>) -> Vec<Step> {
+fn section(
+    code: &mut Compiled,
+    set: Set,
+    steps: &[Step],
+    later: &[Step],
+    ready: &mut BTreeSet<u16>,
+) -> Vec<Step> {
     let mut left: Vec<Step> = steps.to_vec();
     let mut ordered = Vec::new();
     while !left.is_empty() {
@@ -182,7 +197,7 @@ fn section(code: &mut Compiled, steps: &[Step], later: &[Step], ready: &mut BTre
             let needed = |n: usize| rest[n..].iter().chain(&left).chain(later).flat_map(args).collect();
             let fitting = (WORTH..=rest.len().min(LONGEST))
                 .rev()
-                .find_map(|n| Some((n, function(code, &rest[..n], &needed(n))?)));
+                .find_map(|n| Some((n, function(code, set, &rest[..n], &needed(n))?)));
             let native = fitting.and_then(|(n, function)| Some((n, function.allowed()?)));
             let n = native.as_ref().map_or(1, |(n, _)| *n);
             match native {
@@ -257,24 +272,25 @@ struct Function {
     code: Vec<u8>,
     reads: Vec<u16>,
     made: Vec<Made>,
+    set: Set,
 }
 
 impl Function {
     /// Ready to run, if the system allows that.
     fn allowed(self) -> Option<Native> {
         let page = Arc::new(Page::new(&self.code)?);
-        Some(Native { reads: self.reads, made: self.made, page })
+        Some(Native { reads: self.reads, made: self.made, page, set: self.set })
     }
 }
 
 /// The function of some steps, of which `needed` is needed later; `None` if they need more registers than there are.
-fn function(code: &Compiled, steps: &[Step], needed: &BTreeSet<u16>) -> Option<Function> {
+fn function(code: &Compiled, set: Set, steps: &[Step], needed: &BTreeSet<u16>) -> Option<Function> {
     let leaves = |s: &&Step| needed.contains(&s.dst) || code.results.contains(&s.dst);
     let made: Vec<&Step> = steps.iter().filter(leaves).collect();
     if made.is_empty() || made.len() > MAX_MADE {
         return None;
     }
-    let chain = Chain::new(code, steps, made.iter().map(|s| s.dst).collect());
+    let chain = Chain::new(code, set, steps, made.iter().map(|s| s.dst).collect());
     let made = made.iter().map(|s| Made { operand: s.dst, slot: 0, out: s.out }).collect();
-    Some(Function { code: emit::emit(&chain)?, reads: chain.reads(), made })
+    Some(Function { code: emit::emit(&chain)?, reads: chain.reads(), made, set })
 }

@@ -5,6 +5,7 @@
 
 use super::super::compile::How;
 use super::super::{MAX_DIRECT, Sequence, Tape};
+use super::Set;
 use crate::cpu::denormals::Flush;
 use crate::cpu::{Bases, Isa};
 use crate::plan::{Access, Body, BufferId, Expr, ExprId};
@@ -180,11 +181,16 @@ fn same(a: u32, b: u32, dtype: DType) -> bool {
             && (zero(a) == zero(b) || f32::from_bits(a).is_nan() && f32::from_bits(b).is_nan())
 }
 
+/// The instruction sets of this processor that have chains.
+fn sets() -> Vec<Isa> {
+    Isa::available().filter(|isa| Set::of(*isa).is_some()).collect()
+}
+
 /// Whether chained results are those of the steps; how many chains there were.
-fn check(seed: u64, lanes: usize) -> usize {
+fn check(seed: u64, lanes: usize, isa: Isa) -> usize {
     let case = case(seed, lanes);
-    let chained = Tape::new(&case.body, &case.values, &case.space, Isa::Avx512);
-    let plain = Tape::compile(&case.body, &case.values, &case.space, Isa::Avx512, How::Stepwise);
+    let chained = Tape::new(&case.body, &case.values, &case.space, isa);
+    let plain = Tape::compile(&case.body, &case.values, &case.space, isa, How::Stepwise);
     let rows = if case.space.len() > 1 { case.space[1] } else { 1 };
     let third = rows.div_ceil(3);
     for (block, placed) in [(rows, false), (rows, true), (third, false), (third, true)] {
@@ -194,7 +200,7 @@ fn check(seed: u64, lanes: usize) -> usize {
             let dtype = case.body.dtype(case.values[v]);
             if let Some(lane) = (0..want.len()).find(|&l| !same(want[l], got[l], dtype)) {
                 panic!(
-                    "seed {seed}, {lanes} lanes, blocks of {block}, in place {placed}: lane {lane} of value {v} is {:08x}, not {:08x}: {:?}",
+                    "{isa}, seed {seed}, {lanes} lanes, blocks of {block}, in place {placed}: lane {lane} of value {v} is {:08x}, not {:08x}: {:?}",
                     got[lane], want[lane], case.body
                 );
             }
@@ -205,15 +211,14 @@ fn check(seed: u64, lanes: usize) -> usize {
 
 #[test]
 fn chains_give_the_bits_of_their_steps() {
-    if Isa::detect() != Isa::Avx512 {
-        return;
+    for isa in sets() {
+        // As on the workers.
+        let flush = Flush::start();
+        let of = |lanes: usize| (0..40).map(move |i| check(lanes as u64 * 1000 + i, lanes, isa));
+        let chains: usize = (1..=80).flat_map(of).sum();
+        drop(flush);
+        assert!(chains > 500, "{isa}: {chains} chains");
     }
-    // As on the workers.
-    let flush = Flush::start();
-    let chains: usize =
-        (1..=80).flat_map(|lanes| (0..40).map(move |i| check(lanes as u64 * 1000 + i, lanes))).sum();
-    drop(flush);
-    assert!(chains > 500, "{chains} chains");
 }
 
 /// A truth of a conversion alone, kept as a number.
@@ -244,9 +249,6 @@ fn a_float_that_becomes_a_truth_is_one() {
 /// More values at once than there are registers: shorter chains, the same results.
 #[test]
 fn values_that_fit_no_registers_end_a_chain() {
-    if Isa::detect() != Isa::Avx512 {
-        return;
-    }
     let mut body = Body::new();
     let access = Access { buffer: BufferId(0), offset: 0, strides: vec![1] };
     let x = body.push(Expr::Load(access), DType::F32);
@@ -263,29 +265,28 @@ fn values_that_fit_no_registers_end_a_chain() {
     let results = [sum.unwrap()];
     let mut values: Vec<f32> = (0..100).map(|i| i as f32 - 31.0).collect();
     let bases = Bases::new(vec![values.as_mut_ptr().cast()]);
-    let mut all = Vec::new();
-    for how in [How::Chained, How::Stepwise] {
-        let tape = Tape::compile(&body, &results, &[100], Isa::Avx512, how);
-        let mut scratch = vec![0_u64; tape.scratch_bytes() / 8 + 16];
-        let at = scratch.as_mut_ptr().cast::<u8>();
-        // SAFETY: the buffer holds the block; the scratch is long enough once aligned.
-        all.push(unsafe {
-            let at = at.add(at.align_offset(64));
-            tape.eval(&bases, &[0], 1, 100, std::ptr::null(), 0, at);
-            (0..100).map(|i| (*tape.result(0, at).add(i)).to_bits()).collect::<Vec<_>>()
+    for isa in sets() {
+        let made = [How::Chained, How::Stepwise].map(|how| {
+            let tape = Tape::compile(&body, &results, &[100], isa, how);
+            assert_eq!(tape.code.natives.len() > 1, how == How::Chained);
+            let mut scratch = vec![0_u64; tape.scratch_bytes() / 8 + 16];
+            let at = scratch.as_mut_ptr().cast::<u8>();
+            // SAFETY: the buffer holds the block; the scratch is long enough once aligned.
+            unsafe {
+                let at = at.add(at.align_offset(64));
+                tape.eval(&bases, &[0], 1, 100, std::ptr::null(), 0, at);
+                (0..100).map(|i| (*tape.result(0, at).add(i)).to_bits()).collect::<Vec<_>>()
+            }
         });
+        assert_eq!(made[0], made[1], "{isa}");
     }
-    assert_eq!(all[0], all[1]);
 }
 
 /// Sums of rows, in order, of every number of columns that fills a register and leaves some.
 #[test]
 fn sums_of_rows_are_those_of_the_terms() {
-    if Isa::detect() != Isa::Avx512 {
-        return;
-    }
     let mut g = Generator::new(2, 7, 0);
-    for cols in 16..=130 {
+    for (isa, cols) in sets().into_iter().flat_map(|isa| (16..=130).map(move |cols| (isa, cols))) {
         let rows = 1 + g.below(1024 / cols.max(17) as u32) as usize;
         let mut body = Body::new();
         let access =
@@ -299,7 +300,7 @@ fn sums_of_rows_are_those_of_the_terms() {
         let mut whole = |n: usize| -> Vec<f32> { (0..n).map(|_| g.below(64) as f32 - 32.0).collect() };
         let (mut x, mut y, mut mean) = (whole(rows * cols), whole(rows * cols), whole(cols));
         let bases = Bases::new([&mut x, &mut y, &mut mean].map(|v| v.as_mut_ptr().cast()).to_vec());
-        let tape = Tape::added_up(&body, results, &[rows, cols], Isa::Avx512);
+        let tape = Tape::added_up(&body, results, &[rows, cols], isa);
         assert!(tape.adds_up());
         let mut scratch = vec![0_u64; tape.scratch_bytes() / 8 + 16];
         let mut sums = vec![vec![3.0_f32; cols + 16]; results.len()];
@@ -321,7 +322,7 @@ fn sums_of_rows_are_those_of_the_terms() {
                 &[both, of(&|i| x[i]), of(&|i| x[i] - mean[c])]
             };
             let got: Vec<f32> = sums.iter().map(|s| s[c]).collect();
-            assert_eq!(got, want, "{rows} x {cols}, column {c}");
+            assert_eq!(got, want, "{isa}, {rows} x {cols}, column {c}");
         }
         assert!(sums.iter().all(|s| s[cols..].iter().all(|&x| x == 3.0)), "{cols} columns");
     }
