@@ -3,7 +3,7 @@
 //! In: registers, addresses. Out: bytes. Where AVX2 has no such instruction, a few others do the same. Invariant: every
 //! vector instruction works on whole registers.
 
-use super::encode::{Instruction, PD, PS, SD, X3A, X38};
+use super::encode::{Instruction, PD, PS, SD, SS, X3A, X38};
 use super::set::Set;
 
 /// A general register, by its number.
@@ -56,6 +56,13 @@ pub enum Op {
     Max,
     And,
     Xor,
+    AddI,
+    SubI,
+    MulI,
+    MaxI,
+    MinI,
+    MaxU,
+    MinU,
 }
 
 /// How lanes are compared.
@@ -162,6 +169,13 @@ impl Assembler {
             Op::Max => (PS, 0x5f),
             Op::And => (PD, 0xdb),
             Op::Xor => (PD, 0xef),
+            Op::AddI => (PD, 0xfe),
+            Op::SubI => (PD, 0xfa),
+            Op::MulI => (X38, 0x40),
+            Op::MaxI => (X38, 0x3d),
+            Op::MinI => (X38, 0x39),
+            Op::MaxU => (X38, 0x3f),
+            Op::MinU => (X38, 0x3b),
         };
         self.with_register(&Instruction::new(page, opcode, to.0, Some(a)), b.0);
     }
@@ -180,6 +194,16 @@ impl Assembler {
     pub fn floor(&mut self, to: Vector, from: Vector) {
         self.with_register(&Instruction::new(X3A, 0x08, to.0, None), from.0);
         self.bytes.push(0x09);
+    }
+
+    /// Without the sign, of i32s.
+    pub fn abs_signed(&mut self, to: Vector, from: Vector) {
+        self.with_register(&Instruction::new(X38, 0x1e, to.0, None), from.0);
+    }
+
+    /// i32s of f32s, towards 0; the lowest one for what is out of range or NaN.
+    pub fn truncate(&mut self, to: Vector, from: Vector) {
+        self.with_register(&Instruction::new(SS, 0x5b, to.0, None), from.0);
     }
 
     /// f32s of i32s.
@@ -225,8 +249,13 @@ impl Assembler {
         }
     }
 
-    /// Which lanes have the same bits. AVX2 only.
-    fn equal_bits(&mut self, to: Mask, a: Vector, b: Vector) {
+    /// Which lanes of `a` are greater, as i32s.
+    pub fn greater_signed(&mut self, to: Mask, a: Vector, b: Vector) {
+        self.with_register(&Instruction::new(PD, 0x66, to.0, Some(a)), b.0);
+    }
+
+    /// Which lanes have the same bits.
+    pub fn equal_bits(&mut self, to: Mask, a: Vector, b: Vector) {
         self.with_register(&Instruction::new(PD, 0x76, to.0, Some(a)), b.0);
     }
 

@@ -11,6 +11,7 @@ use super::set::Set;
 pub type Page = (u8, u8);
 pub const PS: Page = (1, 0);
 pub const PD: Page = (1, 1);
+pub const SS: Page = (1, 2);
 pub const SD: Page = (1, 3);
 pub const X38: Page = (2, 1);
 pub const X3A: Page = (3, 1);

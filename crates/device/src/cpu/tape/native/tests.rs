@@ -246,39 +246,73 @@ fn a_float_that_becomes_a_truth_is_one() {
     }
 }
 
-/// More values at once than there are registers: shorter chains, the same results.
+/// Ever more values at once, until there are more than registers, while what was loaded is needed again: it is loaded
+/// again, or the chain ends, and the results are the same.
 #[test]
 fn values_that_fit_no_registers_end_a_chain() {
-    let mut body = Body::new();
-    let access = Access { buffer: BufferId(0), offset: 0, strides: vec![1] };
-    let x = body.push(Expr::Load(access), DType::F32);
-    let value = |v: f32, body: &mut Body| body.push(Expr::Const(Scalar::f32(v)), DType::F32);
-    let terms: Vec<ExprId> = (0..40)
-        .map(|i| {
-            let c = value(i as f32 + 0.5, &mut body);
-            body.push(Expr::Op(ScalarOp::Div, vec![x, c]), DType::F32)
-        })
-        .collect();
-    // From the last to the first, so that all are there before any is used.
-    let sum =
-        terms.iter().rev().copied().reduce(|a, b| body.push(Expr::Op(ScalarOp::Sub, vec![a, b]), DType::F32));
-    let results = [sum.unwrap()];
-    let mut values: Vec<f32> = (0..100).map(|i| i as f32 - 31.0).collect();
-    let bases = Bases::new(vec![values.as_mut_ptr().cast()]);
-    for isa in sets() {
+    let mut lanes: Vec<Vec<f32>> =
+        (0..4).map(|b| (0..100).map(|i| (i * (b + 1) % 37) as f32 - 11.0).collect()).collect();
+    let bases = Bases::new(lanes.iter_mut().map(|v| v.as_mut_ptr().cast()).collect());
+    for (isa, held) in sets().into_iter().flat_map(|isa| (1..=40).map(move |held| (isa, held))) {
+        let mut body = Body::new();
+        let x = [0, 1, 2, 3].map(|b| {
+            let access = Access { buffer: BufferId(b), offset: 0, strides: vec![1] };
+            body.push(Expr::Load(access), DType::F32)
+        });
+        let mut op = |op, a, b| body.push(Expr::Op(op, vec![a, b]), DType::F32);
+        let terms: Vec<ExprId> = (0..held).map(|i| op(ScalarOp::Div, x[i % 4], x[i / 4 % 4])).collect();
+        // From the last to the first, so that all are there before any is used.
+        let mut sum = op(ScalarOp::Mul, x[0], x[1]);
+        for (i, term) in terms.into_iter().enumerate().rev() {
+            let product = op(ScalarOp::Mul, x[i % 4], x[(i + 1) % 4]);
+            let loaded = op(ScalarOp::Add, product, x[(i + 2) % 4]);
+            sum = op(ScalarOp::Sub, term, sum);
+            sum = op(ScalarOp::Sub, sum, loaded);
+        }
         let made = [How::Chained, How::Stepwise].map(|how| {
-            let tape = Tape::compile(&body, &results, &[100], isa, how);
-            assert_eq!(tape.code.natives.len() > 1, how == How::Chained);
+            let tape = Tape::compile(&body, &[sum], &[100], isa, how);
+            let chains = tape.code.natives.len();
+            assert!(how == How::Stepwise || if held < 8 { chains == 1 } else { held < 40 || chains > 1 });
             let mut scratch = vec![0_u64; tape.scratch_bytes() / 8 + 16];
             let at = scratch.as_mut_ptr().cast::<u8>();
-            // SAFETY: the buffer holds the block; the scratch is long enough once aligned.
+            // SAFETY: the buffers hold the block; the scratch is long enough once aligned.
             unsafe {
                 let at = at.add(at.align_offset(64));
                 tape.eval(&bases, &[0], 1, 100, std::ptr::null(), 0, at);
                 (0..100).map(|i| (*tape.result(0, at).add(i)).to_bits()).collect::<Vec<_>>()
             }
         });
-        assert_eq!(made[0], made[1], "{isa}");
+        let same = made[0].iter().zip(&made[1]).all(|(a, b)| same(*a, *b, DType::F32));
+        assert!(same, "{isa}, {held} values");
+    }
+}
+
+/// What an optimizer does fits the registers of every instruction set.
+#[test]
+fn an_update_is_one_chain() {
+    let mut body = Body::new();
+    let load = |buffer, stride, body: &mut Body| {
+        let access = Access { buffer: BufferId(buffer), offset: 0, strides: vec![stride] };
+        body.push(Expr::Load(access), DType::F32)
+    };
+    let [weight, gradient, mean, square] = [0, 1, 2, 3].map(|b| load(b, 1, &mut body));
+    let [rate, of_mean, of_square] = [4, 5, 6].map(|b| load(b, 0, &mut body));
+    let [keep, new, keep_square, new_square, small] =
+        [0.9, 0.1, 0.999, 0.001, 1e-7].map(|v| body.push(Expr::Const(Scalar::f32(v)), DType::F32));
+    let mut op = |op, args: &[ExprId]| body.push(Expr::Op(op, args.to_vec()), DType::F32);
+    let (old, add) = (op(ScalarOp::Mul, &[mean, keep]), op(ScalarOp::Mul, &[gradient, new]));
+    let mean = op(ScalarOp::Add, &[old, add]);
+    let both = op(ScalarOp::Mul, &[gradient, gradient]);
+    let (old, add) = (op(ScalarOp::Mul, &[square, keep_square]), op(ScalarOp::Mul, &[both, new_square]));
+    let square = op(ScalarOp::Add, &[old, add]);
+    let (step, under) = (op(ScalarOp::Mul, &[mean, of_mean]), op(ScalarOp::Mul, &[square, of_square]));
+    let under = op(ScalarOp::Sqrt, &[under]);
+    let (step, under) = (op(ScalarOp::Mul, &[step, rate]), op(ScalarOp::Add, &[under, small]));
+    let step = op(ScalarOp::Div, &[step, under]);
+    let weight = op(ScalarOp::Sub, &[weight, step]);
+    for isa in sets() {
+        let tape = Tape::new(&body, &[weight, mean, square], &[1000], isa);
+        assert!(tape.code.natives.len() == 1 && tape.code.one_chain(), "{isa}");
     }
 }
 
@@ -296,7 +330,11 @@ fn sums_of_rows_are_those_of_the_terms() {
         let mean = body.push(Expr::Load(access(2, [0, 1])), DType::F32);
         let centred = body.push(Expr::Op(ScalarOp::Sub, vec![x, mean]), DType::F32);
         let both = body.push(Expr::Op(ScalarOp::Mul, vec![centred, y]), DType::F32);
-        let results: &[ExprId] = if cols % 2 == 0 { &[y, both] } else { &[both, x, centred] };
+        let results: &[ExprId] = match cols % 3 {
+            0 => &[y, both],
+            1 => &[both, x, centred],
+            _ => &[both],
+        };
         let mut whole = |n: usize| -> Vec<f32> { (0..n).map(|_| g.below(64) as f32 - 32.0).collect() };
         let (mut x, mut y, mut mean) = (whole(rows * cols), whole(rows * cols), whole(cols));
         let bases = Bases::new([&mut x, &mut y, &mut mean].map(|v| v.as_mut_ptr().cast()).to_vec());
@@ -316,10 +354,10 @@ fn sums_of_rows_are_those_of_the_terms() {
         for c in 0..cols {
             let of = |f: &dyn Fn(usize) -> f32| 3.0 + (0..rows).map(|r| f(r * cols + c)).sum::<f32>();
             let both = of(&|i| (x[i] - mean[c]) * y[i]);
-            let want: &[f32] = if cols % 2 == 0 {
-                &[of(&|i| y[i]), both]
-            } else {
-                &[both, of(&|i| x[i]), of(&|i| x[i] - mean[c])]
+            let want: &[f32] = match cols % 3 {
+                0 => &[of(&|i| y[i]), both],
+                1 => &[both, of(&|i| x[i]), of(&|i| x[i] - mean[c])],
+                _ => &[both],
             };
             let got: Vec<f32> = sums.iter().map(|s| s[c]).collect();
             assert_eq!(got, want, "{isa}, {rows} x {cols}, column {c}");

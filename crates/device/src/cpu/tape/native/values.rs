@@ -38,7 +38,7 @@ impl Thrift {
     pub fn least(chain: &Chain<'_>, make: impl Fn(Thrift) -> Option<Vec<u8>>) -> Option<Vec<u8>> {
         let all = chain.fixed().len();
         match chain.set {
-            // There are enough.
+            // There are enough; a chain that needs more is cut.
             Set::Avx512 => make(Thrift { fixed: all, reloads: false }),
             Set::Avx2 => {
                 let most = make(Thrift { fixed: 0, reloads: true })?;
@@ -58,7 +58,7 @@ impl Chain<'_> {
     /// Everything that a step takes, as often as it does.
     pub fn takes(&self, s: &Step) -> Vec<Value> {
         let operands = s.args[..arity(s.code)].iter().map(|a| self.value(*a));
-        operands.chain(constants(s.code, self.set).iter().map(|bits| Value::Bits(*bits))).collect()
+        operands.chain(constants(s.code, self.set).map(Value::Bits)).collect()
     }
 
     /// How often each value is used.
@@ -74,7 +74,7 @@ impl Chain<'_> {
     /// What is the same in all lanes and all turns, constants first.
     fn fixed(&self) -> Vec<Value> {
         let known = self.uniform.iter().filter_map(|u| self.constant(*u));
-        let needed = self.steps.iter().flat_map(|s| constants(s.code, self.set)).copied();
+        let needed = self.steps.iter().flat_map(|s| constants(s.code, self.set));
         let others = self.uniform.iter().filter(|u| self.constant(**u).is_none());
         let mut fixed = Vec::new();
         for value in known.chain(needed).map(Value::Bits).chain(others.map(|u| Value::Operand(*u))) {
