@@ -52,6 +52,11 @@ impl Store {
         self.mean.is_null() && self.scale.is_null() && self.other.is_null() && self.high == f32::INFINITY
     }
 
+    /// Whether of two sums of a column the greater one stays the greater, or becomes equal: a maximum may be taken first.
+    pub fn keeps_order(&self) -> bool {
+        self.scale.is_null() && self.other.is_null()
+    }
+
     /// The same for the result's part that starts `elements` on, at the same column.
     pub fn on(self, elements: usize) -> Self {
         let other = if self.other.is_null() { self.other } else { self.other.wrapping_add(elements) };

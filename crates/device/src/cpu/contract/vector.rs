@@ -49,6 +49,18 @@ pub(super) trait Vector: Copy {
     unsafe fn cap(v: Self, high: Self) -> Self;
     /// Where `v > best` or `v` is NaN: (v, pos); elsewhere (best, at).
     unsafe fn better(best: Self, at: Self, v: Self, pos: Self) -> (Self, Self);
+    /// The greatest of four, NaN if there is one.
+    #[inline(always)]
+    unsafe fn greatest(of: [Self; 4]) -> Self {
+        // SAFETY: the caller vouches for the features.
+        unsafe {
+            let mut best = of[0];
+            for v in &of[1..] {
+                (best, _) = Self::better(best, best, *v, *v);
+            }
+            best
+        }
+    }
     /// Transposes LANES x LANES elements: `to[c * to_pitch + r] = from[r * pitch + c]`.
     #[inline(always)]
     unsafe fn transpose(from: *const f32, pitch: usize, to: *mut f32, to_pitch: usize) {
@@ -228,6 +240,13 @@ mod x86 {
                     Avx512(_mm512_mask_blend_ps(m, at.0, pos.0)),
                 )
             }
+            fn greatest(of: [Self; 4]) -> Self {
+                let [a, b, c, d] = of;
+                let best = _mm512_max_ps(_mm512_max_ps(a.0, b.0), _mm512_max_ps(c.0, d.0));
+                let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a.0, b.0)
+                    | _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(c.0, d.0);
+                Avx512(_mm512_mask_mov_ps(best, nan, _mm512_set1_ps(f32::NAN)))
+            }
             fn transpose(from: *const f32, pitch: usize, to: *mut f32, to_pitch: usize) {
                 // 4 x 4 blocks within 128-bit lanes, then the lanes.
                 let mut q = [_mm512_setzero_ps(); 16];
@@ -376,6 +395,29 @@ mod x86 {
                 let high = _mm256_cmpeq_epi8(_mm256_loadu_si256(from.add(32).cast()), byte);
                 let bits = |m| u64::from(_mm256_movemask_epi8(m).cast_unsigned());
                 (bits(low) | bits(high) << 32) & (u64::MAX >> (64 - n))
+            }
+            fn greatest(of: [Self; 4]) -> Self {
+                let [a, b, c, d] = of;
+                let best = _mm256_max_ps(_mm256_max_ps(a.0, b.0), _mm256_max_ps(c.0, d.0));
+                let nan = _mm256_or_ps(
+                    _mm256_cmp_ps::<_CMP_UNORD_Q>(a.0, b.0),
+                    _mm256_cmp_ps::<_CMP_UNORD_Q>(c.0, d.0),
+                );
+                // All bits are a NaN's.
+                Avx2(_mm256_or_ps(best, nan))
+            }
+            fn store_bytes(v: Self, to: *mut u8, n: usize) {
+                let whole = _mm256_cvtps_epi32(v.0);
+                let (low, high) = (_mm256_castsi256_si128(whole), _mm256_extracti128_si256::<1>(whole));
+                let words = _mm_packs_epi32(low, high);
+                let bytes = _mm_packus_epi16(words, words);
+                if n == 8 {
+                    _mm_storel_epi64(to.cast(), bytes)
+                } else {
+                    let mut lanes = [0u8; 16];
+                    _mm_storeu_si128(lanes.as_mut_ptr().cast(), bytes);
+                    std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, n)
+                }
             }
             fn transpose(from: *const f32, pitch: usize, to: *mut f32, to_pitch: usize) {
                 let mut q = [_mm256_setzero_ps(); 8];

@@ -1,34 +1,34 @@
-//! A convolution of few input channels with a 2 x 2 max pooling behind it, by F(4, 3) along the columns alone.
+//! A convolution of few input channels with a 2 x 2 max pooling behind it, by F(2x4, 3x3).
 //!
-//! With so few channels transforms in both axes would cost as much as they save. Along one, a tile is four pixels of a
-//! row, six products instead of twelve for each row of the filter: two rows of a tile are two windows, and sums, results
-//! and pooling all stay in registers. Units are bands, some rows of windows of an image; the rows that a band reads are
-//! transformed once. A NaN or an infinity spreads over the four pixels of its row in a tile, also from columns that no
-//! window needs. Invariant: a result does not depend on how bands are cut.
+//! With so few channels 36 products a tile would be outnumbered by what is added before and behind them. A tile is two
+//! windows side by side: 24 products a channel instead of 72, and along the rows transforms only add. Of each of the six
+//! frequencies along the columns, the four along the rows are summed up in registers to the two rows of the tile; these
+//! twelve become pixels, windows and results of a block of tiles while they are in the first-level cache. Units are bands,
+//! some rows of windows of an image. A NaN or an infinity spreads over its tile, also from columns that no window needs.
+//! Invariant: a result does not depend on how bands are cut, nor on which tiles it is worked on with.
 
 use super::super::finish::Finish;
 use super::super::store::Store;
 use super::super::vector::{Job, Vector, dispatch, lanes};
 use super::super::{Desk, Transforms};
-use super::tiles::pool;
-use super::transform::{IN, OUT, filter, input, output};
+use super::fits;
+use super::tiles::{Pair, pool};
+use super::transform::{IN, OUT, filter, input, output, pair_filter, pair_input, pair_output};
 use crate::cpu::{Bases, Isa};
 use crate::plan::{BufferId, PoolEpilogue};
 use std::ops::Range;
-use thalweg_base::{ConvDims, Window};
+use thalweg_base::ConvDims;
 
 /// Input channels, at most: a pixel is copied as a whole.
 const CHANNELS: usize = 4;
 /// Rows of windows in a band, at most, so that few rows are transformed twice; but units are to be some.
 const BAND: usize = 8;
 const UNITS: usize = 8;
-/// Products of a sum, at most: its part of the filter stays in the first-level cache.
-const LONGEST: usize = 128;
-/// Floats between the rows of the packed filter, more than it has columns: those of a power of two would fall on the same
-/// cache sets.
-const APART: usize = 16;
-/// Columns of the filter.
+/// Rows and columns of the filter; source rows of a tile, which are as many frequencies.
 const TAPS: usize = 3;
+const ROWS: usize = 4;
+/// Registers of sums of a block of tiles, at most: a third of those there are.
+const TOGETHER: usize = 8;
 
 /// Such a convolution.
 pub(in super::super) struct Stripes {
@@ -56,13 +56,7 @@ impl Stripes {
             Transforms::WhereFaster => Stripes::pays(d, pool.dims.ow),
             Transforms::WherePossible => true,
         };
-        let plain = |w: &Window| w.size == TAPS && w.stride == 1 && w.dilation == 1;
-        wanted
-            && plain(&d.cols)
-            && d.groups == 1
-            && d.c <= CHANNELS
-            && d.k.is_multiple_of(lanes(isa))
-            && d.rows.size * TAPS * d.c <= LONGEST
+        wanted && fits(d) && d.c <= CHANNELS && d.k.is_multiple_of(lanes(isa))
     }
 
     /// Whether that is faster than by the definition, with `ow` windows in a row.
@@ -72,7 +66,7 @@ impl Stripes {
     fn pays(d: &ConvDims, ow: usize) -> bool {
         // Of the tiles' pixels at most a fifth lie behind the last window.
         let full = ow.div_ceil(2) * 8 <= ow * 5;
-        full && d.rows.size * d.c >= 6 && d.rows.stride <= d.rows.span()
+        full && d.c >= 2
     }
 
     pub fn new(
@@ -84,7 +78,7 @@ impl Stripes {
     ) -> Stripes {
         let [a, b, out] = buffers;
         let tiles = pool.dims.ow.div_ceil(2);
-        let line = (tiles * d.c).next_multiple_of(lanes(isa));
+        let line = (tiles * d.c).next_multiple_of(16);
         // A register of the phase behind a tile's own begins a pixel later.
         let phase = (line + CHANNELS).next_multiple_of(16);
         let mut bands = pool.dims.oh.div_ceil(BAND);
@@ -99,27 +93,25 @@ impl Stripes {
         n * self.pool.dims.oh / self.bands..(n + 1) * self.pool.dims.oh / self.bands
     }
 
-    /// Source rows, padding included, that so many rows of windows read.
-    fn rows(&self, windows: usize) -> usize {
-        (2 * windows - 1) * self.d.rows.stride + self.d.rows.span()
+    /// Floats of each part of a worker's scratch.
+    fn floats(&self) -> [usize; 4] {
+        let row = IN * self.line;
+        [OUT * self.phase, ROWS * row, ROWS * row, 2 * IN * TOGETHER * lanes(self.isa)]
     }
 
-    /// Floats of a band's transformed rows.
-    fn floats(&self) -> usize {
-        self.rows(self.pool.dims.oh.div_ceil(self.bands)) * IN * self.line
+    fn scratch(&self, at: *mut f32) -> Scratch {
+        let [phases, rows, source, _] = self.floats();
+        let rows_at = at.wrapping_add(phases);
+        let source_at = rows_at.wrapping_add(rows);
+        Scratch { phases: at, rows: rows_at, source: source_at, sums: source_at.wrapping_add(source) }
     }
 
     pub fn worker_bytes(&self) -> usize {
-        ((OUT * self.phase + self.floats()) * 4).next_multiple_of(64)
+        self.floats().into_iter().sum::<usize>() * 4
     }
 
     pub fn shared_bytes(&self) -> usize {
-        self.d.rows.size * self.d.c * IN * self.pitch() * 4
-    }
-
-    /// Floats between rows of the packed filter.
-    fn pitch(&self) -> usize {
-        self.d.k + APART
+        IN * ROWS * self.d.c * self.d.k * 4
     }
 
     pub fn pack_units(&self) -> usize {
@@ -154,10 +146,9 @@ impl Stripes {
             let band = Band {
                 of: self,
                 image: bases.get(self.a).cast::<f32>().wrapping_add(image * d.h * d.w * d.c),
-                top: (2 * windows.start * d.rows.stride) as isize - d.rows.lo as isize,
+                top: (2 * windows.start) as isize - d.rows.lo as isize,
                 windows: windows.len(),
-                phases: worker.cast(),
-                lines: worker.cast::<f32>().wrapping_add(OUT * self.phase),
+                scratch: self.scratch(worker.cast()),
                 filter: shared.cast(),
                 store: self.finish.store(bases),
                 out: bases.get(self.out).cast::<f32>().wrapping_add(first),
@@ -169,7 +160,8 @@ impl Stripes {
     }
 }
 
-/// `to[row of the filter][channel][frequency][k]` from a filter [rows, columns, c, k].
+/// Blocks of one or two registers of columns, each `[frequency along columns][along rows][channel][column]`, from a
+/// filter [rows, columns, c, k].
 struct Pack<'a> {
     of: &'a Stripes,
     from: *const f32,
@@ -179,18 +171,25 @@ struct Pack<'a> {
 impl Job for Pack<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let (d, pitch) = (&self.of.d, self.of.pitch());
-        let (c, k) = (d.c, d.k);
-        for (row, channel) in (0..d.rows.size).flat_map(|r| (0..c).map(move |ch| (r, ch))) {
-            for col in (0..k).step_by(V::LANES) {
-                // SAFETY: the caller vouches for both ends; k is whole registers.
-                unsafe {
+        let (c, k) = (self.of.d.c, self.of.d.k);
+        for (channel, col) in (0..c).flat_map(|ch| (0..k).step_by(V::LANES).map(move |col| (ch, col))) {
+            let first = col / (2 * V::LANES) * 2 * V::LANES;
+            let width = (k - first).min(2 * V::LANES);
+            // SAFETY: the caller vouches for both ends; k is whole registers.
+            unsafe {
+                let mut rows = [[V::zero(); IN]; TAPS];
+                for (r, row) in rows.iter_mut().enumerate() {
                     let mut taps = [V::zero(); TAPS];
                     for (s, tap) in taps.iter_mut().enumerate() {
-                        *tap = V::load(self.from.add(((row * TAPS + s) * c + channel) * k + col));
+                        *tap = V::load(self.from.add(((r * TAPS + s) * c + channel) * k + col));
                     }
-                    for (s, v) in filter(taps).into_iter().enumerate() {
-                        V::store(v, self.to.add(((row * c + channel) * IN + s) * pitch + col));
+                    *row = filter(taps);
+                }
+                let to = self.to.add(first * IN * ROWS * c + channel * width + col - first);
+                for i in 0..IN {
+                    let column = pair_filter([rows[0][i], rows[1][i], rows[2][i]]);
+                    for (r, v) in column.into_iter().enumerate() {
+                        V::store(v, to.add((i * ROWS + r) * c * width));
                     }
                 }
             }
@@ -205,72 +204,88 @@ struct Band<'a> {
     /// The first source row; may lie outside.
     top: isize,
     windows: usize,
-    /// Scratch: a row's pixels by their place in a tile; transformed rows.
-    phases: *mut f32,
-    lines: *mut f32,
+    scratch: Scratch,
     filter: *const f32,
     store: Store,
     out: *mut f32,
     arg: *mut u8,
 }
 
+/// A worker's scratch.
+#[derive(Clone, Copy)]
+struct Scratch {
+    /// A row's pixels by their place in a tile: `OUT` phases.
+    phases: *mut f32,
+    /// The last four source rows at the frequencies along columns: row `y` is at `y % 4`.
+    rows: *mut f32,
+    /// The source of a row of tiles: the frequencies along rows, of those along columns.
+    source: *mut f32,
+    /// Sums of a block of tiles: by frequency, row, tile and register.
+    sums: *mut f32,
+}
+
 impl Job for Band<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let s = self.of;
         // SAFETY: as for `Stripes::run`; channels are whole registers.
         unsafe {
-            self.transform::<V>();
-            for y in 0..self.windows {
-                let mut col = 0;
-                while col < s.d.k {
-                    let two = V::REGISTERS == 32 && col + 2 * V::LANES <= s.d.k;
-                    let mut x = 0;
-                    while x < s.tiles {
-                        x += match (two, V::REGISTERS == 32 && x + 2 <= s.tiles) {
-                            (true, _) => self.tile::<V, 1, 2>(y, x, col),
-                            (false, true) => self.tile::<V, 2, 1>(y, x, col),
-                            (false, false) => self.tile::<V, 1, 1>(y, x, col),
-                        };
-                    }
-                    col += if two { 2 * V::LANES } else { V::LANES };
-                }
+            match self.of.d.c {
+                1 => self.rows::<V, 1>(),
+                2 => self.rows::<V, 2>(),
+                3 => self.rows::<V, 3>(),
+                _ => self.rows::<V, 4>(),
             }
         }
     }
 }
 
 impl Band<'_> {
-    /// All rows that the band reads, to frequencies: of each row, of each frequency, tiles by channels.
     #[inline(always)]
-    unsafe fn transform<V: Vector>(&self) {
+    unsafe fn rows<V: Vector, const C: usize>(&self) {
         let s = self.of;
-        // SAFETY: as for `run`; what is read behind the tiles' last pixels is in the phases' room, and unused.
+        // SAFETY: as for `Stripes::run`.
         unsafe {
-            // Columns outside are never written after this.
-            self.phases.write_bytes(0, OUT * s.phase);
-            for r in 0..s.rows(self.windows) {
-                let lines = self.lines.add(r * IN * s.line);
-                let y = self.top + r as isize;
-                if y < 0 || y >= s.d.h as isize {
-                    lines.write_bytes(0, IN * s.line);
-                    continue;
+            // What padding reads.
+            self.scratch.phases.write_bytes(0, OUT * s.phase);
+            for y in 0..self.windows {
+                for row in if y == 0 { 0..ROWS } else { 2 * y + 2..2 * y + ROWS } {
+                    self.row::<V, C>(row);
                 }
-                let row = self.image.add(y as usize * s.d.w * s.d.c);
-                match s.d.c {
-                    1 => self.deal::<1>(row),
-                    2 => self.deal::<2>(row),
-                    3 => self.deal::<3>(row),
-                    _ => self.deal::<4>(row),
+                self.mix::<V>(2 * y);
+                let mut col = 0;
+                while col < s.d.k {
+                    if col + 2 * V::LANES <= s.d.k {
+                        self.columns::<V, C, 2>(y, col);
+                        col += 2 * V::LANES;
+                    } else {
+                        self.columns::<V, C, 1>(y, col);
+                        col += V::LANES;
+                    }
                 }
-                for at in (0..s.line).step_by(V::LANES) {
-                    let mut d = [V::zero(); IN];
-                    for (i, d) in d.iter_mut().enumerate() {
-                        *d = V::load(self.phases.add(i % OUT * s.phase + i / OUT * s.d.c + at));
-                    }
-                    for (i, v) in input(d).into_iter().enumerate() {
-                        V::store(v, lines.add(i * s.line + at));
-                    }
+            }
+        }
+    }
+
+    /// A source row at the frequencies along columns.
+    #[inline(always)]
+    unsafe fn row<V: Vector, const C: usize>(&self, row: usize) {
+        let s = self.of;
+        let y = self.top + row as isize;
+        let to = self.scratch.rows.wrapping_add(row % ROWS * IN * s.line);
+        // SAFETY: only pixels inside are read; the scratch has room.
+        unsafe {
+            if y < 0 || y as usize >= s.d.h {
+                to.write_bytes(0, IN * s.line);
+                return;
+            }
+            self.deal::<C>(self.image.add(y as usize * s.d.w * C));
+            for at in (0..s.line).step_by(V::LANES) {
+                let mut d = [V::zero(); IN];
+                for (i, d) in d.iter_mut().enumerate() {
+                    *d = V::load(self.scratch.phases.add(i % OUT * s.phase + i / OUT * C + at));
+                }
+                for (i, v) in input(d).into_iter().enumerate() {
+                    V::store(v, to.add(i * s.line + at));
                 }
             }
         }
@@ -286,7 +301,7 @@ impl Band<'_> {
         for phase in 0..OUT {
             // The first pixel of this phase that is inside.
             let mut x = (phase + OUT - before % OUT) % OUT;
-            let mut to = self.phases.wrapping_add(phase * s.phase + (x + before) / OUT * C);
+            let mut to = self.scratch.phases.wrapping_add(phase * s.phase + (x + before) / OUT * C);
             while x < used {
                 // SAFETY: pixels inside the image; places before the phase's end.
                 unsafe {
@@ -298,74 +313,135 @@ impl Band<'_> {
         }
     }
 
-    /// `T` tiles from `x` on of two rows of pixels, `NV` registers of channels from `col` on; how many tiles.
+    /// Four source rows from `first` on to their frequencies.
+    #[inline(always)]
+    unsafe fn mix<V: Vector>(&self, first: usize) {
+        let (line, Scratch { rows, source, .. }) = (IN * self.of.line, self.scratch);
+        for at in (0..line).step_by(V::LANES) {
+            // SAFETY: the scratch has all four.
+            unsafe {
+                let mut d = [V::zero(); ROWS];
+                for (r, d) in d.iter_mut().enumerate() {
+                    *d = V::load(rows.add((first + r) % ROWS * line + at));
+                }
+                for (r, v) in pair_input(d).into_iter().enumerate() {
+                    V::store(v, source.add(r * line + at));
+                }
+            }
+        }
+    }
+
+    /// `NV` registers of channels from `col` on of a row of tiles.
+    #[inline(always)]
+    unsafe fn columns<V: Vector, const C: usize, const NV: usize>(&self, y: usize, col: usize) {
+        let mut x = 0;
+        // SAFETY: as for `Stripes::run`.
+        unsafe {
+            while x < self.of.tiles {
+                let left = self.of.tiles - x;
+                x += match () {
+                    () if V::REGISTERS == 32 && left >= 4 => self.tiles::<V, C, 4, NV>(y, x, col),
+                    () if left >= 2 => self.tiles::<V, C, 2, NV>(y, x, col),
+                    () => self.tiles::<V, C, 1, NV>(y, x, col),
+                };
+            }
+        }
+    }
+
+    /// `T` tiles from `x` on, `NV` registers of channels from `col` on; how many tiles.
     #[expect(clippy::needless_range_loop, reason = "constant bounds, so that all unrolls")]
     #[inline(always)]
-    unsafe fn tile<V: Vector, const T: usize, const NV: usize>(
+    unsafe fn tiles<V: Vector, const C: usize, const T: usize, const NV: usize>(
         &self,
         y: usize,
         x: usize,
         col: usize,
     ) -> usize {
-        let s = self.of;
-        let (c, line, pitch) = (s.d.c, s.line, s.pitch());
-        let row = IN * line;
+        let line = self.of.line;
+        let mut from = self.scratch.source.cast_const().wrapping_add(x * C);
+        let mut filter = self.filter.wrapping_add(col * IN * ROWS * C);
+        let width = C * NV * V::LANES;
+        let sums = self.scratch.sums;
         // SAFETY: as for `Stripes::run`.
         unsafe {
-            let mut acc = [[[[V::zero(); IN]; NV]; T]; 2];
-            let from = self.lines.add(2 * y * s.d.rows.stride * row + x * c);
-            let below = from.add(s.d.rows.stride * row);
-            let mut b = self.filter.add(col);
-            for r in 0..s.d.rows.size {
-                let at = r * s.d.rows.dilation * row;
-                let mut from = [from.add(at), below.add(at)];
-                for _ in 0..c {
-                    for i in 0..IN {
-                        let mut bv = [V::zero(); NV];
-                        for v in 0..NV {
-                            bv[v] = V::load(b.add(v * V::LANES));
-                        }
-                        for m in 0..2 {
-                            for t in 0..T {
-                                let a = V::splat(*from[m].add(i * line + t * c));
-                                for v in 0..NV {
-                                    acc[m][t][v][i] = V::fma(a, bv[v], acc[m][t][v][i]);
-                                }
-                            }
-                        }
-                        b = b.wrapping_add(pitch);
+            for i in 0..IN {
+                let source = |r: usize| from.wrapping_add(r * IN * line);
+                let taps = |r: usize| filter.wrapping_add(r * width);
+                let none = [[V::zero(); NV]; T];
+                let mut upper = dots::<V, C, T, NV>(none, source(0), taps(0));
+                let mut lower = dots::<V, C, T, NV>(none, source(1), taps(1));
+                let other = dots::<V, C, T, NV>(none, source(2), taps(2));
+                for t in 0..T {
+                    for v in 0..NV {
+                        [upper[t][v], lower[t][v]] = pair_output([upper[t][v], lower[t][v], other[t][v]]);
                     }
-                    from = [from[0].wrapping_add(1), from[1].wrapping_add(1)];
                 }
+                let lower = dots::<V, C, T, NV>(lower, source(3), taps(3));
+                for t in 0..T {
+                    for v in 0..NV {
+                        let to = sums.wrapping_add((t * NV + v) * 2 * IN * V::LANES);
+                        V::store(upper[t][v], to.add(i * V::LANES));
+                        V::store(lower[t][v], to.add((IN + i) * V::LANES));
+                    }
+                }
+                from = from.wrapping_add(line);
+                filter = filter.wrapping_add(ROWS * width);
             }
-            // By hand: this loop is too long to be unrolled, and the sums would leave their registers.
-            self.windows([acc[0][0][0], acc[1][0][0]], [y, x], col);
-            if T * NV > 1 {
-                let last = [acc[0][T - 1][NV - 1], acc[1][T - 1][NV - 1]];
-                self.windows(last, [y, x + T - 1], col + (NV - 1) * V::LANES);
+            for n in 0..T * NV {
+                let from = sums.wrapping_add(n * 2 * IN * V::LANES);
+                self.finish::<V>(from, [y, x + n / NV], col + n % NV * V::LANES);
             }
         }
         T
     }
 
-    /// Finishes and pools the two windows of two rows of a tile's frequencies, one register of channels from `col` on.
+    /// The sums of two rows of a tile to results, one register of channels from `col` on.
     #[inline(always)]
-    unsafe fn windows<V: Vector>(&self, [upper, lower]: [[V; IN]; 2], [y, x]: [usize; 2], col: usize) {
+    unsafe fn finish<V: Vector>(&self, from: *const f32, [y, x]: [usize; 2], col: usize) {
         let (ow, k) = (self.of.pool.dims.ow, self.of.d.k);
         // SAFETY: as for `Stripes::run`.
         unsafe {
-            let ([a, b, c, d], [e, f, g, h]) = (output(upper), output(lower));
-            let mut pixels = [[a], [b], [c], [d], [e], [f], [g], [h]];
-            self.store.from(col).finish(&mut pixels, V::LANES, |_| 0);
-            let [[a], [b], [c], [d], [e], [f], [g], [h]] = pixels;
+            let mut rows = [[V::zero(); 1]; 2 * OUT];
+            for r in 0..2 {
+                let mut sums = [V::zero(); IN];
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    *sum = V::load(from.add((r * IN + i) * V::LANES));
+                }
+                for (i, pixel) in output(sums).into_iter().enumerate() {
+                    rows[r * OUT + i][0] = pixel;
+                }
+            }
             let to = (y * ow + 2 * x) * k + col;
-            let (out, arg) = (self.out.wrapping_add(to), self.arg);
-            let arg = if arg.is_null() { arg } else { arg.wrapping_add(to) };
-            pool([a, b, e, f], out, arg, V::LANES);
-            if 2 * x + 1 < ow {
-                let next = if arg.is_null() { arg } else { arg.wrapping_add(k) };
-                pool([c, d, g, h], out.wrapping_add(k), next, V::LANES);
+            let arg = if self.arg.is_null() { self.arg } else { self.arg.wrapping_add(to) };
+            let place =
+                Pair { at: self.out.wrapping_add(to), arg, pitch: k, count: ow - 2 * x, lanes: V::LANES };
+            pool(rows, &self.store.from(col), place);
+        }
+    }
+}
+
+/// `acc` and the products of one frequency of `T` tiles.
+#[expect(clippy::needless_range_loop, reason = "constant bounds, so that all unrolls")]
+#[inline(always)]
+unsafe fn dots<V: Vector, const C: usize, const T: usize, const NV: usize>(
+    mut acc: [[V; NV]; T],
+    from: *const f32,
+    filter: *const f32,
+) -> [[V; NV]; T] {
+    // SAFETY: the caller vouches for both.
+    unsafe {
+        for c in 0..C {
+            let mut b = [V::zero(); NV];
+            for v in 0..NV {
+                b[v] = V::load(filter.add((c * NV + v) * V::LANES));
+            }
+            for t in 0..T {
+                let a = V::splat(*from.add(t * C + c));
+                for v in 0..NV {
+                    acc[t][v] = V::fma(a, b[v], acc[t][v]);
+                }
             }
         }
+        acc
     }
 }

@@ -320,15 +320,10 @@ impl Scatter<'_> {
                         }
                     }
                     Place::Windows { at, arg, h, w } if y / 2 < h => {
-                        store.finish(&mut rows, n, |_| 0);
                         let to = ((image * h + y / 2) * w + x / 2) * self.k + c;
-                        for j in 0..(OUT / 2).min(w - x / 2) {
-                            let pixel = |r: usize, s: usize| rows[r * OUT + 2 * j + s][0];
-                            let window = [pixel(0, 0), pixel(0, 1), pixel(1, 0), pixel(1, 1)];
-                            let to = to + j * self.k;
-                            let arg = if arg.is_null() { arg } else { arg.wrapping_add(to) };
-                            pool(window, at.wrapping_add(to), arg, n);
-                        }
+                        let arg = if arg.is_null() { arg } else { arg.wrapping_add(to) };
+                        let (at, count) = (at.wrapping_add(to), w - x / 2);
+                        pool(rows, &store, Pair { at, arg, pitch: self.k, count, lanes: n });
                     }
                     Place::Pixels { .. } | Place::Windows { .. } => {}
                 }
@@ -337,18 +332,50 @@ impl Scatter<'_> {
     }
 }
 
-/// The maximum of a window, and its position where that is wanted.
+/// Where two windows side by side go.
+pub(super) struct Pair {
+    /// Values, and positions or null; elements between the windows.
+    pub at: *mut f32,
+    pub arg: *mut u8,
+    pub pitch: usize,
+    /// How many of the two there are; channels.
+    pub count: usize,
+    pub lanes: usize,
+}
+
+/// Finishes the sums of two rows of a tile; the maxima of its two windows, and their positions where those are wanted.
 #[inline(always)]
-pub(super) unsafe fn pool<V: Vector>(window: [V; 4], to: *mut f32, arg: *mut u8, n: usize) {
-    // SAFETY: the caller vouches for `n` elements of both.
+pub(super) unsafe fn pool<V: Vector>(mut rows: [[V; 1]; 2 * OUT], store: &Store, to: Pair) {
+    let early = store.keeps_order();
+    // SAFETY: the caller vouches for the bias and for the places of `lanes` channels.
     unsafe {
-        let (mut best, mut position) = (window[0], V::zero());
-        for i in 1..4 {
-            (best, position) = V::better(best, position, window[i], V::splat(i as f32));
+        if !early {
+            store.finish(&mut rows, to.lanes, |_| 0);
         }
-        put(best, to, n);
-        if !arg.is_null() {
-            V::store_bytes(position, arg, n);
+        let (mut best, mut position) = ([[V::zero()]; 2], [V::zero(); 2]);
+        for j in 0..2 {
+            let pixel = |r: usize, s: usize| rows[r * OUT + 2 * j + s][0];
+            let window = [pixel(0, 0), pixel(0, 1), pixel(1, 0), pixel(1, 1)];
+            if to.arg.is_null() {
+                best[j][0] = V::greatest(window);
+            } else {
+                best[j][0] = window[0];
+                for i in 1..4 {
+                    (best[j][0], position[j]) =
+                        V::better(best[j][0], position[j], window[i], V::splat(i as f32));
+                }
+            }
+        }
+        if early {
+            store.finish(&mut best, to.lanes, |_| 0);
+        }
+        for j in 0..2 {
+            if j < to.count {
+                put(best[j][0], to.at.wrapping_add(j * to.pitch), to.lanes);
+                if !to.arg.is_null() {
+                    V::store_bytes(position[j], to.arg.wrapping_add(j * to.pitch), to.lanes);
+                }
+            }
         }
     }
 }

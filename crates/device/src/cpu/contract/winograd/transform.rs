@@ -92,8 +92,8 @@ pub(super) unsafe fn filter<V: Vector>(g: [V; 3]) -> [V; IN] {
 pub(super) unsafe fn output<V: Vector>(m: [V; IN]) -> [V; OUT] {
     // SAFETY: the caller vouches for the features.
     unsafe {
-        let (even_a, odd_a) = (V::add(m[1], m[2]), plus(-1.0, m[2], m[1]));
-        let (even_b, odd_b) = (V::add(m[3], m[4]), plus(-1.0, m[4], m[3]));
+        let (even_a, odd_a) = (V::add(m[1], m[2]), V::sub(m[1], m[2]));
+        let (even_b, odd_b) = (V::add(m[3], m[4]), V::sub(m[3], m[4]));
         [
             V::add(m[0], V::add(even_a, even_b)),
             plus(A, odd_a, times(B, odd_b)),
@@ -113,9 +113,9 @@ pub(super) unsafe fn output_gradient<V: Vector>(y: [V; OUT]) -> [V; IN] {
         [
             y[0],
             V::add(even_a, odd_a),
-            plus(-1.0, odd_a, even_a),
+            V::sub(even_a, odd_a),
             V::add(even_b, odd_b),
-            plus(-1.0, odd_b, even_b),
+            V::sub(even_b, odd_b),
             y[3],
         ]
     }
@@ -126,12 +126,36 @@ pub(super) unsafe fn output_gradient<V: Vector>(y: [V; OUT]) -> [V; IN] {
 pub(super) unsafe fn filter_gradient<V: Vector>(m: [V; IN]) -> [V; 3] {
     // SAFETY: the caller vouches for the features.
     unsafe {
-        let (even_a, odd_a) = (V::add(m[1], m[2]), plus(-1.0, m[2], m[1]));
-        let (even_b, odd_b) = (V::add(m[3], m[4]), plus(-1.0, m[4], m[3]));
+        let (even_a, odd_a) = (V::add(m[1], m[2]), V::sub(m[1], m[2]));
+        let (even_b, odd_b) = (V::add(m[3], m[4]), V::sub(m[3], m[4]));
         [
             plus(AT_0, m[0], plus(AT_A, even_a, times(AT_B, even_b))),
             plus(A * AT_A, odd_a, times(B * AT_B, odd_b)),
             plus(A2 * AT_A, even_a, plus(B2 * AT_B, even_b, m[5])),
         ]
     }
+}
+
+/// `B' d` of F(2, 3): two outputs of a three-tap filter from four inputs by four products, at 0, 1, -1 and infinity.
+#[inline(always)]
+pub(super) unsafe fn pair_input<V: Vector>(d: [V; 4]) -> [V; 4] {
+    // SAFETY: the caller vouches for the features.
+    unsafe { [V::sub(d[0], d[2]), V::add(d[1], d[2]), V::sub(d[2], d[1]), V::sub(d[3], d[1])] }
+}
+
+/// `G g` of F(2, 3).
+#[inline(always)]
+pub(super) unsafe fn pair_filter<V: Vector>(g: [V; 3]) -> [V; 4] {
+    // SAFETY: the caller vouches for the features.
+    unsafe {
+        let even = times(0.5, V::add(g[0], g[2]));
+        [g[0], plus(0.5, g[1], even), plus(-0.5, g[1], even), g[2]]
+    }
+}
+
+/// `A' m` of F(2, 3) but for the last frequency, which is to be added to the second output.
+#[inline(always)]
+pub(super) unsafe fn pair_output<V: Vector>(m: [V; 3]) -> [V; 2] {
+    // SAFETY: the caller vouches for the features.
+    unsafe { [V::add(V::add(m[0], m[1]), m[2]), V::sub(m[1], m[2])] }
 }
