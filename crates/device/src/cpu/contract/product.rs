@@ -291,30 +291,34 @@ impl Pass<'_> {
             }
         };
         let instances = table(self.columns.isa, part)[col.vectors - 1];
-        let tiles = self.rows.len().div_ceil(instances.len());
-        let mut rows = self.rows;
+        let tiles = self.rows.len().div_ceil(instances.len()).max(1);
+        // Tiles of two heights, a call for each.
+        let (short, tall) = (self.rows.len() / tiles, self.rows.len() % tiles);
         // Each tile asks for as many lines as it has steps, until there is all of the next panel.
-        let lines = cut.rows * width / LINE;
-        for left in (1..=tiles).rev() {
-            let height = rows.len().div_ceil(left);
-            let asked = (tiles - left) * cut.rows;
-            let wanted = !next.is_null() && asked < lines;
+        let lines = if next.is_null() { 0 } else { cut.rows * width / LINE };
+        let asked = (tall * cut.rows).min(lines);
+        let (high, low) = self.rows.split_at(tall * (short + 1));
+        for (height, rows, asked) in [(short + 1, high, 0), (short, low, asked)] {
+            if rows.is_empty() {
+                continue;
+            }
             let tile = Tile {
                 a: self.a.wrapping_offset(col.a),
                 rows: rows.as_ptr(),
+                groups: rows.len() / height,
                 segs: segs.as_ptr(),
                 seg_count: segs.len(),
                 a_j: self.a_j,
                 b,
                 b_j,
-                next: if wanted { next.wrapping_add(asked * LINE) } else { std::ptr::null() },
+                next: next.wrapping_add(asked * LINE),
+                lines: lines - asked,
                 c: self.c.wrapping_add(col.at),
                 cols: col.cols,
                 store,
             };
             // SAFETY: the instance is one of `isa`; the tile lies within the pass.
             unsafe { instances[height - 1](&tile) };
-            rows = &rows[height..];
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The register-tiled micro-kernel of every dense product, and its table of instances.
 //!
-//! A tile computes `rows` x `vectors` of the result:
+//! A tile computes `rows` x `vectors` of the result, and so one group of rows after the other:
 //! `acc[m][v] += sum over segments s, j < s.len of a[row[m].a + s.a + j * a_j] * b[(s.b + j) * b_j + v * lanes ..]`.
 //! The accumulators stay in registers; whoever changes this file looks at the inner loop's instructions, and for
 //! vectors on the stack. Invariant: each result is summed in the order of the segments, whatever
@@ -28,16 +28,18 @@ pub(super) struct Seg {
 /// Operands of one tile.
 pub(super) struct Tile {
     pub a: *const f32,
-    /// As many as the instance's rows.
+    /// `groups` times as many as the instance's rows.
     pub rows: *const Row,
+    pub groups: usize,
     pub segs: *const Seg,
     pub seg_count: usize,
     pub a_j: isize,
     pub b: *const f32,
     pub b_j: usize,
-    /// What is read after the right operand, asked for on the way: a cache line per element of the reduction. Any
-    /// address, or null.
+    /// What is read after the right operand, asked for on the way: a cache line per element of the reduction, as long as
+    /// there are such `lines`. Any address.
     pub next: *const f32,
+    pub lines: usize,
     pub c: *mut f32,
     /// Columns of the result, at most vectors * lanes and more than (vectors - 1) * lanes.
     pub cols: usize,
@@ -54,47 +56,52 @@ pub(super) type TileFn = unsafe fn(&Tile);
 #[expect(clippy::needless_range_loop, reason = "constant bounds, as in the formula, so that all unrolls")]
 #[inline(always)]
 unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const PART: bool>(t: &Tile) {
-    // SAFETY: the caller vouches for features and operands.
-    unsafe {
-        let last = t.cols - (NV - 1) * V::LANES;
-        let mut acc = [[V::zero(); NV]; MR];
-        let mut base = [t.a; MR];
-        for m in 0..MR {
-            base[m] = t.a.wrapping_offset((*t.rows.add(m)).a);
-        }
-        let mut next = t.next;
-        for s in 0..t.seg_count {
-            let seg = *t.segs.add(s);
-            let mut at = seg.a;
-            let mut b = t.b.wrapping_add(seg.b * t.b_j);
-            let mut left = seg.len;
-            while left > 0 {
-                let steps = if next.is_null() { left } else { left.min(LINE) };
-                left -= steps;
-                if !next.is_null() {
-                    for i in 0..LINE {
-                        V::prefetch(next.wrapping_add(i * LINE));
-                    }
-                    next = next.wrapping_add(LINE * LINE);
-                }
-                for _ in 0..steps {
-                    let mut bv = [V::zero(); NV];
-                    for v in 0..NV {
-                        let from = b.wrapping_add(v * V::LANES);
-                        bv[v] = if PART && v == NV - 1 { V::load_part(from, last) } else { V::load(from) };
-                    }
-                    for m in 0..MR {
-                        let x = V::splat(*base[m].wrapping_offset(at));
-                        for v in 0..NV {
-                            acc[m][v] = V::fma(x, bv[v], acc[m][v]);
+    let last = t.cols - (NV - 1) * V::LANES;
+    let (mut next, mut lines) = (t.next, t.lines);
+    for group in 0..t.groups {
+        let rows = t.rows.wrapping_add(group * MR);
+        // SAFETY: the caller vouches for features and operands.
+        unsafe {
+            let mut acc = [[V::zero(); NV]; MR];
+            let mut base = [t.a; MR];
+            for m in 0..MR {
+                base[m] = t.a.wrapping_offset((*rows.add(m)).a);
+            }
+            for s in 0..t.seg_count {
+                let seg = *t.segs.add(s);
+                let mut at = seg.a;
+                let mut b = t.b.wrapping_add(seg.b * t.b_j);
+                let mut left = seg.len;
+                while left > 0 {
+                    let steps = if lines == 0 { left } else { left.min(LINE) };
+                    left -= steps;
+                    if lines > 0 {
+                        for i in 0..LINE {
+                            V::prefetch(next.wrapping_add(i * LINE));
                         }
+                        next = next.wrapping_add(LINE * LINE);
+                        lines = lines.saturating_sub(LINE);
                     }
-                    at += t.a_j;
-                    b = b.wrapping_add(t.b_j);
+                    for _ in 0..steps {
+                        let mut bv = [V::zero(); NV];
+                        for v in 0..NV {
+                            let from = b.wrapping_add(v * V::LANES);
+                            bv[v] =
+                                if PART && v == NV - 1 { V::load_part(from, last) } else { V::load(from) };
+                        }
+                        for m in 0..MR {
+                            let x = V::splat(*base[m].wrapping_offset(at));
+                            for v in 0..NV {
+                                acc[m][v] = V::fma(x, bv[v], acc[m][v]);
+                            }
+                        }
+                        at += t.a_j;
+                        b = b.wrapping_add(t.b_j);
+                    }
                 }
             }
+            finish::<V, MR, NV>(t, rows, &mut acc, last);
         }
-        finish::<V, MR, NV>(t, &mut acc, last);
     }
 }
 
@@ -102,6 +109,7 @@ unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const PART: bool>(t:
 #[inline(always)]
 unsafe fn finish<V: Vector, const MR: usize, const NV: usize>(
     t: &Tile,
+    rows: *const Row,
     acc: &mut [[V; NV]; MR],
     last: usize,
 ) {
@@ -110,7 +118,7 @@ unsafe fn finish<V: Vector, const MR: usize, const NV: usize>(
         let full = last == V::LANES;
         if t.store.accumulate {
             for m in 0..MR {
-                let c = t.c.add((*t.rows.add(m)).c);
+                let c = t.c.add((*rows.add(m)).c);
                 for v in 0..NV {
                     let from = c.add(v * V::LANES);
                     let old = if v < NV - 1 || full { V::load(from) } else { V::load_part(from, last) };
@@ -136,7 +144,7 @@ unsafe fn finish<V: Vector, const MR: usize, const NV: usize>(
             }
         }
         for m in 0..MR {
-            let c = t.c.add((*t.rows.add(m)).c);
+            let c = t.c.add((*rows.add(m)).c);
             for v in 0..NV {
                 let to = c.add(v * V::LANES);
                 if v < NV - 1 || full {
@@ -147,7 +155,7 @@ unsafe fn finish<V: Vector, const MR: usize, const NV: usize>(
             }
         }
         if !simple {
-            rest::<V, NV>(t, MR, last);
+            rest::<V, NV>(t, rows, MR, last);
         }
     }
 }
@@ -156,12 +164,12 @@ unsafe fn finish<V: Vector, const MR: usize, const NV: usize>(
 /// be too long for the compiler to unroll, and they would leave their registers.
 #[expect(clippy::needless_range_loop, reason = "constant bounds, so that all unrolls")]
 #[inline(always)]
-unsafe fn rest<V: Vector, const NV: usize>(t: &Tile, rows: usize, last: usize) {
+unsafe fn rest<V: Vector, const NV: usize>(t: &Tile, rows: *const Row, count: usize, last: usize) {
     let full = last == V::LANES;
-    for m in 0..rows {
+    for m in 0..count {
         // SAFETY: as in `tile`.
         unsafe {
-            let place = (*t.rows.add(m)).c;
+            let place = (*rows.add(m)).c;
             let c = t.c.add(place);
             let mut x = [[V::zero(); NV]];
             for v in 0..NV {

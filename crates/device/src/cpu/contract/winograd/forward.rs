@@ -26,8 +26,10 @@ const COLUMNS: usize = 128;
 const NEAR: usize = 512 << 10;
 
 /// Tiles worked on together: as few as possible, for the cache, but the more the further away the filter must be.
-fn together(filter_bytes: usize) -> usize {
+fn together(filter_bytes: usize, isa: Isa) -> usize {
     match filter_bytes >> 20 {
+        // Processors of no wider registers have smaller caches.
+        0 if isa == Isa::Avx2 => 18,
         0 => 39,
         1..16 => 52,
         _ => 78,
@@ -81,7 +83,7 @@ impl Winograd {
         let vectors = columns.blocks[0].vectors;
         let high = table(isa, false)[vectors - 1].len();
         let pitch = c.next_multiple_of(16) + 16;
-        let tiles = together(packed(c, &columns) * 4).next_multiple_of(high);
+        let tiles = together(packed(c, &columns) * 4, isa).next_multiple_of(high);
         let tiles = tiles.min(d.n * th * tw);
         let piece = (tiles / tw).max(1);
         let blocks = (COLUMNS / columns.blocks[0].cols).clamp(1, columns.blocks.len());

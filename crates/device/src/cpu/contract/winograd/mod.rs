@@ -1,9 +1,9 @@
-//! Winograd's convolutions: 3x3 filters of stride 1 by a quarter of the multiplications, or along the columns alone by half
-//! of them (`stripes`), between transforms that only add and scale.
+//! Winograd's convolutions: 3x3 filters of stride 1 by a quarter of the multiplications, or by a third of them where there
+//! are few channels (`stripes`), between transforms that only add and scale.
 //!
 //! Sums are those of the definition but for rounding: transformed values are differences of the image's, so a result
 //! that is exactly 0 by the definition, as where a patch is black, may come out as a few units of the last place of its
-//! neighbours (a tile whose patch is all zero stays exactly 0). A NaN or an infinity spreads over its 4x4 tile.
+//! neighbours (a tile whose patch is all zero stays exactly 0). A NaN or an infinity spreads over its tile.
 //! Invariant: [`pays`] and all cuts depend on shapes alone; a target that is `exact` never comes here.
 
 mod filter;

@@ -16,7 +16,8 @@
 //! | 5/8, 3/2 (here) | 6.2e-7 | 1.4e-6 |
 //! | 0, 1, -1, 1/2, -2 (no second pair) | 1.0e-6 | 2.2e-6 |
 //!
-//! Those of 5/8 and 3/2 are as good as any, and all their powers are exact in f32. Invariant: every transform is
+//! Those of 5/8 and 3/2 are as good as any, and all their powers are exact in f32. F(2, 3), whose transforms of inputs and
+//! outputs only add, serves along rows where channels are few. Invariant: every transform is
 //! linear without a constant, so that zeros give exact zeros.
 
 use super::super::vector::Vector;
@@ -153,9 +154,9 @@ pub(super) unsafe fn pair_filter<V: Vector>(g: [V; 3]) -> [V; 4] {
     }
 }
 
-/// `A' m` of F(2, 3) but for the last frequency, which is to be added to the second output.
+/// `A' m` of F(2, 3) of the second and third frequency; the first is to be added to the first output, the last to the second.
 #[inline(always)]
-pub(super) unsafe fn pair_output<V: Vector>(m: [V; 3]) -> [V; 2] {
+pub(super) unsafe fn pair_output<V: Vector>(m: [V; 2]) -> [V; 2] {
     // SAFETY: the caller vouches for the features.
-    unsafe { [V::add(V::add(m[0], m[1]), m[2]), V::sub(m[1], m[2])] }
+    unsafe { [V::add(m[0], m[1]), V::sub(m[0], m[1])] }
 }
