@@ -143,6 +143,14 @@ unsafe fn finish<V: Vector, const MR: usize, const NV: usize>(
                 }
             }
         }
+        if simple && t.store.high < f32::INFINITY {
+            let high = V::splat(t.store.high);
+            for m in 0..MR {
+                for v in 0..NV {
+                    acc[m][v] = V::cap(acc[m][v], high);
+                }
+            }
+        }
         for m in 0..MR {
             let c = t.c.add((*rows.add(m)).c);
             for v in 0..NV {
