@@ -94,6 +94,11 @@ impl ConvDims {
         2 * (self.n * self.oh * self.ow * self.k) as u64
             * (self.rows.size * self.cols.size * self.c / self.groups) as u64
     }
+
+    /// Whether every channel has a filter of its own and makes one channel.
+    pub fn is_depthwise(&self) -> bool {
+        self.groups == self.c && self.c == self.k
+    }
 }
 
 /// The whole geometry of a pooling: image [n, h, w, c], output [n, oh, ow, c].

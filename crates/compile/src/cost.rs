@@ -33,7 +33,11 @@ pub fn of(kernel: &Kernel, program: &Program) -> (u64, u64) {
                 let share = |of: [usize; 4]| of.iter().product::<usize>() as u64;
                 product * share(u.dims.output()) / share(u.dims.image()).max(1)
             });
-            product + c.epilogue.as_ref().map_or(0, |e| e.body.flops() * results as u64)
+            let expansion = match (c.product, &c.expansion) {
+                (Product::Conv(d), Some(x)) => x.flops(&d),
+                _ => 0,
+            };
+            product + expansion + c.epilogue.as_ref().map_or(0, |e| e.body.flops() * results as u64)
         }
         Kernel::Pool(p) => {
             (p.dims.output().iter().product::<usize>() * p.dims.rows.size * p.dims.cols.size) as u64

@@ -103,7 +103,7 @@ fn elementwise_on(program: &Program, k: usize, from: BufferId, target: BufferId)
 }
 
 /// Removes kernels; what had to follow them follows what they followed.
-fn remove(program: &mut Program, dead: &BTreeSet<usize>) {
+pub fn remove(program: &mut Program, dead: &BTreeSet<usize>) {
     let mut position = Vec::with_capacity(program.kernels.len());
     let mut next = 0;
     for k in 0..program.kernels.len() {

@@ -7,6 +7,7 @@
 
 mod cost;
 mod emit;
+mod expand;
 mod fuse;
 mod index;
 mod inplace;
@@ -70,7 +71,7 @@ pub struct Compiled {
 /// The passes, in order: *simplify* on the graph, first because every rule after it sees fewer shapes; *widen*, behind
 /// it, as its casts would hide what the rules look for, and simplify once more; *lower*
 /// (partition, fuse, emit), which ends the graph; *inplace*, before stages exist, as it adds order between
-/// kernels; *regions*, which need that order; *schedule*, in which a region is one stage; *memory*, last, because
+/// kernels; *expand*, for what is stored at all by then; *regions*, which need that order; *schedule*, in which a region is one stage; *memory*, last, because
 /// lives are counted in stages. Regions are explained with the schedule that they are stages of.
 pub fn compile(graph: &Graph, options: &Options) -> Compiled {
     let mut passes = Vec::new();
@@ -98,6 +99,10 @@ pub fn compile(graph: &Graph, options: &Options) -> Compiled {
     note("lower", &|| program.preview().to_string());
     inplace::inplace(&mut program);
     note("inplace", &|| program.preview().to_string());
+    if options.regions {
+        expand::expand(&mut program);
+        note("expand", &|| program.preview().to_string());
+    }
     let regions = if options.regions { region::regions(&mut program) } else { Vec::new() };
     let stages = schedule::schedule(&program, &regions);
     note("schedule", &|| Plan { stages: stages.clone(), ..program.preview() }.to_string());

@@ -219,6 +219,7 @@ impl<'a> Lowering<'a> {
                     out: partial,
                     parts,
                     unpooled,
+                    expansion: None,
                     epilogue,
                 }),
             );
@@ -226,7 +227,7 @@ impl<'a> Lowering<'a> {
         } else {
             self.push(
                 product,
-                Kernel::Contraction(Contraction { product: which, a, b, out, parts, unpooled, epilogue }),
+                Kernel::Contraction(Contraction { product: which, a, b, out, parts, unpooled, expansion: None, epilogue }),
             );
         }
     }

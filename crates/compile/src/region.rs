@@ -252,8 +252,8 @@ pub fn image_wise(kernel: &Kernel, b: BufferId, len: usize, batch: usize) -> boo
                 Product::ConvFilterGrad(_) if c.out == b => return false,
                 Product::ConvFilterGrad(d) => d.output(),
             };
-            let filter = c.b == b && !matches!(c.product, Product::ConvFilterGrad(_));
-            let mut epilogue = c.epilogue.iter().flat_map(|e| e.body.loads()).filter(|a| a.buffer == b);
+            let filter = c.filters().any(|f| f == b) && !matches!(c.product, Product::ConvFilterGrad(_));
+            let mut epilogue = c.epilogues().flat_map(|e| e.body.loads()).filter(|a| a.buffer == b);
             !filter && epilogue.all(|a| access(a, &space))
         }
         Kernel::Pool(_) | Kernel::Unpool(_) => true,

@@ -130,7 +130,7 @@ impl Bench {
         let bases = Bases::new(ptrs);
         let [a, b, out] = [0, 1, 2].map(BufferId);
         let prepared = Prepared::new(
-            &Contraction { product, a, b, out, parts, unpooled, epilogue },
+            &Contraction { product, a, b, out, parts, unpooled, expansion: None, epilogue },
             Target::fast(self.isa),
         );
         let (mut shared, s) = aligned(prepared.shared_bytes());

@@ -106,11 +106,11 @@ impl Loaded {
             Phase::Pack { pieces, kept: true } => &pieces[..],
             _ => &[],
         });
-        let operand = |p: &Piece| match &plan.kernels[p.kernel].kernel {
-            Kernel::Contraction(c) => bound(c.b),
-            _ => None,
+        let operands = |p: &Piece| match &plan.kernels[p.kernel].kernel {
+            Kernel::Contraction(c) => c.filters().filter_map(bound).collect(),
+            _ => Vec::new(),
         };
-        let packed = kept.filter_map(operand).collect();
+        let packed = kept.flat_map(operands).collect();
         let written = plan.kernels.iter().flat_map(|k| k.kernel.writes()).filter_map(bound).collect();
         Ok(Loaded { plan, bindings, packed, written, work, phases, shared, desks: Vec::new(), target })
     }
@@ -328,8 +328,9 @@ fn phases(plan: &Plan, work: &[Work]) -> Vec<Phase> {
         // Nothing before the kernel's own stage may write it, in this run.
         let before = plan.stages.iter().map(kernels_of).take_while(|kernels| !kernels.contains(k));
         let mut written = before.flatten().flat_map(|b| plan.kernel(b).kernel.writes());
-        let place = plan.buffer(c.b).place;
-        matches!(place, Place::Binding(_)) && !written.any(|b| plan.buffer(b).place == place)
+        let places: Vec<Place> = c.filters().map(|b| plan.buffer(b).place).collect();
+        let bound = places.iter().all(|p| matches!(p, Place::Binding(_)));
+        bound && !written.any(|b| places.contains(&plan.buffer(b).place))
     };
     let pack = |kernels: Vec<KernelId>, kept: bool, phases: &mut Vec<Phase>| {
         let pieces = pieces(kernels.iter().map(|k| (k, packs(k))));

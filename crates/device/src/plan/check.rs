@@ -4,7 +4,7 @@
 //! loaded.
 
 use super::{
-    ALIGN, Access, Body, BufferId, Expr, Kernel, KernelId, Loop, Place, Plan, PoolEpilogue, Product, Stage,
+    ALIGN, Access, Body, BufferId, Contraction, Expansion, Expr, Kernel, KernelId, Loop, Place, Plan, PoolEpilogue, Product, Stage,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use thalweg_base::{ConvDims, DType};
@@ -173,9 +173,15 @@ impl Checker<'_> {
                     }
                     Some(_) => Err("the unpooled operand does not fit the product".to_owned()),
                 };
+                if let Some(x) = &c.expansion {
+                    self.expansion(c, x)?;
+                }
                 let (a, b, space) = match c.product {
                     Product::Dot(d) => (d.batch * d.m * d.k, d.batch * d.k * d.n, vec![d.batch, d.m, d.n]),
-                    Product::Conv(d) => (count(&d.image()), count(&d.filter()), d.output().to_vec()),
+                    Product::Conv(d) => {
+                        let channels = c.expansion.as_ref().map_or(d.c, |x| x.channels);
+                        (d.n * d.h * d.w * channels, count(&d.filter()), d.output().to_vec())
+                    }
                     Product::ConvInputGrad(d) => (pooled(&d)?, count(&d.filter()), d.image().to_vec()),
                     Product::ConvFilterGrad(d) => (count(&d.image()), pooled(&d)?, d.filter().to_vec()),
                 };
@@ -247,6 +253,25 @@ impl Checker<'_> {
                 self.dense(s.out, DType::Bool, s.outer * s.n)
             }
         }
+    }
+
+    fn expansion(&self, c: &Contraction, x: &Expansion) -> Rule {
+        let Product::Conv(d) = c.product else { return Err("what is no convolution has no image".into()) };
+        let f32s = self.plan.buffers.get(c.a.0 as usize).is_some_and(|a| a.dtype == DType::F32);
+        if !d.is_depthwise() || x.channels == 0 || !f32s {
+            return Err("only a depthwise convolution's image of f32 is made as needed".into());
+        }
+        self.dense(x.b, DType::F32, x.channels * d.c)?;
+        let Some(e) = &x.epilogue else { return Ok(()) };
+        self.body(&e.body, &d.image(), true)?;
+        let every_pixel = |a: &Access| a.strides[..3].iter().all(|&s| s == 0);
+        if e.value.0 as usize >= e.body.len() || e.body.dtype(e.value) != DType::F32 {
+            return Err(format!("e{} of the expansion is no f32", e.value.0));
+        }
+        if e.pool.is_some() || !e.body.loads().all(every_pixel) {
+            return Err("the expansion's epilogue pools, or differs from pixel to pixel".into());
+        }
+        Ok(())
     }
 
     fn loops(&self, l: &Loop) -> Rule {

@@ -124,6 +124,26 @@ impl Unpooled {
     }
 }
 
+/// The image of a depthwise convolution as it is made: by a convolution of 1 x 1 in steps of one, whose result is never
+/// stored as a whole.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Expansion {
+    /// Channels of the contraction's left operand, [n, h, w, channels].
+    pub channels: usize,
+    /// Its filter, [channels, c] of the image's c.
+    pub b: BufferId,
+    /// Over the image's shape; does not pool, and loads the same for every pixel.
+    pub epilogue: Option<Epilogue>,
+}
+
+impl Expansion {
+    /// Floating-point operations for an image.
+    pub fn flops(&self, d: &ConvDims) -> u64 {
+        let each = 2 * self.channels as u64 + self.epilogue.as_ref().map_or(0, |e| e.body.flops());
+        d.image().iter().product::<usize>() as u64 * each
+    }
+}
+
 /// A product, its epilogue, its result.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Contraction {
@@ -140,6 +160,8 @@ pub struct Contraction {
     /// If so, the output-gradient operand (`a` of `ConvInputGrad`, `b` of `ConvFilterGrad`) holds the pooled
     /// gradient, [n, pooled rows, pooled columns, k].
     pub unpooled: Option<Unpooled>,
+    /// If so, the image (of a depthwise `Conv` of f32) is made of `a`. Only for devices that run regions.
+    pub expansion: Option<Expansion>,
     /// Elementwise continuation.
     pub epilogue: Option<Epilogue>,
 }
@@ -199,15 +221,27 @@ pub enum Kernel {
     Suppress(Suppress),
 }
 
+impl Contraction {
+    /// Everything that is done to sums: the expansion's and the product's own.
+    pub fn epilogues(&self) -> impl Iterator<Item = &Epilogue> {
+        self.expansion.iter().filter_map(|x| x.epilogue.as_ref()).chain(&self.epilogue)
+    }
+
+    /// Its filters: of a matrix product the right operand.
+    pub fn filters(&self) -> impl Iterator<Item = BufferId> {
+        self.expansion.iter().map(|x| x.b).chain([self.b])
+    }
+}
+
 impl Kernel {
     /// Buffers read, possibly with repeats.
     pub fn reads(&self) -> Vec<BufferId> {
         match self {
             Kernel::Loop(l) => l.body.loads().map(|a| a.buffer).collect(),
             Kernel::Contraction(c) => {
-                let extra = c.epilogue.iter().flat_map(|e| e.body.loads().map(|a| a.buffer));
+                let extra = c.epilogues().flat_map(|e| e.body.loads().map(|a| a.buffer));
                 let arg = c.unpooled.iter().map(|u| u.arg);
-                [c.a, c.b].into_iter().chain(arg).chain(extra).collect()
+                [c.a].into_iter().chain(c.filters()).chain(arg).chain(extra).collect()
             }
             Kernel::Pool(p) => vec![p.x],
             Kernel::Unpool(u) => vec![u.arg, u.dy],
@@ -248,6 +282,10 @@ impl Kernel {
                 f(&mut c.out);
                 if let Some(u) = &mut c.unpooled {
                     f(&mut u.arg);
+                }
+                if let Some(x) = &mut c.expansion {
+                    f(&mut x.b);
+                    x.epilogue.iter_mut().for_each(|e| e.body.map_loads(|a| f(&mut a.buffer)));
                 }
                 if let Some(e) = &mut c.epilogue {
                     e.body.map_loads(|a| f(&mut a.buffer));

@@ -16,7 +16,7 @@ pub use canonical::{Canonical, canonical};
 pub use check::check;
 pub use choose::{ArgMax, Gather, Suppress, TopK};
 pub use kernel::{
-    Contraction, DotDims, Epilogue, Kernel, Loop, LoopOut, Pool, PoolEpilogue, PoolKind, Product, Reduce,
+    Contraction, DotDims, Epilogue, Expansion, Kernel, Loop, LoopOut, Pool, PoolEpilogue, PoolKind, Product, Reduce,
     Unpool, Unpooled,
 };
 use std::fmt;

@@ -72,6 +72,14 @@ fn kernel(k: &Kernel, f: &mut Formatter<'_>) -> Result {
                 let (w, arg) = (u.dims, u.arg.0);
                 writeln!(f, "        output gradient unpooled by {} {}, positions b{arg}", w.rows, w.cols)?;
             }
+            if let Some(x) = &c.expansion {
+                let (from, b) = (x.channels, x.b.0);
+                writeln!(f, "        image of b{} with {from} channels, 1 x 1 by b{b}", c.a.0)?;
+                if let Some(e) = &x.epilogue {
+                    body(&e.body, f)?;
+                    writeln!(f, "        then e{}", e.value.0)?;
+                }
+            }
             if let Some(e) = &c.epilogue {
                 body(&e.body, f)?;
                 writeln!(f, "        then e{}", e.value.0)?;

@@ -95,6 +95,7 @@ pub fn plan(region: bool) -> Plan {
         out: y,
         parts: 1,
         unpooled: None,
+        expansion: None,
         epilogue,
     };
     let forward = b.kernel("conv", Kernel::Contraction(forward));
@@ -133,7 +134,7 @@ pub fn plan(region: bool) -> Plan {
     let slope = b.kernel("tanh gradient", Kernel::Loop(l));
     let product = Product::ConvFilterGrad(conv);
     let weights =
-        Contraction { product, a: x, b: dy, out: dfilter, parts: PARTS, unpooled: None, epilogue: None };
+        Contraction { product, a: x, b: dy, out: dfilter, parts: PARTS, unpooled: None, expansion: None, epilogue: None };
     let weights = b.kernel("filter gradient", Kernel::Contraction(weights));
 
     let batch = vec![forward, pooled, lost, back, slope, weights];

@@ -57,6 +57,7 @@ pub fn of(case: &Case, data: &Data, operands: DType) -> Arc<Plan> {
         b: B,
         out: OUT,
         parts: case.parts,
+        expansion: None,
         unpooled: case.unpooled.map(|dims| Unpooled { dims, arg: POSITIONS }),
         epilogue: epilogue(case, operands, stored(case, operands)),
     });

@@ -8,11 +8,10 @@
 
 use super::Desk;
 use super::axis::Axis;
-use super::depthwise::Line;
+use super::depthwise::{Across, Line};
 use super::finish::Finish;
 use super::product::{Columns, Pass, Reduction, Right};
 use super::tile::{Row, Seg, Store};
-use super::vector::dispatch;
 use crate::cpu::{Bases, Isa};
 use crate::plan::BufferId;
 use std::ops::Range;
@@ -345,35 +344,27 @@ impl Conv {
                 let rows = self.rows.inside(row, i, self.h);
                 let top = self.rows.at(i) * (self.w * self.c) as isize;
                 for phase in self.phases.iter().filter(|p| p.row == row) {
-                    let line = |pixels: Range<usize>, cols: Range<usize>| {
-                        let left = self.cols.at(pixels.start) * self.c as isize;
-                        let at =
-                            ((y - ys.start) * self.ow + phase.col + pixels.start * self.cols.step) * self.k;
-                        let line = Line {
-                            channels: k..(k + self.depthwise).min(self.c),
-                            pitch: self.c,
-                            a: from.wrapping_offset(top + left),
-                            row: self.w * self.c,
-                            rows: &self.rows.taps[row][rows.clone()],
-                            cols: &self.cols.taps[phase.col][cols],
-                            filter,
-                            filter_cols: self.filter_cols,
-                            pixels: pixels.len(),
-                            advance: self.cols.advance,
-                            c: c.wrapping_add(at),
-                            step: self.cols.step * self.k,
-                            store: store.on(at),
-                        };
-                        // SAFETY: as for `unit`; these taps of these pixels lie in the image.
-                        unsafe { dispatch(self.isa, line) };
+                    let at = ((y - ys.start) * self.ow + phase.col) * self.k;
+                    let line = Line {
+                        channels: k..(k + self.depthwise).min(self.c),
+                        pitch: self.c,
+                        a: from.wrapping_offset(top),
+                        row: self.w * self.c,
+                        rows: &self.rows.taps[row][rows.clone()],
+                        cols: &[],
+                        filter,
+                        filter_cols: self.filter_cols,
+                        filter_pitch: self.c,
+                        pixels: 0,
+                        advance: self.cols.advance,
+                        c: c.wrapping_add(at),
+                        step: self.cols.step * self.k,
+                        store: store.on(at),
                     };
-                    let whole = phase.whole.clone();
-                    let inside = |x: usize| self.cols.inside(phase.col, x, self.w);
-                    (0..whole.start).for_each(|x| line(x..x + 1, inside(x)));
-                    if !whole.is_empty() {
-                        line(whole.clone(), 0..self.cols.taps[phase.col].len());
-                    }
-                    (whole.end..phase.cols).for_each(|x| line(x..x + 1, inside(x)));
+                    let (pixels, whole) = (phase.cols, phase.whole.clone());
+                    let across = Across { axis: &self.cols, phase: phase.col, pixels, whole, w: self.w };
+                    // SAFETY: as for `unit`; these rows lie in the image.
+                    unsafe { across.run(self.isa, &line) };
                 }
             }
         }

@@ -3,13 +3,55 @@
 //! Forward and input gradient go line by line: pixels of a row that have the same taps. The filter gradient shares
 //! the segment tables of the dense kernels. Invariant: channels lie at the same place in image, filter and result.
 
-use super::axis::Tap;
+use super::axis::{Axis, Tap};
 use super::tile::{Seg, Store};
-use super::vector::{Job, Vector};
+use super::vector::{Job, Vector, dispatch};
+use crate::cpu::Isa;
 use std::ops::Range;
 
 /// Registers of channels worked on together in a filter gradient.
 const WIDE: usize = 2;
+
+/// The pixels of a row that have the same place in the stride, and their taps by column.
+pub(super) struct Across<'a> {
+    pub axis: &'a Axis,
+    pub phase: usize,
+    pub pixels: usize,
+    /// Those whose taps all lie in the image: [`Axis::whole`].
+    pub whole: Range<usize>,
+    /// Columns of the image.
+    pub w: usize,
+}
+
+impl Across<'_> {
+    /// Runs all pixels. `line`: as for all of them, if column 0 of the image were tap position 0 of the first.
+    ///
+    /// # Safety
+    /// The processor has `isa`; the line's rows lie in the image, and its results are nobody else's.
+    pub unsafe fn run(&self, isa: Isa, line: &Line<'_>) {
+        let run = |pixels: Range<usize>, taps: Range<usize>| {
+            let at = pixels.start * line.step;
+            let line = Line {
+                channels: line.channels.clone(),
+                a: line.a.wrapping_offset(self.axis.at(pixels.start) * line.pitch as isize),
+                cols: &self.axis.taps[self.phase][taps],
+                pixels: pixels.len(),
+                c: line.c.wrapping_add(at),
+                store: line.store.on(at),
+                ..*line
+            };
+            // SAFETY: as for this function; these taps of these pixels lie in the image.
+            unsafe { dispatch(isa, line) };
+        };
+        let inside = |x: usize| self.axis.inside(self.phase, x, self.w);
+        let whole = self.whole.clone();
+        (0..whole.start).for_each(|x| run(x..x + 1, inside(x)));
+        if !whole.is_empty() {
+            run(whole.clone(), 0..self.axis.taps[self.phase].len());
+        }
+        (whole.end..self.pixels).for_each(|x| run(x..x + 1, inside(x)));
+    }
+}
 
 /// Neighbouring pixels of a row of a depthwise convolution or its input gradient: for each pixel and channel, the
 /// sum over the taps.
@@ -26,6 +68,8 @@ pub(super) struct Line<'a> {
     pub cols: &'a [Tap],
     pub filter: *const f32,
     pub filter_cols: usize,
+    /// Elements between the filter's taps.
+    pub filter_pitch: usize,
     pub pixels: usize,
     /// Pixels of the image between what neighbours read.
     pub advance: usize,
@@ -117,11 +161,11 @@ impl Line<'_> {
             let a = self.a.wrapping_add(p * self.advance * self.pitch + k);
             for row in self.rows {
                 let a = a.wrapping_add(row.source * self.row);
-                let filter = self.filter.wrapping_add(row.filter * self.filter_cols * self.pitch + k);
+                let filter = self.filter.wrapping_add(row.filter * self.filter_cols * self.filter_pitch + k);
                 if S == 0 {
                     for tap in self.cols {
                         for v in 0..W {
-                            let w = load(filter.wrapping_add(tap.filter * self.pitch + v * V::LANES));
+                            let w = load(filter.wrapping_add(tap.filter * self.filter_pitch + v * V::LANES));
                             for i in 0..N {
                                 let x = a.wrapping_add((i * self.advance + tap.source) * self.pitch);
                                 acc[i][v] = V::fma(load(x.wrapping_add(v * V::LANES)), w, acc[i][v]);
@@ -134,7 +178,7 @@ impl Line<'_> {
                     for s in 0..S {
                         for v in 0..W {
                             let w =
-                                load(filter.wrapping_add(self.cols[s].filter * self.pitch + v * V::LANES));
+                                load(filter.wrapping_add(self.cols[s].filter * self.filter_pitch + v * V::LANES));
                             for i in 0..N {
                                 let x = a.wrapping_add((i * STEP + s) * self.pitch + v * V::LANES);
                                 acc[i][v] = V::fma(load(x), w, acc[i][v]);

@@ -10,6 +10,7 @@ mod deep;
 mod depthwise;
 mod direct;
 mod dot;
+mod expanded;
 mod filter;
 mod finish;
 mod flipped;
@@ -27,6 +28,7 @@ use crate::plan::{Contraction, Product};
 use conv::{Conv, Direction};
 use deep::Deep;
 use dot::Dot;
+use expanded::Expanded;
 use filter::Filter;
 use finish::Finish;
 use flipped::Flipped;
@@ -67,6 +69,7 @@ enum Kind {
     Deep(Deep),
     Flipped(Flipped),
     Conv(Conv),
+    Expanded(Expanded),
     Thin(Thin),
     Stripes(Stripes),
     Winograd(Winograd),
@@ -102,6 +105,10 @@ impl Prepared {
             (Product::Dot(d), _) if Deep::fits(d) => Kind::Deep(Deep::new(*d, buffers, finish, isa)),
             (Product::Dot(d), _) if Flipped::fits(d) => Kind::Flipped(Flipped::new(*d, buffers, finish, isa)),
             (Product::Dot(d), _) => Kind::Dot(Dot::new(*d, buffers, finish, isa)),
+            (Product::Conv(d), _) if c.expansion.is_some() => {
+                let x = c.expansion.as_ref().expect("it is some");
+                Kind::Expanded(Expanded::new(d, x, buffers, finish, isa))
+            }
             (Product::Conv(d), _) if Stripes::suits(d, &finish, isa, transforms) => {
                 let pool = c.epilogue.as_ref().and_then(|e| e.pool).expect("what has windows pools");
                 Kind::Stripes(Stripes::new(d, pool, buffers, finish, isa))
@@ -135,6 +142,7 @@ impl Prepared {
             Kind::Dot(x) => x.shared_bytes(),
             Kind::Deep(x) => x.shared_bytes(),
             Kind::Conv(x) => x.shared_bytes(),
+            Kind::Expanded(x) => x.shared_bytes(),
             Kind::Stripes(x) => x.shared_bytes(),
             Kind::Winograd(x) => x.shared_bytes(),
             Kind::SparseInput(x) => x.shared_bytes(),
@@ -153,6 +161,7 @@ impl Prepared {
             Kind::Deep(x) => x.worker_bytes(),
             Kind::Flipped(x) => x.worker_bytes(),
             Kind::Conv(x) => x.worker_bytes(),
+            Kind::Expanded(x) => x.worker_bytes(),
             Kind::Thin(x) => x.worker_bytes(),
             Kind::Stripes(x) => x.worker_bytes(),
             Kind::Winograd(x) => x.worker_bytes(),
@@ -168,6 +177,7 @@ impl Prepared {
         match &self.kind {
             Kind::Dot(x) => x.pack_units(),
             Kind::Conv(x) => x.pack_units(),
+            Kind::Expanded(x) => x.pack_units(),
             Kind::Stripes(x) => x.pack_units(),
             Kind::Winograd(x) => x.pack_units(),
             Kind::SparseInput(x) => x.pack_units(),
@@ -191,6 +201,7 @@ impl Prepared {
             match &self.kind {
                 Kind::Dot(x) => x.pack(units, bases, shared),
                 Kind::Conv(x) => x.pack(units, bases, shared),
+                Kind::Expanded(x) => x.pack(units, bases, shared),
                 Kind::Stripes(x) => x.pack(units, bases, shared),
                 Kind::Winograd(x) => x.pack(units, bases, shared),
                 Kind::SparseInput(x) => x.pack(units, bases, shared),
@@ -218,6 +229,7 @@ impl Prepared {
             Kind::Deep(x) => x.units(),
             Kind::Flipped(x) => x.units(),
             Kind::Conv(x) => x.units(),
+            Kind::Expanded(x) => x.units(),
             Kind::Thin(x) => x.units(),
             Kind::Stripes(x) => x.units(),
             Kind::Winograd(x) => x.units(),
@@ -243,6 +255,7 @@ impl Prepared {
                 Kind::Deep(x) => x.run(units, desk),
                 Kind::Flipped(x) => x.run(units, desk),
                 Kind::Conv(x) => x.run(units, desk),
+                Kind::Expanded(x) => x.run(units, desk),
                 Kind::Thin(x) => x.run(units, desk),
                 Kind::Stripes(x) => x.run(units, desk),
                 Kind::Winograd(x) => x.run(units, desk),
@@ -277,6 +290,7 @@ impl Prepared {
                     unreachable!("a region has no products of examples' rows")
                 }
                 Kind::Conv(x) => x.run(units(x.units_per_image()), desk),
+                Kind::Expanded(x) => x.run(units(x.units_per_image()), desk),
                 Kind::SparseInput(x) => x.run(images, bases, shared, worker),
                 Kind::Thin(x) => x.run(units(x.units_per_image()), desk),
                 Kind::Stripes(x) => x.run(units(x.units_per_image()), desk),

@@ -59,6 +59,10 @@ pub fn lower(plan: &Plan, abilities: &Abilities, choices: &Choices) -> Result<La
     if let Some((e, n)) = plan.kernels.iter().map(|e| (e, positions(&e.kernel))).find(|(_, n)| *n > MOST) {
         return Err(refused(format!("{} goes over {n} elements; a GPU's indices have 31 bits", e.label)));
     }
+    let expands = |k: &Kernel| matches!(k, Kernel::Contraction(c) if c.expansion.is_some());
+    if let Some(e) = plan.kernels.iter().find(|e| expands(&e.kernel)) {
+        return Err(refused(format!("{} makes its image as needed, which a GPU does not", e.label)));
+    }
     let mut l = Lowering::new(plan, abilities, choices);
     for stage in &plan.stages {
         let Stage::Launch(kernels) = stage else {
