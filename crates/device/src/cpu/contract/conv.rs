@@ -12,6 +12,7 @@ use super::depthwise::{Across, Line};
 use super::finish::Finish;
 use super::product::{Columns, Pass, Reduction, Right};
 use super::tile::{Row, Seg, Store};
+use super::vector::lanes;
 use crate::cpu::{Bases, Isa};
 use crate::plan::BufferId;
 use std::ops::Range;
@@ -66,10 +67,12 @@ pub(super) struct Conv {
     /// Pitch of the filter where it is used in place.
     in_place: Option<usize>,
     packed: usize,
-    /// Rows of the result in a unit; units of an image; images worked on together.
+    /// Rows of the result in a unit; such blocks of an image; images worked on together.
     block: usize,
     per_image: usize,
     group: usize,
+    /// Parts of the channels, units of their own.
+    parts: usize,
     finish: Finish,
 }
 
@@ -100,21 +103,37 @@ impl Conv {
         let up = |x: usize| x.div_ceil(unit) * unit;
         let blocks = oh.div_ceil(up((target / ow).max(1)));
         let block = if blocks == 1 { oh } else { up(oh.div_ceil(blocks)).min(oh) };
+        let (cg, kg) = (d.c / d.groups, d.k / d.groups);
+        let columns = match direction {
+            Direction::Forward => Columns::new(isa, d.groups, kg, cg as isize, kg, 1),
+            Direction::InputGrad => Columns::new(isa, d.groups, cg, kg as isize, kg, d.k),
+        };
+        let mut depthwise = if d.is_depthwise() && d.groups > 1 { together(d, ow) } else { 0 };
+        let (mut block, mut parts) = (block, 1);
+        if d.n < 8 && unit == 1 && finish.is_direct() {
+            if let Some(even) = even(oh, ow) {
+                (block, parts) = even;
+                if depthwise > 0 {
+                    let lanes = lanes(isa);
+                    depthwise = depthwise.min(d.c.div_ceil(parts).next_multiple_of(lanes));
+                }
+                parts = parts.min(if depthwise > 0 { d.c.div_ceil(depthwise) } else { columns.blocks.len() });
+                // Too few: blocks of unequal rows. One of each follow each other.
+                if block == oh && parts < UNITS && PIXELS.contains(&(oh.div_ceil(2) * ow)) {
+                    block = oh.div_ceil(2);
+                }
+            }
+        }
         let per_image = oh.div_ceil(block);
-        let group = if per_image == 1 { (target / (oh * ow)).clamp(1, d.n.max(1)) } else { 1 };
+        let alone = per_image > 1 || parts > 1;
+        let group = if alone { 1 } else { (target / (oh * ow)).clamp(1, d.n.max(1)) };
         let (sr, sc) = (rows.reach(block), cols.reach(ow));
         let inside = |axis: &Axis, pixels: usize, n: usize| {
             axis.first >= 0 && axis.first as usize + axis.reach(pixels) <= n
         };
         // With several blocks the last one may be shorter; its rows are computed only as far as they exist.
         let in_bounds = inside(&rows, oh, h) && inside(&cols, ow, w);
-        let (cg, kg) = (d.c / d.groups, d.k / d.groups);
-        let depthwise = if d.groups > 1 && cg == 1 && kg == 1 { together(d, ow) } else { 0 };
         let stage = (!in_bounds && depthwise == 0).then_some(Stage { rows: sr, cols: sc });
-        let columns = match direction {
-            Direction::Forward => Columns::new(isa, d.groups, kg, cg as isize, kg, 1),
-            Direction::InputGrad => Columns::new(isa, d.groups, cg, kg as isize, kg, d.k),
-        };
         let in_place = (forward && d.groups == 1 && d.k <= 64).then_some(d.k);
         let mut conv = Conv {
             isa,
@@ -140,6 +159,7 @@ impl Conv {
             block,
             per_image,
             group,
+            parts,
             finish,
         };
         conv.tabulate(d, direction);
@@ -251,11 +271,11 @@ impl Conv {
     }
 
     pub fn units_per_image(&self) -> usize {
-        self.per_image
+        self.per_image * self.parts
     }
 
     pub fn units(&self) -> usize {
-        self.per_image * self.images
+        self.units_per_image() * self.images
     }
 
     /// # Safety
@@ -264,13 +284,20 @@ impl Conv {
         let mut unit = units.start;
         while unit < units.end {
             let images = self.group.min(units.end - unit);
+            let (image, rest) = (unit / self.units_per_image(), unit % self.units_per_image());
+            let (part, block) = (rest / self.per_image, rest % self.per_image);
             // SAFETY: as for this function.
-            unsafe { self.unit(unit / self.per_image, images, unit % self.per_image, desk) };
+            unsafe { self.unit(image, images, [block, part], desk) };
             unit += images;
         }
     }
 
-    unsafe fn unit(&self, image: usize, images: usize, block: usize, desk: Desk) {
+    /// What a part has of `n`.
+    fn share(&self, n: usize, part: usize) -> Range<usize> {
+        part * n / self.parts..(part + 1) * n / self.parts
+    }
+
+    unsafe fn unit(&self, image: usize, images: usize, [block, part]: [usize; 2], desk: Desk) {
         let Desk { bases, worker, .. } = desk;
         let y = block * self.block;
         let height = self.block.min(self.oh - y);
@@ -286,11 +313,11 @@ impl Conv {
             if self.depthwise > 0 {
                 for i in 0..images {
                     let skip = i * self.result_image();
-                    self.lines(image + i, y..y + height, bases, c.add(skip), store.on(skip));
+                    self.lines([image + i, part], y..y + height, bases, c.add(skip), store.on(skip));
                 }
             } else {
                 let a = self.source(image, images, y, bases, scratch);
-                self.dense(a, images, height, desk, (c, store));
+                self.dense(a, images, [height, part], desk, (c, store));
             }
             for i in 0..images {
                 let c = c.add(i * self.result_image());
@@ -304,7 +331,7 @@ impl Conv {
         &self,
         a: *const f32,
         images: usize,
-        height: usize,
+        [height, part]: [usize; 2],
         Desk { bases, shared, .. }: Desk,
         (c, store): (*mut f32, Store),
     ) {
@@ -321,7 +348,7 @@ impl Conv {
                     columns: &self.columns,
                     rows: &phase.rows[..rows],
                     cuts: 0..phase.sum.cuts.len(),
-                    blocks: 0..self.columns.blocks.len(),
+                    blocks: self.share(self.columns.blocks.len(), part),
                     a,
                     a_j: 1,
                     b,
@@ -335,10 +362,11 @@ impl Conv {
     }
 
     /// A depthwise block: rows `ys` of an image's result, the first at `c`, in lines of pixels with the same taps.
-    unsafe fn lines(&self, image: usize, ys: Range<usize>, bases: &Bases, c: *mut f32, store: Store) {
+    unsafe fn lines(&self, [image, part]: [usize; 2], ys: Range<usize>, bases: &Bases, c: *mut f32, store: Store) {
         let from = bases.get(self.a).cast::<f32>().wrapping_add(image * self.h * self.w * self.c);
         let filter: *const f32 = bases.get(self.b).cast();
-        for k in (0..self.c).step_by(self.depthwise) {
+        for n in self.share(self.c.div_ceil(self.depthwise), part) {
+            let k = n * self.depthwise;
             for y in ys.clone() {
                 let (row, i) = (y % self.rows.step, y / self.rows.step);
                 let rows = self.rows.inside(row, i, self.h);
@@ -418,4 +446,16 @@ impl Conv {
 fn together(d: &ConvDims, ow: usize) -> usize {
     let line = ow * d.cols.stride * d.rows.size * 4;
     ((24 << 10) / line / 32 * 32).max(32)
+}
+
+/// Units of few images, about, and pixels of one, so that a few workers have as much to do each: rows and columns of channels.
+const UNITS: usize = 8;
+const PIXELS: Range<usize> = 28..513;
+
+/// Rows of a block and parts of the channels that make units of equal size, if rows of an image can be cut evenly.
+fn even(oh: usize, ow: usize) -> Option<(usize, usize)> {
+    let cut = |blocks: usize| oh.is_multiple_of(blocks) && PIXELS.contains(&(oh / blocks * ow));
+    let rows = (1..=oh.div_ceil(UNITS)).map(|n| n * UNITS).find(|n| cut(*n)).map(|blocks| (blocks, 1));
+    let both = || [4, 2, 1].into_iter().find(|n| cut(*n)).map(|blocks| (blocks, UNITS / blocks));
+    rows.or_else(both).map(|(blocks, parts)| (oh / blocks, parts))
 }

@@ -69,6 +69,11 @@ impl Finish {
         self.store_at(bases, 0)
     }
 
+    /// Whether all happens in registers.
+    pub fn is_direct(&self) -> bool {
+        matches!(self.rest, Rest::Direct(_)) && !self.pools()
+    }
+
     /// Whether the result is pooled.
     pub fn pools(&self) -> bool {
         self.pool.is_some()

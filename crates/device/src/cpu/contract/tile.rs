@@ -244,7 +244,7 @@ pub(super) fn table(isa: Isa, part: bool) -> Table {
         Isa::Avx2 => table!(avx2, part,
             1: 1 2 3 4 5 6 7 8 9 10;
             2: 1 2 3 4 5 6;
-            3: 1 2 3 4;),
+            3: 1 2 3;),
         #[cfg(target_arch = "aarch64")]
         Isa::Neon => table!(neon, part,
             1: 1 2 3 4 5 6 7 8 9 10 11 12;
