@@ -102,19 +102,20 @@ impl Line<'_> {
     #[inline(always)]
     unsafe fn line<V: Vector, const S: usize, const STEP: usize>(&self) {
         let mut p = 0;
-        // SAFETY: as for `run`.
+        // SAFETY: as for `run`. A group that begins before the last pixel's end does some pixels again, to the same end.
         unsafe {
-            while self.pixels - p >= 8 {
-                self.pixels::<V, 8, S, STEP>(p);
-                p += 8;
-            }
-            if self.pixels - p >= 4 {
-                self.pixels::<V, 4, S, STEP>(p);
-                p += 4;
-            }
             while p < self.pixels {
-                self.pixels::<V, 1, S, STEP>(p);
-                p += 1;
+                let left = self.pixels - p;
+                if left > 4 && self.pixels >= 8 {
+                    self.pixels::<V, 8, S, STEP>(p.min(self.pixels - 8));
+                    p += 8;
+                } else if self.pixels >= 4 {
+                    self.pixels::<V, 4, S, STEP>(p.min(self.pixels - 4));
+                    p += 4;
+                } else {
+                    self.pixels::<V, 1, S, STEP>(p);
+                    p += 1;
+                }
             }
         }
     }

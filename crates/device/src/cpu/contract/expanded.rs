@@ -3,15 +3,15 @@
 //! The image is the largest thing of such a pair: written and read as a whole it goes through the slow caches, or another
 //! core's. A unit makes some rows of it, of one block of channels, in the worker's scratch, and takes its own results from there.
 //! Units overlap by the rows that both need. Invariant: every sum is the one that the two convolutions apart give, to the
-//! bit.
+//! bit (if filters are finite: in the padding they are multiplied by zero).
 
 use super::Desk;
 use super::axis::Axis;
-use super::depthwise::{Across, Line};
+use super::depthwise::Line;
 use super::finish::Finish;
 use super::product::{Columns, Pass, Reduction, Right};
 use super::tile::{Row, Seg};
-use super::vector::lanes;
+use super::vector::{Job, Vector, dispatch, lanes};
 use crate::cpu::{Bases, Isa};
 use crate::plan::{BufferId, Expansion};
 use std::ops::Range;
@@ -21,8 +21,6 @@ use thalweg_base::ConvDims;
 const BYTES: usize = 192 << 10;
 /// Units of an image, at least, so that a few workers have about as much to do each.
 const UNITS: usize = 8;
-/// Registers of a block of channels.
-const WIDE: usize = 2;
 
 /// Such a pair.
 pub(super) struct Expanded {
@@ -35,13 +33,15 @@ pub(super) struct Expanded {
     out: BufferId,
     rows: Axis,
     cols: Axis,
-    /// Pixels of a row whose taps all lie in the image.
-    whole: Range<usize>,
+    /// Columns of the scratch: what the taps of a row's pixels span.
+    width: usize,
+    /// Columns of it before the image's first.
+    before: usize,
     /// Of the expansion: what a pixel is summed over; the pixels of a unit; blocks of channels.
     sum: Reduction,
     pixels: Vec<Row>,
     columns: Columns,
-    /// Floats between pixels of the scratch.
+    /// Floats between pixels of the scratch, whose rows have zeros where taps leave the image.
     pitch: usize,
     /// Rows of the result in a unit, and of the image in its scratch; such units of an image.
     block: usize,
@@ -59,10 +59,13 @@ impl Expanded {
         let columns = Columns::new(isa, 1, d.c, 0, 0, 1);
         let expanded = Finish::new(x.epilogue.as_ref(), &d.image(), out, isa).in_registers();
         let (rows, cols) = (Axis::forward(&d.rows), Axis::forward(&d.cols));
-        let pitch = WIDE * lanes(isa);
+        let pitch = columns.blocks.iter().map(|b| b.vectors).max().unwrap_or(1) * lanes(isa);
+        // Taps may leave columns at the end unread.
+        let before = d.cols.lo.min(cols.reach(d.ow));
+        let width = cols.reach(d.ow).max(before + d.w);
         let needed = |block: usize| rows.reach(block).min(d.h);
         let fits = |bands: &usize| {
-            let small = needed(d.oh.div_ceil(*bands)) * d.w * pitch * 4 <= BYTES;
+            let small = needed(d.oh.div_ceil(*bands)) * width * pitch * 4 <= BYTES;
             small && bands * columns.blocks.len() >= UNITS
         };
         let bands = (1..=d.oh).find(fits).unwrap_or(d.oh);
@@ -71,7 +74,10 @@ impl Expanded {
         let mut sum = Reduction { segs: vec![Seg { a: 0, b: 0, len: x.channels }], ..Reduction::default() };
         sum.sources = (0..x.channels).map(|j| j * d.c).collect();
         sum.cut(1, columns.depth);
-        let pixel = |p: usize| Row { a: (p * x.channels) as isize, c: p * pitch };
+        let pixel = |p: usize| Row {
+            a: (p * x.channels) as isize,
+            c: (p / d.w * width + before + p % d.w) * pitch,
+        };
         Expanded {
             isa,
             d: *d,
@@ -79,7 +85,8 @@ impl Expanded {
             a,
             filters: [x.b, b],
             out,
-            whole: cols.whole(0, d.ow, d.w),
+            width,
+            before,
             rows,
             cols,
             sum,
@@ -112,7 +119,7 @@ impl Expanded {
     }
 
     fn image_floats(&self) -> usize {
-        self.height * self.d.w * self.pitch
+        (self.height * self.width * self.pitch).next_multiple_of(16)
     }
 
     pub fn worker_bytes(&self) -> usize {
@@ -165,34 +172,64 @@ impl Expanded {
             }
             .run();
             for y in 0..height {
-                let row = (scratch.add(y * d.w * self.pitch), self.pitch);
-                self.expanded.apply(bases, [image, top + y, 0, first], [d.w, channels], row, tape);
+                let row = scratch.add(y * self.width * self.pitch);
+                let (image_at, end) = (row.add(self.before * self.pitch), self.before + d.w);
+                row.write_bytes(0, self.before * self.pitch);
+                row.add(end * self.pitch).write_bytes(0, (self.width - end) * self.pitch);
+                let origin = [image, top + y, 0, first];
+                self.expanded.apply(bases, origin, [d.w, channels], (image_at, self.pitch), tape);
             }
+            let results = Results { of: self, image, ys: ys.clone(), top, first, channels, scratch, bases };
+            dispatch(self.isa, results);
             for y in ys {
-                let at = (image * d.oh + y) * d.ow * d.k + first;
-                let c = bases.get(self.out).cast::<f32>().add(at);
-                let taps = &self.rows.taps[0][self.rows.inside(0, y, d.h)];
+                let c = bases.get(self.out).cast::<f32>().add(((image * d.oh + y) * d.ow) * d.k + first);
+                self.finish.apply(bases, [image, y, 0, first], [d.ow, channels], (c, d.k), tape);
+            }
+        }
+    }
+}
+
+/// Rows of results, of an image whose rows are in the scratch from `top` on.
+struct Results<'a> {
+    of: &'a Expanded,
+    image: usize,
+    ys: Range<usize>,
+    top: usize,
+    /// First channel, and how many.
+    first: usize,
+    channels: usize,
+    scratch: *const f32,
+    bases: &'a Bases,
+}
+
+impl Job for Results<'_> {
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        let x = self.of;
+        let (d, first) = (&x.d, self.first);
+        let pitch = x.width * x.pitch;
+        for y in self.ys {
+            let at = (self.image * d.oh + y) * d.ow * d.k;
+            let above = x.rows.at(y) - self.top as isize;
+            // SAFETY: the caller vouches for buffers and scratch; taps outside the image's rows are left out.
+            unsafe {
                 let line = Line {
-                    channels: 0..channels,
-                    pitch: self.pitch,
-                    a: scratch.wrapping_offset(
-                        (self.rows.at(y) - top as isize) * (d.w * self.pitch) as isize,
-                    ),
-                    row: d.w * self.pitch,
-                    rows: taps,
-                    cols: &[],
-                    filter: bases.get(self.filters[1]).cast::<f32>().add(first),
+                    channels: 0..self.channels,
+                    pitch: x.pitch,
+                    a: self.scratch.wrapping_offset(above * pitch as isize),
+                    row: pitch,
+                    rows: &x.rows.taps[0][x.rows.inside(0, y, d.h)],
+                    cols: &x.cols.taps[0],
+                    filter: self.bases.get(x.filters[1]).cast::<f32>().add(first),
                     filter_cols: d.cols.size,
                     filter_pitch: d.c,
-                    pixels: 0,
-                    advance: self.cols.advance,
-                    c,
+                    pixels: d.ow,
+                    advance: x.cols.advance,
+                    c: self.bases.get(x.out).cast::<f32>().add(at + first),
                     step: d.k,
-                    store: self.finish.store_at(bases, at - first).from(first),
+                    store: x.finish.store_at(self.bases, at).from(first),
                 };
-                let whole = self.whole.clone();
-                Across { axis: &self.cols, phase: 0, pixels: d.ow, whole, w: d.w }.run(self.isa, &line);
-                self.finish.apply(bases, [image, y, 0, first], [d.ow, channels], (c, d.k), tape);
+                line.run::<V>();
             }
         }
     }
