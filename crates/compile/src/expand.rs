@@ -63,7 +63,8 @@ fn convolution(program: &Program, k: usize) -> Option<(&Contraction, ConvDims)> 
     match &program.kernels[k].entry.kernel {
         Kernel::Contraction(c) => match c.product {
             Product::Conv(d) => {
-                let f32s = [c.a, c.b, c.out].iter().all(|b| program.buffers[b.0 as usize].dtype == DType::F32);
+                let f32s =
+                    [c.a, c.b, c.out].iter().all(|b| program.buffers[b.0 as usize].dtype == DType::F32);
                 f32s.then_some((c, d))
             }
             _ => None,

@@ -227,7 +227,16 @@ impl<'a> Lowering<'a> {
         } else {
             self.push(
                 product,
-                Kernel::Contraction(Contraction { product: which, a, b, out, parts, unpooled, expansion: None, epilogue }),
+                Kernel::Contraction(Contraction {
+                    product: which,
+                    a,
+                    b,
+                    out,
+                    parts,
+                    unpooled,
+                    expansion: None,
+                    epilogue,
+                }),
             );
         }
     }

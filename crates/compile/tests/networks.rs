@@ -8,7 +8,7 @@ use std::sync::Arc;
 use thalweg_compile::{Options, compile};
 use thalweg_device::Device;
 use thalweg_device::cpu::CpuDevice;
-use thalweg_device::plan::{Entry, Stage};
+use thalweg_device::plan::{Entry, Kernel, Stage};
 use thalweg_graph::derived::{BatchNorm, Geometry, Padding};
 use thalweg_graph::reference::{Feeds, Tensor};
 use thalweg_graph::{DType, Graph, NodeId, Op, Type, gradients, philox};
@@ -218,6 +218,29 @@ fn inverted(n: usize) -> (Graph, Feeds) {
     net.train(loss)
 }
 
+/// Inverted residuals that predict: pairs with epilogues that a tile knows and one that none does, of odd sizes, the image
+/// larger than what a unit makes of it.
+fn predicting(n: usize) -> (Graph, Feeds) {
+    let mut net = Net::new(400 + n as u64);
+    let mut y = net.input(&[n, 33, 41, 3]);
+    for (size, stride, kind) in [(3, 2, 0), (5, 1, 1), (3, 1, 2)] {
+        let short = y;
+        y = net.conv(y, 40, 1, 1, 1);
+        y = net.bias(y);
+        y = if kind == 1 { net.g.silu(y) } else { net.g.relu6(y) };
+        y = net.conv(y, 40, size, stride, 40);
+        y = net.bias(y);
+        y = if kind == 2 { net.g.silu(y) } else { net.g.relu6(y) };
+        y = net.conv(y, 8, 1, 1, 1);
+        y = net.bias(y);
+        if kind > 0 {
+            y = net.g.add(y, short);
+        }
+    }
+    net.g.output("y", y);
+    (net.g, net.feeds)
+}
+
 /// Down and up again: pools, nearest and bilinear upsampling, concatenation with what was kept, squared error.
 fn hourglass(n: usize) -> (Graph, Feeds) {
     let mut net = Net::new(200 + n as u64);
@@ -326,6 +349,17 @@ fn residual_networks() {
 #[test]
 fn inverted_residuals_and_groups() {
     check_all("inverted", inverted);
+}
+
+#[test]
+fn inverted_residuals_predict_without_their_images() {
+    for n in [1, 2, 9] {
+        let net = predicting(n);
+        check("predicting", n, &net);
+        let plan = compile(&net.0, &Options::default()).plan;
+        let expands = |e: &&Entry| matches!(&e.kernel, Kernel::Contraction(c) if c.expansion.is_some());
+        assert_eq!(plan.kernels.iter().filter(expands).count(), 3, "{plan}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use thalweg_base::{ConvDims, DType, half, philox};
 use thalweg_device::Plan;
 use thalweg_device::plan::{
-    Access, Body, BufferId, Contraction, Expr, Kernel, KernelId, Loop, Place, PoolKind, Product, Reduce,
+    Access, Body, BufferId, Contraction, Epilogue, Expr, Kernel, KernelId, Loop, Place, PoolKind, Product, Reduce,
     Stage,
 };
 
@@ -216,6 +216,7 @@ impl Machine {
     fn contraction(&mut self, plan: &Plan, c: &Contraction) {
         let (na, nb) = operand_lengths(c.product);
         let (a, b) = match &c.unpooled {
+            None if c.expansion.is_some() => (self.expanded(plan, c), self.whole(plan, c.b, nb)),
             None => (self.whole(plan, c.a, na), self.whole(plan, c.b, nb)),
             Some(u) => {
                 let count = u.dims.output().iter().product();
@@ -270,15 +271,7 @@ impl Machine {
         };
         let mut pooled = None;
         if let Some(e) = &c.epilogue {
-            for (linear, value) in out.iter_mut().enumerate() {
-                let mut index = vec![0; shape.len()];
-                let mut rest = linear;
-                for d in (0..shape.len()).rev() {
-                    index[d] = rest % shape[d];
-                    rest /= shape[d];
-                }
-                *value = self.eval(plan, &e.body, &index, *value)[e.value.0 as usize];
-            }
+            self.finish(plan, e, &shape, &mut out);
             if let Some(p) = e.pool {
                 pooled = Some((pool(&out, p.dims, PoolKind::Max), p.arg));
             }
@@ -290,6 +283,33 @@ impl Machine {
             }
         }
         out.iter().enumerate().for_each(|(i, &v)| self.set(plan, c.out, i as isize, v));
+    }
+
+    /// What is done to each sum.
+    fn finish(&mut self, plan: &Plan, e: &Epilogue, shape: &[usize], sums: &mut [f64]) {
+        for (linear, value) in sums.iter_mut().enumerate() {
+            let mut index = vec![0; shape.len()];
+            let mut rest = linear;
+            for d in (0..shape.len()).rev() {
+                index[d] = rest % shape[d];
+                rest /= shape[d];
+            }
+            *value = self.eval(plan, &e.body, &index, *value)[e.value.0 as usize];
+        }
+    }
+
+    /// An image that is made as needed.
+    fn expanded(&mut self, plan: &Plan, c: &Contraction) -> Vec<f64> {
+        let (Some(x), Product::Conv(d)) = (&c.expansion, c.product) else { panic!("nothing is expanded") };
+        let from = self.whole(plan, c.a, d.n * d.h * d.w * x.channels);
+        let b = self.whole(plan, x.b, x.channels * d.c);
+        let sum = |(pixel, k): (&[f64], usize)| -> f64 {
+            pixel.iter().enumerate().map(|(j, v)| v * b[j * d.c + k]).sum()
+        };
+        let pixels = from.chunks(x.channels).flat_map(|p| (0..d.c).map(move |k| (p, k)));
+        let mut image: Vec<f64> = pixels.map(sum).collect();
+        x.epilogue.iter().for_each(|e| self.finish(plan, e, &d.image(), &mut image));
+        image
     }
 }
 

@@ -4,7 +4,8 @@
 //! loaded.
 
 use super::{
-    ALIGN, Access, Body, BufferId, Contraction, Expansion, Expr, Kernel, KernelId, Loop, Place, Plan, PoolEpilogue, Product, Stage,
+    ALIGN, Access, Body, BufferId, Contraction, Expansion, Expr, Kernel, KernelId, Loop, Place, Plan,
+    PoolEpilogue, Product, Stage,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use thalweg_base::{ConvDims, DType};

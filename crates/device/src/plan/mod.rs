@@ -16,8 +16,8 @@ pub use canonical::{Canonical, canonical};
 pub use check::check;
 pub use choose::{ArgMax, Gather, Suppress, TopK};
 pub use kernel::{
-    Contraction, DotDims, Epilogue, Expansion, Kernel, Loop, LoopOut, Pool, PoolEpilogue, PoolKind, Product, Reduce,
-    Unpool, Unpooled,
+    Contraction, DotDims, Epilogue, Expansion, Kernel, Loop, LoopOut, Pool, PoolEpilogue, PoolKind, Product,
+    Reduce, Unpool, Unpooled,
 };
 use std::fmt;
 use thalweg_base::DType;

@@ -7,6 +7,7 @@
 
 mod convolutions;
 mod epilogue;
+mod expanded;
 mod naive;
 mod products;
 mod run;

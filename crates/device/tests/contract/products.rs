@@ -51,7 +51,16 @@ fn long_sums_are_accurate() {
     let want = naive(&product, 0..0, &a, &b);
     for isa in Isa::available() {
         let prepared = Prepared::new(
-            &Contraction { product, a: A, b: B, out: OUT, parts: 1, unpooled: None, expansion: None, epilogue: None },
+            &Contraction {
+                product,
+                a: A,
+                b: B,
+                out: OUT,
+                parts: 1,
+                unpooled: None,
+                expansion: None,
+                epilogue: None,
+            },
             Target::fast(isa),
         );
         let mut out = vec![f32::NAN; m * n];

@@ -133,8 +133,16 @@ pub fn plan(region: bool) -> Plan {
     };
     let slope = b.kernel("tanh gradient", Kernel::Loop(l));
     let product = Product::ConvFilterGrad(conv);
-    let weights =
-        Contraction { product, a: x, b: dy, out: dfilter, parts: PARTS, unpooled: None, expansion: None, epilogue: None };
+    let weights = Contraction {
+        product,
+        a: x,
+        b: dy,
+        out: dfilter,
+        parts: PARTS,
+        unpooled: None,
+        expansion: None,
+        epilogue: None,
+    };
     let weights = b.kernel("filter gradient", Kernel::Contraction(weights));
 
     let batch = vec![forward, pooled, lost, back, slope, weights];

@@ -362,7 +362,14 @@ impl Conv {
     }
 
     /// A depthwise block: rows `ys` of an image's result, the first at `c`, in lines of pixels with the same taps.
-    unsafe fn lines(&self, [image, part]: [usize; 2], ys: Range<usize>, bases: &Bases, c: *mut f32, store: Store) {
+    unsafe fn lines(
+        &self,
+        [image, part]: [usize; 2],
+        ys: Range<usize>,
+        bases: &Bases,
+        c: *mut f32,
+        store: Store,
+    ) {
         let from = bases.get(self.a).cast::<f32>().wrapping_add(image * self.h * self.w * self.c);
         let filter: *const f32 = bases.get(self.b).cast();
         for n in self.share(self.c.div_ceil(self.depthwise), part) {

@@ -178,8 +178,9 @@ impl Line<'_> {
                     let a = a.wrapping_add(self.cols[0].source * self.pitch);
                     for s in 0..S {
                         for v in 0..W {
-                            let w =
-                                load(filter.wrapping_add(self.cols[s].filter * self.filter_pitch + v * V::LANES));
+                            let w = load(
+                                filter.wrapping_add(self.cols[s].filter * self.filter_pitch + v * V::LANES),
+                            );
                             for i in 0..N {
                                 let x = a.wrapping_add((i * STEP + s) * self.pitch + v * V::LANES);
                                 acc[i][v] = V::fma(load(x), w, acc[i][v]);

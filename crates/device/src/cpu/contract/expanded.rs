@@ -74,10 +74,8 @@ impl Expanded {
         let mut sum = Reduction { segs: vec![Seg { a: 0, b: 0, len: x.channels }], ..Reduction::default() };
         sum.sources = (0..x.channels).map(|j| j * d.c).collect();
         sum.cut(1, columns.depth);
-        let pixel = |p: usize| Row {
-            a: (p * x.channels) as isize,
-            c: (p / d.w * width + before + p % d.w) * pitch,
-        };
+        let pixel =
+            |p: usize| Row { a: (p * x.channels) as isize, c: (p / d.w * width + before + p % d.w) * pitch };
         Expanded {
             isa,
             d: *d,
