@@ -4,8 +4,8 @@
 use thalweg_base::{ConvDims, DType, half, philox};
 use thalweg_device::Plan;
 use thalweg_device::plan::{
-    Access, Body, BufferId, Contraction, Epilogue, Expr, Kernel, KernelId, Loop, Place, PoolKind, Product, Reduce,
-    Stage,
+    Access, Body, BufferId, Contraction, Epilogue, Expr, Kernel, KernelId, Loop, Place, PoolKind, Product,
+    Reduce, Stage,
 };
 
 /// Memory of one program.
