@@ -25,7 +25,7 @@ Environment:
   THALWEG_CUDA_LIBRARIES  the only folders of cuBLASLt and cuDNN, as in PATH; none: not used
   CUDA_PATH, CUDA_HOME, VIRTUAL_ENV, CONDA_PREFIX
                           where else NVIDIA's libraries are looked for
-  XDG_CACHE_HOME          the folder of caches, instead of ~/.cache
+  XDG_CACHE_HOME          the folder of caches, instead of the system's
   NO_COLOR                switches colours off")]
 pub struct Arguments {
     /// What to do.
@@ -106,7 +106,7 @@ pub struct DTypeArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   thalweg fit examples/cifar10.toml --epochs 3
-  thalweg fit examples/cifar10.toml --limit 2000 --run trial   learns from 2,000 images only
+  thalweg fit examples/cifar10.toml --limit 2000 --run trial   uses 2,000 training images only
   thalweg fit examples/cifar10.toml --run trial --resume       go on after Ctrl-C or a crash
 
 A run writes runs/NAME: the model, history.csv, curves.svg, TensorBoard events, checkpoints, the log. An earlier
@@ -132,7 +132,7 @@ pub struct FitArgs {
     /// Seed of weights, order and dropout, instead of the recipe's
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Train on the first IMAGES images only; the sets it is judged by stay whole
+    /// Use the first IMAGES training images only (validation_split takes its share of them); other sets stay whole
     #[arg(long, value_name = "IMAGES", value_parser = positive)]
     pub limit: Option<usize>,
     /// Folder of data sets, instead of THALWEG_DATA

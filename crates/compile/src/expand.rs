@@ -25,7 +25,7 @@ pub fn expand(program: &mut Program) {
         };
         let Product::Conv(d) = from.product else { continue };
         c.a = from.a;
-        c.expansion = Some(Expansion { channels: d.c, b: from.b, epilogue: from.epilogue });
+        c.expansion = Some(Box::new(Expansion { channels: d.c, b: from.b, epilogue: from.epilogue }));
         let cost = cost::of(&program.kernels[k].entry.kernel, program);
         let node = &mut program.kernels[k];
         (node.entry.flops, node.entry.bytes) = cost;

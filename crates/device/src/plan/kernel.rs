@@ -77,7 +77,8 @@ pub enum Product {
 pub struct PoolEpilogue {
     /// Maximum pooling of the epilogue's values: see [`PoolEpilogue::fits`].
     pub dims: PoolDims,
-    /// Where the position of the maximum goes (u8, row-major in the window), if anyone needs it.
+    /// Where the position of the maximum goes (u8, row-major in the window), if anyone needs it. Of equal ones the
+    /// first, unless the epilogue made them equal: then any of them.
     pub arg: Option<BufferId>,
 }
 
@@ -161,7 +162,7 @@ pub struct Contraction {
     /// gradient, [n, pooled rows, pooled columns, k].
     pub unpooled: Option<Unpooled>,
     /// If so, the image (of a depthwise `Conv` of f32) is made of `a`. Only for devices that run regions.
-    pub expansion: Option<Expansion>,
+    pub expansion: Option<Box<Expansion>>,
     /// Elementwise continuation.
     pub epilogue: Option<Epilogue>,
 }

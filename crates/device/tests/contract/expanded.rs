@@ -67,7 +67,7 @@ fn the_bits_of_both_convolutions_apart() {
                 expansion: None,
                 epilogue,
             };
-            let expansion = Some(Expansion { channels, b: INNER, epilogue: inner.clone() });
+            let expansion = Some(Box::new(Expansion { channels, b: INNER, epilogue: inner.clone() }));
             let joined = Contraction { expansion, ..plain(d, [A, B, OUT], outer.clone()) };
             let apart =
                 [plain(point, [A, INNER, IMAGE], inner.clone()), plain(d, [IMAGE, B, OUT], outer.clone())];

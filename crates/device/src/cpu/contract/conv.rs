@@ -110,18 +110,16 @@ impl Conv {
         };
         let mut depthwise = if d.is_depthwise() && d.groups > 1 { together(d, ow) } else { 0 };
         let (mut block, mut parts) = (block, 1);
-        if d.n < 8 && unit == 1 && finish.is_direct() {
-            if let Some(even) = even(oh, ow) {
-                (block, parts) = even;
-                if depthwise > 0 {
-                    let lanes = lanes(isa);
-                    depthwise = depthwise.min(d.c.div_ceil(parts).next_multiple_of(lanes));
-                }
-                parts = parts.min(if depthwise > 0 { d.c.div_ceil(depthwise) } else { columns.blocks.len() });
-                // Too few: blocks of unequal rows. One of each follow each other.
-                if block == oh && parts < UNITS && PIXELS.contains(&(oh.div_ceil(2) * ow)) {
-                    block = oh.div_ceil(2);
-                }
+        let few = d.n < 8 && unit == 1 && finish.is_direct();
+        if let Some((rows, channels)) = few.then(|| even(oh, ow)).flatten() {
+            block = rows;
+            if depthwise > 0 {
+                depthwise = depthwise.min(d.c.div_ceil(channels).next_multiple_of(lanes(isa)));
+            }
+            parts = channels.min(if depthwise > 0 { d.c.div_ceil(depthwise) } else { columns.blocks.len() });
+            // Too few: blocks of unequal rows. One of each follow each other.
+            if block == oh && parts < UNITS && PIXELS.contains(&(oh.div_ceil(2) * ow)) {
+                block = oh.div_ceil(2);
             }
         }
         let per_image = oh.div_ceil(block);

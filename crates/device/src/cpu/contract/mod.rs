@@ -69,7 +69,7 @@ enum Kind {
     Deep(Deep),
     Flipped(Flipped),
     Conv(Conv),
-    Expanded(Expanded),
+    Expanded(Box<Expanded>),
     Thin(Thin),
     Stripes(Stripes),
     Winograd(Winograd),
@@ -107,7 +107,7 @@ impl Prepared {
             (Product::Dot(d), _) => Kind::Dot(Dot::new(*d, buffers, finish, isa)),
             (Product::Conv(d), _) if c.expansion.is_some() => {
                 let x = c.expansion.as_ref().expect("it is some");
-                Kind::Expanded(Expanded::new(d, x, buffers, finish, isa))
+                Kind::Expanded(Box::new(Expanded::new(d, x, buffers, finish, isa)))
             }
             (Product::Conv(d), _) if Stripes::suits(d, &finish, isa, transforms) => {
                 let pool = c.epilogue.as_ref().and_then(|e| e.pool).expect("what has windows pools");

@@ -52,7 +52,8 @@ impl Store {
         self.mean.is_null() && self.scale.is_null() && self.other.is_null()
     }
 
-    /// Whether of two sums of a column the greater one stays the greater, or becomes equal: a maximum may be taken first.
+    /// Whether of two sums of a column the greater one stays the greater, or becomes equal: a maximum may be taken first (if
+    /// biases are finite). Of sums that become equal the greatest is the first then.
     pub fn keeps_order(&self) -> bool {
         self.scale.is_null() && self.other.is_null()
     }

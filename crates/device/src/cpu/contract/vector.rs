@@ -49,7 +49,7 @@ pub(super) trait Vector: Copy {
     unsafe fn cap(v: Self, high: Self) -> Self;
     /// Where `v > best` or `v` is NaN: (v, pos); elsewhere (best, at).
     unsafe fn better(best: Self, at: Self, v: Self, pos: Self) -> (Self, Self);
-    /// The greatest of four, NaN if there is one.
+    /// The greatest of four, NaN if there is one; of zeros of both signs any.
     #[inline(always)]
     unsafe fn greatest(of: [Self; 4]) -> Self {
         // SAFETY: the caller vouches for the features.

@@ -15,7 +15,14 @@ use thalweg_base::{DType, Scalar, ScalarOp};
 /// Types of the buffers.
 const TYPES: [DType; 5] = [DType::F32, DType::Bool, DType::U8, DType::I32, DType::U32];
 /// What may be special of a float.
-const EDGES: [u32; 16] = [
+const EDGES: [u32; 22] = [
+    // 2^31 and 255, and their neighbours.
+    0x4eff_ffff,
+    0x4f00_0000,
+    0xcf00_0000,
+    0xcf00_0001,
+    0x437f_0000,
+    0x4380_0000,
     0,
     0x8000_0000,
     0x7fc0_0000,

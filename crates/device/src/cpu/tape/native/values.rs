@@ -41,9 +41,9 @@ impl Thrift {
             // There are enough; a chain that needs more is cut.
             Set::Avx512 => make(Thrift { fixed: all, reloads: false }),
             Set::Avx2 => {
-                let most = make(Thrift { fixed: 0, reloads: true })?;
+                let most = make(Thrift { fixed: 0, reloads: true });
                 let less = (0..=all).rev().find_map(|fixed| make(Thrift { fixed, reloads: false }));
-                Some(less.unwrap_or(most))
+                less.or(most)
             }
         }
     }
