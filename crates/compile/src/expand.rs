@@ -40,8 +40,12 @@ pub fn expand(program: &mut Program) {
 
 /// The convolution that makes the image of kernel `k`, if both can be one.
 fn image_maker(program: &Program, k: usize) -> Option<usize> {
-    let depthwise = convolution(program, k).filter(|(c, d)| d.is_depthwise() && c.expansion.is_none())?.0;
-    let image = depthwise.a;
+    let (reader, image_of) = convolution(program, k)?;
+    let (image, kernel) = (reader.a, &program.kernels[k].entry.kernel);
+    let once = kernel.reads().iter().filter(|b| **b == image).count() == 1;
+    if !image_of.is_depthwise() || image_of.groups == 1 || !once {
+        return None;
+    }
     let users = |of: fn(&Kernel) -> Vec<BufferId>| -> Vec<usize> {
         let uses = |k: &usize| of(&program.kernels[*k].entry.kernel).contains(&image);
         (0..program.kernels.len()).filter(uses).collect()
@@ -49,23 +53,26 @@ fn image_maker(program: &Program, k: usize) -> Option<usize> {
     let ([first], [_]) = (&users(Kernel::writes)[..], &users(Kernel::reads)[..]) else { return None };
     let (maker, d) = convolution(program, *first)?;
     let point = [d.rows, d.cols].iter().all(|w| [w.size, w.stride] == [1, 1] && w.lo + w.hi == 0);
-    let plain = d.groups == 1 && point && program.buffers[image.0 as usize].binding.is_none();
-    let every_pixel = maker.epilogue.iter().all(|e| {
-        e.pool.is_none() && e.body.loads().all(|a| a.strides[..3].iter().all(|&stride| stride == 0))
-    });
+    let plain = d.groups == 1 && point && d.output() == image_of.image();
+    let stored = program.buffers[image.0 as usize].binding.is_some();
+    let loads = maker.epilogue.iter().flat_map(|e| e.body.loads());
+    let every_pixel = loads.into_iter().all(|a| a.strides[..3].iter().all(|&stride| stride == 0));
+    // The result may not take the place of what the image is made of.
+    let apart = program.kernels[*first].entry.kernel.reads().iter().all(|b| !kernel.writes().contains(b));
     // Nothing but its reader waits for it.
     let waits = (0..program.kernels.len()).filter(|&n| program.kernels[n].after.contains(first)).count();
-    (plain && every_pixel && waits == 1).then_some(*first)
+    (plain && !stored && every_pixel && apart && waits == 1).then_some(*first)
 }
 
-/// A convolution of f32 and its geometry.
+/// A convolution of f32 that neither pools nor makes its image, and its geometry.
 fn convolution(program: &Program, k: usize) -> Option<(&Contraction, ConvDims)> {
     match &program.kernels[k].entry.kernel {
         Kernel::Contraction(c) => match c.product {
             Product::Conv(d) => {
                 let f32s =
                     [c.a, c.b, c.out].iter().all(|b| program.buffers[b.0 as usize].dtype == DType::F32);
-                f32s.then_some((c, d))
+                let pools = c.epilogue.iter().any(|e| e.pool.is_some());
+                (f32s && !pools && c.expansion.is_none()).then_some((c, d))
             }
             _ => None,
         },

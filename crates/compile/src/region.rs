@@ -189,7 +189,8 @@ fn batch_of(kernel: &Kernel) -> Option<usize> {
         Kernel::Contraction(c) => match c.product {
             Product::Dot(_) => gradient_rows(kernel).is_some(),
             Product::Conv(d) | Product::ConvInputGrad(d) => {
-                d.filter().iter().product::<usize>() * 4 <= FILTER_BYTES
+                let expansion = c.expansion.as_ref().map_or(0, |x| x.channels * d.c);
+                (d.filter().iter().product::<usize>() + expansion) * 4 <= FILTER_BYTES
             }
             Product::ConvFilterGrad(_) => c.parts == slices(n).1 && c.parts > 1,
         },

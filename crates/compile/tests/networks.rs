@@ -362,6 +362,37 @@ fn inverted_residuals_predict_without_their_images() {
     }
 }
 
+/// Pairs that look like such and are none: pooled behind, read twice, a state of its own.
+#[test]
+fn images_that_others_need_are_stored() {
+    for kind in 0..4 {
+        let mut net = Net::new(500 + kind);
+        let x = if kind == 2 { net.state(&[2, 8, 8, 16], -1.0, 1.0) } else { net.input(&[2, 8, 8, 16]) };
+        let image = net.conv(x, 16, 1, 1, 1);
+        let image = if kind == 3 { net.g.reshape(image, &[2, 4, 8, 32]) } else { image };
+        let c = net.g.shape(image)[3];
+        let mut y = net.conv(image, c, 3, 1, c);
+        match kind {
+            0 => y = net.pool(y, 2, 2, Padding::Valid),
+            1 => y = net.g.add(image, y),
+            2 => net.g.update(x, y),
+            _ => {}
+        }
+        if kind != 2 {
+            net.g.output("y", y);
+        }
+        check("stored", kind as usize, &(net.g, net.feeds));
+    }
+    // One channel is no depthwise convolution.
+    let mut net = Net::new(510);
+    let mut y = net.input(&[2, 5, 6, 3]);
+    for size in [1, 1, 3] {
+        y = net.conv(y, 1, size, 1, 1);
+    }
+    net.g.output("y", y);
+    check("one channel", 2, &(net.g, net.feeds));
+}
+
 #[test]
 fn down_and_up_again() {
     check_all("hourglass", hourglass);

@@ -174,7 +174,7 @@ fn conv_bias_relu_pool_is_one_kernel_and_updates_are_in_place() {
     assert_eq!(regions, [2], "{plan}");
     assert_eq!(
         compiled.passes.iter().map(|p| p.0).collect::<Vec<_>>(),
-        ["build", "simplify", "lower", "inplace", "schedule", "memory"]
+        ["build", "simplify", "lower", "inplace", "expand", "schedule", "memory"]
     );
 }
 

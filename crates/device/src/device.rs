@@ -23,7 +23,8 @@ pub struct DeviceInfo {
     pub description: String,
     /// Parallel workers it uses.
     pub workers: usize,
-    /// Whether it runs regions of a plan depth first; if not, plans for it have none.
+    /// Whether it runs regions of a plan depth first, and makes images as needed
+    /// ([`crate::plan::Expansion`]); if not, plans for it have none.
     pub regions: bool,
     /// Whether products read floats of 16 bits as they are and store them; if not, plans for it widen operands to f32 first.
     pub half_products: bool,

@@ -259,8 +259,9 @@ impl Checker<'_> {
     fn expansion(&self, c: &Contraction, x: &Expansion) -> Rule {
         let Product::Conv(d) = c.product else { return Err("what is no convolution has no image".into()) };
         let f32s = self.plan.buffers.get(c.a.0 as usize).is_some_and(|a| a.dtype == DType::F32);
-        if !d.is_depthwise() || x.channels == 0 || !f32s {
-            return Err("only a depthwise convolution's image of f32 is made as needed".into());
+        let pools = c.epilogue.iter().any(|e| e.pool.is_some());
+        if !d.is_depthwise() || x.channels == 0 || !f32s || pools {
+            return Err("only a depthwise convolution's image of f32, not pooled, is made as needed".into());
         }
         self.dense(x.b, DType::F32, x.channels * d.c)?;
         let Some(e) = &x.epilogue else { return Ok(()) };
@@ -394,10 +395,12 @@ fn region(plan: &Plan, kernels: &[KernelId], batch: usize, slice: usize) -> Rule
                 Product::Dot(d) if !(d.batch == 1 && d.ta) || written.contains(&c.a) => {
                     return Err(format!("k{} is a product whose rows are not its region's images", k.0));
                 }
-                _ if written.contains(&c.b) => {
-                    return Err(format!("k{} packs b{}, which its region computes", k.0, c.b.0));
-                }
-                _ => None,
+                _ => match c.filters().find(|b| written.contains(b)) {
+                    Some(b) => {
+                        return Err(format!("k{} packs b{}, which its region computes", k.0, b.0));
+                    }
+                    None => None,
+                },
             },
             _ => None,
         };

@@ -1,7 +1,7 @@
 //! A depthwise convolution that makes its image: the bits of both convolutions apart.
 
 use crate::epilogue::{Then, epilogue};
-use crate::run::run;
+use crate::run::{run, run_images};
 use crate::shapes::conv;
 use crate::{A, B, BIAS, OUT, Random};
 use thalweg_base::{ConvDims, Window};
@@ -22,7 +22,9 @@ fn shapes() -> Vec<(ConvDims, usize)> {
         // Several bands, several blocks; and registers that are not full.
         (conv(1, (70, 131), (24, 24), same, same, 24), 5),
         (conv(2, (61, 90), (37, 37), w(3, 2, 1, 0, 1), w(3, 2, 1, 1, 1), 37), 3),
-        // A sum in several cuts; one channel.
+        // A pixel that an epilogue reads for all; no row of the image; a sum in several cuts; one channel.
+        (conv(1, (1, 1), (32, 32), same, same, 32), 9),
+        (conv(1, (4, 3), (17, 17), w(1, 1, 1, 0, 40), w(3, 1, 1, 7, 9), 17), 4),
         (conv(3, (7, 7), (50, 50), same, same, 50), 300),
         (conv(2, (5, 3), (1, 1), same, w(1, 1, 1, 0, 0), 1), 4),
     ];
@@ -46,15 +48,30 @@ fn the_bits_of_both_convolutions_apart() {
         let one = Window::valid(1, 1, 1);
         let point = conv(d.n, (d.h, d.w), (channels, d.c), one, one, 1);
         let of = |s: [usize; 4]| s.iter().product::<usize>();
-        let lengths =
-            [of(point.image()), of(d.filter()), 0, d.c + 4, 0, 0, of(d.image()), d.c + 4, channels * d.c];
+        let lengths = [
+            of(point.image()),
+            of(d.filter()),
+            0,
+            d.c + 4,
+            of(d.output()),
+            0,
+            of(d.image()),
+            d.c + 36,
+            channels * d.c,
+        ];
         let mut buffers = lengths.map(|n| finite(&mut random, n));
         let then = [Then::Nothing, Then::BiasRelu, Then::NormRelu3, Then::DoubleRelu];
-        let mut inner = epilogue(then[i % 4], &d.image(), None);
+        // Of a single pixel everything is the same for all.
+        let inner_then = if d.n * d.h * d.w == 1 { Then::BiasResidualRelu } else { then[i % 4] };
+        let mut inner = epilogue(inner_then, &d.image(), None);
         if let Some(e) = &mut inner {
             e.body.map_loads(|a| a.buffer = INNER_BIAS);
         }
-        let outer = epilogue(then[i / 2 % 4], &d.output(), None);
+        let outer = epilogue(
+            [Then::BiasResidualRelu, Then::Nothing, Then::NormRelu3, Then::DoubleRelu][i / 2 % 4],
+            &d.output(),
+            None,
+        );
         assert!(inner.iter().all(|e| e.body.loads().all(|a| a.buffer != BIAS)));
         for isa in Isa::available() {
             let plain = |d: ConvDims, [a, b, out]: [BufferId; 3], epilogue| Contraction {
@@ -71,16 +88,25 @@ fn the_bits_of_both_convolutions_apart() {
             let joined = Contraction { expansion, ..plain(d, [A, B, OUT], outer.clone()) };
             let apart =
                 [plain(point, [A, INNER, IMAGE], inner.clone()), plain(d, [IMAGE, B, OUT], outer.clone())];
-            let mut result = |kernels: &[Contraction]| {
+            let mut result = |kernels: &[Contraction], by_images: bool| {
                 buffers[6].fill(f32::NAN);
                 buffers[2] = vec![f32::NAN; of(d.output()) + 32];
                 let bases = Bases::new(buffers.iter_mut().map(|v| v.as_mut_ptr().cast()).collect());
                 for c in kernels {
-                    run(&Prepared::with(c, isa, Transforms::Never), &bases, &mut random);
+                    let prepared = Prepared::with(c, isa, Transforms::Never);
+                    match by_images {
+                        true => run_images(&prepared, &bases, &mut random, d.n),
+                        false => run(&prepared, &bases, &mut random),
+                    }
                 }
                 buffers[2].iter().map(|x| x.to_bits()).collect::<Vec<u32>>()
             };
-            let (want, got) = (result(&apart), result(std::slice::from_ref(&joined)));
+            let (want, got) = (result(&apart, false), result(std::slice::from_ref(&joined), false));
+            assert_eq!(
+                want,
+                result(std::slice::from_ref(&joined), true),
+                "{isa}: {d:?} of {channels}, by images"
+            );
             assert!(want[..of(d.output())].iter().all(|&x| !f32::from_bits(x).is_nan()));
             assert_eq!(want, got, "{isa}: {d:?} of {channels}");
         }

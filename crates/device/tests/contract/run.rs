@@ -35,6 +35,11 @@ pub fn run(p: &Prepared, bases: &Bases, random: &mut Random) {
     run_as(p, bases, random, Handed::Units);
 }
 
+/// As `run`, some of so many images at a time.
+pub fn run_images(p: &Prepared, bases: &Bases, random: &mut Random, images: usize) {
+    run_as(p, bases, random, Handed::Images(images));
+}
+
 fn run_as(p: &Prepared, bases: &Bases, random: &mut Random, handed: Handed) {
     let mut pieces = |n: usize| {
         let mut pieces = Vec::new();

@@ -1,7 +1,7 @@
 //! Convolution and its input gradient, which is a convolution of the padded output gradient per phase of the
 //! stride.
 //!
-//! Units are blocks of rows of one image's result; a block's source rows are copied once into a zero-padded
+//! Units are blocks of rows of one image's result (of few images of some channels only, so that they are even); a block's source rows are copied once into a zero-padded
 //! staging area of the worker's (none where nothing is padded), so that every tap of every row is in bounds. A
 //! depthwise convolution is too little work for a copy: it reads in place, and pixels at the border have fewer taps.
 //! Invariant: `phases` list each pixel of a block once; row tables are relative to the block's first pixel.

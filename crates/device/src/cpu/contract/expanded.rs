@@ -19,8 +19,10 @@ use thalweg_base::ConvDims;
 
 /// Bytes of the image that a unit makes, about: they stay in the second-level cache, beside what they are made of.
 const BYTES: usize = 192 << 10;
-/// Units of an image, at least, so that a few workers have about as much to do each.
+/// Units, at least, so that a few workers have about as much to do each.
 const UNITS: usize = 8;
+/// Rows of the result that a unit has then: fewer would make too much of the image twice.
+const ROWS: usize = 7;
 
 /// Such a pair.
 pub(super) struct Expanded {
@@ -57,7 +59,7 @@ impl Expanded {
     pub fn new(d: &ConvDims, x: &Expansion, buffers: [BufferId; 3], finish: Finish, isa: Isa) -> Expanded {
         let [a, b, out] = buffers;
         let columns = Columns::new(isa, 1, d.c, 0, 0, 1);
-        let expanded = Finish::new(x.epilogue.as_ref(), &d.image(), out, isa).in_registers();
+        let expanded = Finish::new(x.epilogue.as_ref(), &d.image(), out, isa).in_registers_elsewhere();
         let (rows, cols) = (Axis::forward(&d.rows), Axis::forward(&d.cols));
         let pitch = columns.blocks.iter().map(|b| b.vectors).max().unwrap_or(1) * lanes(isa);
         // Taps may leave columns at the end unread.
@@ -66,7 +68,7 @@ impl Expanded {
         let needed = |block: usize| rows.reach(block).min(d.h);
         let fits = |bands: &usize| {
             let small = needed(d.oh.div_ceil(*bands)) * width * pitch * 4 <= BYTES;
-            small && bands * columns.blocks.len() >= UNITS
+            small && (d.n * bands * columns.blocks.len() >= UNITS || bands * ROWS >= d.oh)
         };
         let bands = (1..=d.oh).find(fits).unwrap_or(d.oh);
         let block = d.oh.div_ceil(bands);
@@ -161,7 +163,7 @@ impl Expanded {
                 cuts: 0..self.sum.cuts.len(),
                 blocks: block..block + 1,
                 rows: &self.pixels[..height * d.w],
-                a: bases.get(self.a).cast::<f32>().add((image * d.h + top) * d.w * self.channels),
+                a: bases.get(self.a).cast::<f32>().wrapping_add((image * d.h + top) * d.w * self.channels),
                 a_j: 1,
                 b: Right::Packed(shared.cast()),
                 next: std::ptr::null(),

@@ -56,6 +56,12 @@ impl Finish {
         }
     }
 
+    /// As `in_registers`, for results that do not lie as the product's do: what reads others at their place is the tape's.
+    pub fn in_registers_elsewhere(self) -> Finish {
+        let reads = self.wide.is_some_and(|direct| direct.reads_result());
+        if reads { self } else { self.in_registers() }
+    }
+
     /// What a tile does with a finished sum; of a result that starts at element `at`.
     pub fn store_at(&self, bases: &Bases, at: usize) -> Store {
         match &self.rest {
