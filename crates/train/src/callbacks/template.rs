@@ -91,7 +91,10 @@ mod tests {
         assert_eq!(is("{epoch:4d}|{val_loss:08.3f}|{val_loss:f}"), "   7|0000.126|0.126000");
         assert_eq!(is("plain"), "plain");
         let error = |t: &str| fill(t, 7, &logs).unwrap_err();
-        assert!(error("{loss}").contains("no log 'loss'; did you mean 'val_loss'? known: epoch, val_loss, learning_rate"));
+        assert!(
+            error("{loss}")
+                .contains("no log 'loss'; did you mean 'val_loss'? known: epoch, val_loss, learning_rate")
+        );
         assert!(error("{epoch").contains("without its '}'"));
         assert!(error("epoch}").contains("without its '{'"));
         assert!(error("{epoch:q}").contains("':q' is not known"));
