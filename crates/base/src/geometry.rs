@@ -95,9 +95,9 @@ impl ConvDims {
             * (self.rows.size * self.cols.size * self.c / self.groups) as u64
     }
 
-    /// Whether every channel has a filter of its own and makes one channel.
+    /// Whether each of several channels has a filter of its own and makes one channel.
     pub fn is_depthwise(&self) -> bool {
-        self.groups == self.c && self.c == self.k
+        self.groups > 1 && self.groups == self.c && self.c == self.k
     }
 }
 

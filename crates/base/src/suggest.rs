@@ -45,8 +45,9 @@ pub fn no_argument(owner: &str, word: &str, known: &[&str]) -> String {
 pub fn among(word: &str, known: &[&str]) -> String {
     let list = plain(&known.join(", "));
     match nearest(word, known) {
-        Some(near) => format!("did you mean '{}'? known: {list}", plain(near)),
-        None => format!("known: {list}"),
+        // What is known but not built in is no suggestion.
+        Some(near) if near != word => format!("did you mean '{}'? known: {list}", plain(near)),
+        _ => format!("known: {list}"),
     }
 }
 

@@ -5,7 +5,6 @@
 //! the backward pass reads it, too, and pairs stay apart.
 
 use crate::cost;
-use crate::inplace::remove;
 use crate::program::Program;
 use std::collections::BTreeSet;
 use thalweg_base::ConvDims;
@@ -34,7 +33,7 @@ pub fn expand(program: &mut Program) {
         node.after.extend(maker.after);
         dead.insert(first);
     }
-    remove(program, &dead);
+    program.remove(&dead);
     program.sort();
 }
 
@@ -43,7 +42,7 @@ fn image_maker(program: &Program, k: usize) -> Option<usize> {
     let (reader, image_of) = convolution(program, k)?;
     let (image, kernel) = (reader.a, &program.kernels[k].entry.kernel);
     let once = kernel.reads().iter().filter(|b| **b == image).count() == 1;
-    if !image_of.is_depthwise() || image_of.groups == 1 || !once {
+    if !image_of.is_depthwise() || !once {
         return None;
     }
     let users = |of: fn(&Kernel) -> Vec<BufferId>| -> Vec<usize> {

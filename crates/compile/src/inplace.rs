@@ -22,7 +22,7 @@ pub fn inplace(program: &mut Program) {
             program.kernels[k].after.extend(readers);
         }
     }
-    remove(program, &dead);
+    program.remove(&dead);
     program.sort();
 }
 
@@ -100,31 +100,4 @@ fn elementwise_on(program: &Program, k: usize, from: BufferId, target: BufferId)
     let passed_on =
         l.outs.iter().any(|o| matches!(l.body.expr(o.value), Expr::Load(a) if a.buffer == target));
     same && !passed_on && out.reduce.is_none()
-}
-
-/// Removes kernels; what had to follow them follows what they followed.
-pub fn remove(program: &mut Program, dead: &BTreeSet<usize>) {
-    let mut position = Vec::with_capacity(program.kernels.len());
-    let mut next = 0;
-    for k in 0..program.kernels.len() {
-        position.push(next);
-        next += usize::from(!dead.contains(&k));
-    }
-    let after: Vec<Vec<usize>> = program.kernels.iter().map(|k| k.after.clone()).collect();
-    let old = std::mem::take(&mut program.kernels);
-    for (k, mut node) in old.into_iter().enumerate().filter(|(k, _)| !dead.contains(k)) {
-        let mut all = Vec::new();
-        let mut open = node.after.clone();
-        while let Some(a) = open.pop() {
-            if dead.contains(&a) {
-                open.extend(&after[a]);
-            } else if a != k {
-                all.push(position[a]);
-            }
-        }
-        all.sort_unstable();
-        all.dedup();
-        node.after = all;
-        program.kernels.push(node);
-    }
 }

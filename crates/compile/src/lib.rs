@@ -31,8 +31,8 @@ pub struct Options {
     pub name: String,
     /// Whether to keep a text of the program after every pass (`thalweg explain`).
     pub explain: bool,
-    /// Whether the device runs regions depth first ([`thalweg_device::DeviceInfo::regions`]); without, images are stored, and every kernel runs
-    /// over the whole batch.
+    /// Whether the device runs regions depth first and makes images as needed
+    /// ([`thalweg_device::DeviceInfo::regions`]); without, every kernel runs over the whole batch.
     pub regions: bool,
     /// Whether the device's products read and store floats of 16 bits
     /// ([`thalweg_device::DeviceInfo::half_products`]); without, operands are widened first.
@@ -72,7 +72,8 @@ pub struct Compiled {
 /// it, as its casts would hide what the rules look for, and simplify once more; *lower*
 /// (partition, fuse, emit), which ends the graph; *inplace*, before stages exist, as it adds order between
 /// kernels; *expand*, for what is stored at all by then; *regions*, which need that order; *schedule*, in which a region
-/// is one stage; *memory*, last, because lives are counted in stages. Regions are explained with the schedule that they are stages of.
+/// is one stage; *memory*, last, because lives are counted in stages. Regions are explained with the schedule that they
+/// are stages of.
 pub fn compile(graph: &Graph, options: &Options) -> Compiled {
     let mut passes = Vec::new();
     let mut note = |name: &'static str, text: &dyn Fn() -> String| {

@@ -207,37 +207,17 @@ impl<'a> Lowering<'a> {
             let pool = pool.map(|(dims, _, arg)| PoolEpilogue { dims, arg: arg.map(|a| self.homes[&a]) });
             Epilogue { body, value, pool }
         });
+        let contraction = |out| {
+            let plain = Contraction::new(which, [a, b, out]);
+            Kernel::Contraction(Contraction { parts, unpooled, epilogue, ..plain })
+        };
         if parts > 1 {
             let partial =
                 self.program.buffer(format!("{} parts", node_name(self.g, product)), DType::F32, len * parts);
-            self.push(
-                product,
-                Kernel::Contraction(Contraction {
-                    product: which,
-                    a,
-                    b,
-                    out: partial,
-                    parts,
-                    unpooled,
-                    expansion: None,
-                    epilogue,
-                }),
-            );
+            self.push(product, contraction(partial));
             self.combine(product, partial, parts, Reduce::Sum);
         } else {
-            self.push(
-                product,
-                Kernel::Contraction(Contraction {
-                    product: which,
-                    a,
-                    b,
-                    out,
-                    parts,
-                    unpooled,
-                    expansion: None,
-                    epilogue,
-                }),
-            );
+            self.push(product, contraction(out));
         }
     }
 

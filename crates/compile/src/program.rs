@@ -1,5 +1,6 @@
 //! The program between lowering and the finished plan: kernels over virtual buffers, in a valid order.
 
+use std::collections::BTreeSet;
 use thalweg_device::plan::{Binding, Buffer, BufferId, Entry, KernelId, Place, Plan, Stage};
 use thalweg_graph::DType;
 
@@ -60,6 +61,33 @@ impl Program {
             }
         }
         false
+    }
+
+    /// Removes kernels; what had to follow them follows what they followed.
+    pub fn remove(&mut self, dead: &BTreeSet<usize>) {
+        let mut position = Vec::with_capacity(self.kernels.len());
+        let mut next = 0;
+        for k in 0..self.kernels.len() {
+            position.push(next);
+            next += usize::from(!dead.contains(&k));
+        }
+        let after: Vec<Vec<usize>> = self.kernels.iter().map(|k| k.after.clone()).collect();
+        let old = std::mem::take(&mut self.kernels);
+        for (k, mut node) in old.into_iter().enumerate().filter(|(k, _)| !dead.contains(k)) {
+            let mut all = Vec::new();
+            let mut open = node.after.clone();
+            while let Some(a) = open.pop() {
+                if dead.contains(&a) {
+                    open.extend(&after[a]);
+                } else if a != k {
+                    all.push(position[a]);
+                }
+            }
+            all.sort_unstable();
+            all.dedup();
+            node.after = all;
+            self.kernels.push(node);
+        }
     }
 
     /// Puts the kernels in an order that respects `after`, earliest original position first.

@@ -130,7 +130,7 @@ impl Bench {
         let bases = Bases::new(ptrs);
         let [a, b, out] = [0, 1, 2].map(BufferId);
         let prepared = Prepared::new(
-            &Contraction { product, a, b, out, parts, unpooled, expansion: None, epilogue },
+            &Contraction { parts, unpooled, epilogue, ..Contraction::new(product, [a, b, out]) },
             Target::fast(self.isa),
         );
         let (mut shared, s) = aligned(prepared.shared_bytes());

@@ -94,16 +94,7 @@ fn pointwise(filter: Role) -> Plan {
     let bindings = [("filter", filter, 6400), ("from", Role::Input, 160), ("to", Role::Output, 160)];
     let [filter, from, to] = [0, 1, 2].map(BufferId);
     let product = Product::Conv(d);
-    let conv = Contraction {
-        product,
-        a: from,
-        b: filter,
-        out: to,
-        parts: 1,
-        unpooled: None,
-        expansion: None,
-        epilogue: None,
-    };
+    let conv = Contraction::new(product, [from, filter, to]);
     let kernel = Kernel::Contraction(conv);
     Plan {
         name: "pointwise".into(),

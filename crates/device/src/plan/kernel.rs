@@ -223,6 +223,11 @@ pub enum Kernel {
 }
 
 impl Contraction {
+    /// A product of dense operands and nothing else. `buffers`: both operands and the result.
+    pub fn new(product: Product, [a, b, out]: [BufferId; 3]) -> Contraction {
+        Contraction { product, a, b, out, parts: 1, unpooled: None, expansion: None, epilogue: None }
+    }
+
     /// Everything that is done to sums: the expansion's and the product's own.
     pub fn epilogues(&self) -> impl Iterator<Item = &Epilogue> {
         self.expansion.iter().filter_map(|x| x.epilogue.as_ref()).chain(&self.epilogue)

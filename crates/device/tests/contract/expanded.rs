@@ -75,14 +75,8 @@ fn the_bits_of_both_convolutions_apart() {
         assert!(inner.iter().all(|e| e.body.loads().all(|a| a.buffer != BIAS)));
         for isa in Isa::available() {
             let plain = |d: ConvDims, [a, b, out]: [BufferId; 3], epilogue| Contraction {
-                product: Product::Conv(d),
-                a,
-                b,
-                out,
-                parts: 1,
-                unpooled: None,
-                expansion: None,
                 epilogue,
+                ..Contraction::new(Product::Conv(d), [a, b, out])
             };
             let expansion = Some(Box::new(Expansion { channels, b: INNER, epilogue: inner.clone() }));
             let joined = Contraction { expansion, ..plain(d, [A, B, OUT], outer.clone()) };

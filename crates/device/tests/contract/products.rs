@@ -50,19 +50,7 @@ fn long_sums_are_accurate() {
     let (mut a, mut b): (Vec<f32>, Vec<f32>) = (value(m * k), value(n * k));
     let want = naive(&product, 0..0, &a, &b);
     for isa in Isa::available() {
-        let prepared = Prepared::new(
-            &Contraction {
-                product,
-                a: A,
-                b: B,
-                out: OUT,
-                parts: 1,
-                unpooled: None,
-                expansion: None,
-                epilogue: None,
-            },
-            Target::fast(isa),
-        );
+        let prepared = Prepared::new(&Contraction::new(product, [A, B, OUT]), Target::fast(isa));
         let mut out = vec![f32::NAN; m * n];
         let bases = Bases::new([&mut a, &mut b, &mut out].map(|v| v.as_mut_ptr().cast()).to_vec());
         run(&prepared, &bases, &mut Random(1));

@@ -103,8 +103,7 @@ pub fn check(product: Product, then: Then, pool: Option<PoolDims>, parts: usize)
     };
     for (isa, &transforms) in Isa::available().flat_map(|isa| transforms.iter().map(move |t| (isa, t))) {
         let epilogue = epilogue(then, &space, pool.map(|dims| PoolEpilogue { dims, arg: Some(ARG) }));
-        let contraction =
-            Contraction { product, a: A, b: B, out: OUT, parts, unpooled: None, expansion: None, epilogue };
+        let contraction = Contraction { parts, epilogue, ..Contraction::new(product, [A, B, OUT]) };
         let prepared = Prepared::with(&contraction, isa, transforms);
         let images = !matches!(product, Product::Dot(_) | Product::ConvFilterGrad(_));
         let by_images = images.then_some(Handed::Images(n));

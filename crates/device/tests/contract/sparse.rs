@@ -25,8 +25,7 @@ fn positions_beyond_a_window_harm_nobody() {
     let mut arg: Vec<u8> = (0..count).map(|_| random.below(16) as u8).collect();
     let product = Product::ConvInputGrad(d);
     let unpooled = Some(Unpooled { dims, arg: ARG });
-    let c =
-        Contraction { product, a: A, b: B, out: OUT, parts: 1, unpooled, expansion: None, epilogue: None };
+    let c = Contraction { unpooled, ..Contraction::new(product, [A, B, OUT]) };
     for isa in Isa::available() {
         let prepared = Prepared::new(&c, Target::fast(isa));
         let mut results = Vec::new();
@@ -81,8 +80,7 @@ fn long_sums_behind_pools_are_accurate() {
     let product = Product::ConvFilterGrad(d);
     let want = naive(&product, 0..n, &image, &full);
     let unpooled = Some(Unpooled { dims, arg: ARG });
-    let c =
-        Contraction { product, a: A, b: B, out: OUT, parts: 1, unpooled, expansion: None, epilogue: None };
+    let c = Contraction { unpooled, ..Contraction::new(product, [A, B, OUT]) };
     for isa in Isa::available() {
         let prepared = Prepared::new(&c, Target::fast(isa));
         let mut out = vec![f32::NAN; 9 * 2 * k];

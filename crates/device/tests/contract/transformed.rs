@@ -15,16 +15,7 @@ fn exact_targets_do_not_transform() {
     let same = Window { size: 3, stride: 1, dilation: 1, lo: 1, hi: 1 };
     let d = conv(8, (32, 32), (64, 64), same, same, 1);
     for product in [Product::Conv(d), Product::ConvInputGrad(d), Product::ConvFilterGrad(d)] {
-        let c = Contraction {
-            product,
-            a: A,
-            b: B,
-            out: OUT,
-            parts: 1,
-            unpooled: None,
-            expansion: None,
-            epilogue: None,
-        };
+        let c = Contraction::new(product, [A, B, OUT]);
         for isa in Isa::available() {
             let sizes = |p: Prepared| (p.shared_bytes(), p.worker_bytes());
             let direct = sizes(Prepared::with(&c, isa, Transforms::Never));
@@ -98,16 +89,7 @@ fn striped_pools() {
         for isa in Isa::available() {
             let prepared = |arg, transforms| {
                 let epilogue = epilogue(Then::BiasRelu, &d.output(), Some(PoolEpilogue { dims: pool, arg }));
-                let c = Contraction {
-                    product,
-                    a: A,
-                    b: B,
-                    out: OUT,
-                    parts: 1,
-                    unpooled: None,
-                    expansion: None,
-                    epilogue,
-                };
+                let c = Contraction { epilogue, ..Contraction::new(product, [A, B, OUT]) };
                 Prepared::with(&c, isa, transforms)
             };
             let packed = 4 * 4 * 6 * d.c * k;
@@ -144,16 +126,7 @@ fn striped_pools() {
     for (c, wanted) in [(3, true), (1, false)] {
         let product = Product::Conv(ConvDims { c, ..d });
         let epilogue = epilogue(Then::BiasRelu, &d.output(), Some(PoolEpilogue { dims: pool, arg: None }));
-        let c = Contraction {
-            product,
-            a: A,
-            b: B,
-            out: OUT,
-            parts: 1,
-            unpooled: None,
-            expansion: None,
-            epilogue,
-        };
+        let c = Contraction { epilogue, ..Contraction::new(product, [A, B, OUT]) };
         for isa in Isa::available() {
             let packs = |exact| Prepared::new(&c, Target { isa, exact }).pack_units() > 0;
             assert_eq!((packs(true), packs(false)), (false, wanted), "{isa} {product:?}");

@@ -88,16 +88,7 @@ pub fn plan(region: bool) -> Plan {
     let sum = body.push(Expr::Op(ScalarOp::Add, vec![acc, shift]), DType::F32);
     let value = body.push(Expr::Op(ScalarOp::Tanh, vec![sum]), DType::F32);
     let epilogue = Some(Epilogue { body, value, pool: None });
-    let forward = Contraction {
-        product: Product::Conv(conv),
-        a: x,
-        b: filter,
-        out: y,
-        parts: 1,
-        unpooled: None,
-        expansion: None,
-        epilogue,
-    };
+    let forward = Contraction { epilogue, ..Contraction::new(Product::Conv(conv), [x, filter, y]) };
     let forward = b.kernel("conv", Kernel::Contraction(forward));
     let pooled = Pool { kind: PoolKind::Max, dims: pool, x: y, out: Some(p), arg: Some(arg) };
     let pooled = b.kernel("pool", Kernel::Pool(pooled));
@@ -133,16 +124,7 @@ pub fn plan(region: bool) -> Plan {
     };
     let slope = b.kernel("tanh gradient", Kernel::Loop(l));
     let product = Product::ConvFilterGrad(conv);
-    let weights = Contraction {
-        product,
-        a: x,
-        b: dy,
-        out: dfilter,
-        parts: PARTS,
-        unpooled: None,
-        expansion: None,
-        epilogue: None,
-    };
+    let weights = Contraction { parts: PARTS, ..Contraction::new(product, [x, dy, dfilter]) };
     let weights = b.kernel("filter gradient", Kernel::Contraction(weights));
 
     let batch = vec![forward, pooled, lost, back, slope, weights];

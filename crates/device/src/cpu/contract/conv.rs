@@ -108,7 +108,7 @@ impl Conv {
             Direction::Forward => Columns::new(isa, d.groups, kg, cg as isize, kg, 1),
             Direction::InputGrad => Columns::new(isa, d.groups, cg, kg as isize, kg, d.k),
         };
-        let mut depthwise = if d.is_depthwise() && d.groups > 1 { together(d, ow) } else { 0 };
+        let mut depthwise = if d.is_depthwise() { together(d, ow) } else { 0 };
         let (mut block, mut parts) = (block, 1);
         let few = d.n < 8 && unit == 1 && finish.is_direct();
         if let Some((rows, channels)) = few.then(|| even(oh, ow)).flatten() {

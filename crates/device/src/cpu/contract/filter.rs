@@ -61,7 +61,7 @@ enum Share {
 impl Filter {
     pub fn new(d: &ConvDims, buffers: [BufferId; 3], parts: usize, finish: Finish, isa: Isa) -> Filter {
         let (cg, kg) = (d.c / d.groups, d.k / d.groups);
-        let depthwise = d.groups > 1 && cg == 1 && kg == 1;
+        let depthwise = d.is_depthwise();
         let columns = Columns::new(isa, d.groups, kg, cg as isize, kg, 1);
         let group = (2 * columns.depth / (d.oh * d.ow)).clamp(1, d.n.max(1));
         let mut keys: Vec<[Range<usize>; 2]> = Vec::new();
