@@ -17,7 +17,7 @@ pub(super) struct Row {
     pub c: usize,
 }
 
-/// A run of the reduction: `len` elements of the left operand from `a`, rows `b..b + len` of the right one.
+/// A run of the reduction: `len` elements, at least one, of the left operand from `a`, rows `b..b + len` of the right one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Seg {
     pub a: isize,
@@ -67,38 +67,41 @@ unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const PART: bool>(t:
             for m in 0..MR {
                 base[m] = t.a.wrapping_offset((*rows.add(m)).a);
             }
-            for s in 0..t.seg_count {
-                let seg = *t.segs.add(s);
-                let mut at = seg.a;
-                let mut b = t.b.wrapping_add(seg.b * t.b_j);
-                let mut left = seg.len;
-                while left > 0 {
-                    let steps = if lines == 0 { left } else { left.min(LINE) };
-                    left -= steps;
-                    if lines > 0 {
-                        for i in 0..LINE {
-                            V::prefetch(next.wrapping_add(i * LINE));
-                        }
-                        next = next.wrapping_add(LINE * LINE);
-                        lines = lines.saturating_sub(LINE);
+            // Where nothing is asked for, what is there anyway.
+            let (mut ask, on) = if lines == 0 { (t.b, 0) } else { (next, LINE) };
+            let end = t.segs.wrapping_add(t.seg_count);
+            let mut seg = t.segs;
+            // One loop, as the compiler would keep registers in memory between the loops of a nest.
+            let (mut at, mut b, mut left) = (0, t.b, 0);
+            loop {
+                if left == 0 {
+                    if seg == end {
+                        break;
                     }
-                    for _ in 0..steps {
-                        let mut bv = [V::zero(); NV];
-                        for v in 0..NV {
-                            let from = b.wrapping_add(v * V::LANES);
-                            bv[v] =
-                                if PART && v == NV - 1 { V::load_part(from, last) } else { V::load(from) };
-                        }
-                        for m in 0..MR {
-                            let x = V::splat(*base[m].wrapping_offset(at));
-                            for v in 0..NV {
-                                acc[m][v] = V::fma(x, bv[v], acc[m][v]);
-                            }
-                        }
-                        at += t.a_j;
-                        b = b.wrapping_add(t.b_j);
+                    debug_assert!((*seg).len > 0, "a run of nothing");
+                    (at, b, left) = ((*seg).a, t.b.wrapping_add((*seg).b * t.b_j), (*seg).len);
+                    seg = seg.add(1);
+                }
+                V::prefetch(ask);
+                ask = ask.wrapping_add(on);
+                let mut bv = [V::zero(); NV];
+                for v in 0..NV {
+                    let from = b.wrapping_add(v * V::LANES);
+                    bv[v] = if PART && v == NV - 1 { V::load_part(from, last) } else { V::load(from) };
+                }
+                for m in 0..MR {
+                    let x = V::splat(*base[m].wrapping_offset(at));
+                    for v in 0..NV {
+                        acc[m][v] = V::fma(x, bv[v], acc[m][v]);
                     }
                 }
+                at += t.a_j;
+                b = b.wrapping_add(t.b_j);
+                left -= 1;
+            }
+            if lines > 0 {
+                lines = lines.saturating_sub(ask.offset_from_unsigned(next) / LINE);
+                next = ask;
             }
             finish::<V, MR, NV>(t, rows, &mut acc, last);
         }
