@@ -211,13 +211,10 @@ impl Line<'_> {
                     }
                 }
             }
-            let places = [V::zero(), V::splat(1.0), V::splat(2.0), V::splat(3.0)];
             for w in 0..MR / WINDOW {
                 for v in 0..NV {
-                    let (mut best, mut position) = (acc[w * WINDOW][v], places[0]);
-                    for p in 1..WINDOW {
-                        (best, position) = V::better(best, position, acc[w * WINDOW + p][v], places[p]);
-                    }
+                    let pixel = |p: usize| acc[w * WINDOW + p][v];
+                    let (best, position) = V::first_greatest([pixel(0), pixel(1), pixel(2), pixel(3)]);
                     let at = (x + w) * k + col + v * V::LANES;
                     V::store(best, self.out.add(at));
                     if let Some(arg) = self.arg {

@@ -61,6 +61,12 @@ pub(super) trait Vector: Copy {
             best
         }
     }
+    /// The greatest of four and its position: of equal ones the first, of NaNs the last.
+    #[inline(always)]
+    unsafe fn first_greatest(of: [Self; 4]) -> (Self, Self) {
+        // SAFETY: the caller vouches for the features.
+        unsafe { one_by_one(of) }
+    }
     /// Transposes LANES x LANES elements: `to[c * to_pitch + r] = from[r * pitch + c]`.
     #[inline(always)]
     unsafe fn transpose(from: *const f32, pitch: usize, to: *mut f32, to_pitch: usize) {
@@ -119,6 +125,19 @@ pub(super) trait Vector: Copy {
                 *to.add(i) = x as u8;
             }
         }
+    }
+}
+
+/// [`Vector::first_greatest`] by comparing each with the best so far.
+#[inline(always)]
+unsafe fn one_by_one<V: Vector>(of: [V; 4]) -> (V, V) {
+    // SAFETY: the caller vouches for the features.
+    unsafe {
+        let (mut best, mut at) = (of[0], V::zero());
+        for (i, v) in of.into_iter().enumerate().skip(1) {
+            (best, at) = V::better(best, at, v, V::splat(i as f32));
+        }
+        (best, at)
     }
 }
 
@@ -246,6 +265,22 @@ mod x86 {
                 let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a.0, b.0)
                     | _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(c.0, d.0);
                 Avx512(_mm512_mask_mov_ps(best, nan, _mm512_set1_ps(f32::NAN)))
+            }
+            fn first_greatest(of: [Self; 4]) -> (Self, Self) {
+                let [a, b, c, d] = of;
+                let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a.0, b.0)
+                    | _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(c.0, d.0);
+                if nan != 0 {
+                    return super::one_by_one(of);
+                }
+                // Pairs first: one does not wait for the other. Of zeros maxps returns the second operand.
+                let (upper, lower) = (_mm512_max_ps(b.0, a.0), _mm512_max_ps(d.0, c.0));
+                let second = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(b.0, a.0);
+                let fourth = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(d.0, c.0);
+                let below = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(lower, upper);
+                let at = _mm512_maskz_mov_ps(second, _mm512_set1_ps(1.0));
+                let at_lower = _mm512_mask_mov_ps(_mm512_set1_ps(2.0), fourth, _mm512_set1_ps(3.0));
+                (Avx512(_mm512_max_ps(lower, upper)), Avx512(_mm512_mask_mov_ps(at, below, at_lower)))
             }
             fn transpose(from: *const f32, pitch: usize, to: *mut f32, to_pitch: usize) {
                 // 4 x 4 blocks within 128-bit lanes, then the lanes.

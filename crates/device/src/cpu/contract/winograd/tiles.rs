@@ -12,7 +12,7 @@
 
 use super::super::store::Store;
 use super::super::vector::{Job, Vector, prefetch_write};
-use super::transform::{IN, OUT, input, output, output_gradient};
+use super::transform::{FREQUENCIES, IN, OUT, input, output, output_gradient};
 use std::ops::Range;
 
 /// Images [.., h, w, c] cut into th x tw tiles; tile 0 begins at pixel (top, left), which may lie outside.
@@ -51,9 +51,6 @@ pub(super) struct Planes {
     pub plane: usize,
 }
 
-/// What a pixel outside reads.
-static ZEROS: [f32; 16] = [0.0; 16];
-
 /// Transforms tiles of `SIZE` x `SIZE` pixels; channels `channels` of each.
 pub(super) struct Gather<'a, const SIZE: usize> {
     pub grid: &'a Grid,
@@ -73,26 +70,24 @@ impl<const SIZE: usize> Job for Gather<'_, SIZE> {
             let to = self.to.at.wrapping_add((tile - first) * self.to.pitch);
             let ahead = self.ahead(tile);
             let within = |at: isize, n: usize| at >= 0 && at as usize + SIZE <= n;
-            let place = |r: usize, s: usize| {
-                let (y, x) = (y + r as isize, x + s as isize);
-                let inside = y >= 0 && x >= 0 && (y as usize) < h && (x as usize) < w;
-                inside.then(|| self.from.wrapping_add(((image * h + y as usize) * w + x as usize) * c))
-            };
-            // SAFETY: only pixels inside are read; the planes have room for the tiles and their channels.
-            unsafe {
-                if within(y, h) && within(x, w) {
-                    let from = self.from.wrapping_add(((image * h + y as usize) * w + x as usize) * c);
-                    self.channels::<V>(to, ahead, |r, s| (from.wrapping_add((r * w + s) * c), 1));
-                } else {
-                    let mut places = [[(ZEROS.as_ptr(), 0); SIZE]; SIZE];
-                    for r in 0..SIZE {
-                        for s in 0..SIZE {
-                            if let Some(from) = place(r, s) {
-                                places[r][s] = (from, 1);
-                            }
-                        }
+            let inside = within(y, h) && within(x, w);
+            let pixel = ((image * h) as isize + y) * w as isize + x;
+            let from = self.from.wrapping_offset(pixel * c as isize);
+            for channel in self.channels.clone().step_by(V::LANES) {
+                let n = V::LANES.min(self.channels.end - channel);
+                let to = to.wrapping_add(channel - self.channels.start);
+                let from = from.wrapping_add(channel);
+                // SAFETY: only pixels inside are read; the planes have room for the tiles and their channels, and padding
+                // for what registers reach past them.
+                unsafe {
+                    self.ask::<V>(ahead.wrapping_add(channel));
+                    if inside && n == V::LANES {
+                        self.tile::<V>(to, from, [w * c, c]);
+                    } else {
+                        let mut pixels = [[V::zero(); SIZE]; SIZE];
+                        self.pick(&mut pixels, from, [y, x], n);
+                        self.tile::<V>(to, pixels.as_ptr().cast(), [SIZE * V::LANES, V::LANES]);
                     }
-                    self.channels::<V>(to, ahead, |r, s| places[r][s]);
                 }
             }
         }
@@ -111,64 +106,76 @@ impl<const SIZE: usize> Gather<'_, SIZE> {
         self.from.wrapping_offset((((image * h) as isize + y) * w as isize + x) * c as isize)
     }
 
-    /// All channels of a tile; `place`: where a pixel's first channel is, and the step between channels.
+    /// Asks for what of a tile its neighbour has not read.
     #[inline(always)]
-    unsafe fn channels<V: Vector>(
+    unsafe fn ask<V: Vector>(&self, tile: *const f32) {
+        let Grid { w, c, .. } = *self.grid;
+        for r in 0..SIZE {
+            for s in SIZE - OUT..SIZE {
+                // SAFETY: any address may be asked for.
+                unsafe { V::prefetch(tile.wrapping_add((r * w + s) * c)) };
+            }
+        }
+    }
+
+    /// `n` channels of the pixels of a tile from (y, x) on, those outside zero.
+    #[inline(always)]
+    unsafe fn pick<V: Vector>(
         &self,
-        to: *mut f32,
-        ahead: *const f32,
-        place: impl Fn(usize, usize) -> (*const f32, usize),
+        to: &mut [[V; SIZE]; SIZE],
+        from: *const f32,
+        [y, x]: [isize; 2],
+        n: usize,
     ) {
-        // SAFETY: as in `run`; registers that reach past the channels are stored into the planes' padding.
-        unsafe {
-            for c in self.channels.clone().step_by(V::LANES) {
-                let n = V::LANES.min(self.channels.end - c);
-                let to = to.add(c - self.channels.start);
-                for r in 0..SIZE {
-                    let row = ahead.wrapping_add(r * self.grid.w * self.grid.c + c);
-                    // What of the tile its neighbour has not read.
-                    for s in SIZE - OUT..SIZE {
-                        V::prefetch(row.wrapping_add(s * self.grid.c));
-                    }
-                }
-                let at = |r: usize, s: usize| {
-                    let (from, step) = place(r, s);
-                    from.wrapping_add(c * step)
-                };
-                if n == V::LANES {
-                    self.tile(to, |r, s| V::load(at(r, s)));
-                } else {
-                    self.tile(to, |r, s| V::load_part(at(r, s), n));
+        let Grid { h, w, c, .. } = *self.grid;
+        for r in 0..SIZE {
+            for s in 0..SIZE {
+                let (row, col) = (y + r as isize, x + s as isize);
+                if row >= 0 && col >= 0 && (row as usize) < h && (col as usize) < w {
+                    // SAFETY: the pixel is inside.
+                    to[r][s] = unsafe { V::load_part(from.wrapping_add((r * w + s) * c), n) };
                 }
             }
         }
     }
 
+    /// Transforms a register of channels of a tile; `step`: floats from row to row and from pixel to pixel.
     #[inline(always)]
-    unsafe fn tile<V: Vector>(&self, to: *mut f32, load: impl Fn(usize, usize) -> V) {
+    unsafe fn tile<V: Vector>(&self, to: *mut f32, from: *const f32, step: [usize; 2]) {
         // SAFETY: as in `run`.
         unsafe {
-            let mut half = [[V::zero(); IN]; IN];
-            for s in 0..rolled(SIZE) {
+            self.half::<V, 0>(to, from, step);
+            self.half::<V, 1>(to, from, step);
+        }
+    }
+
+    /// Three of the frequencies along columns, which share no sum with the others, at all along rows.
+    #[inline(always)]
+    unsafe fn half<V: Vector, const HALF: usize>(
+        &self,
+        to: *mut f32,
+        from: *const f32,
+        [row, pixel]: [usize; 2],
+    ) {
+        // SAFETY: as in `run`.
+        unsafe {
+            let mut rows = [[V::zero(); SIZE]; IN / 2];
+            for s in 0..SIZE {
                 let mut column = [V::zero(); SIZE];
                 for r in 0..SIZE {
-                    column[r] = load(r, s);
+                    column[r] = V::load(from.wrapping_add(r * row + s * pixel));
                 }
                 let column = expand(column);
-                for i in 0..IN {
-                    half[i][s % IN] = column[i];
+                for i in 0..IN / 2 {
+                    rows[i][s] = column[HALF * IN / 2 + i];
                 }
             }
-            let mut to = to;
-            for i in 0..rolled(IN) {
-                let mut row = [V::zero(); SIZE];
-                for s in 0..SIZE {
-                    row[s] = half[i % IN][s];
+            let mut to = to.wrapping_add(HALF * FREQUENCIES / 2 * self.to.plane);
+            for i in 0..IN / 2 {
+                for v in expand(rows[i]) {
+                    V::store(v, to);
+                    to = to.wrapping_add(self.to.plane);
                 }
-                for (j, v) in expand(row).into_iter().enumerate() {
-                    V::store(v, to.wrapping_add(j * self.to.plane));
-                }
-                to = to.wrapping_add(IN * self.to.plane);
             }
         }
     }
@@ -284,22 +291,21 @@ impl Scatter<'_> {
         // SAFETY: as in `run`.
         unsafe {
             let mut half = [[V::zero(); IN]; OUT];
-            for s in 0..rolled(IN) {
-                let from = from.wrapping_add(s * self.from.plane);
+            for s in 0..IN {
                 let mut column = [V::zero(); IN];
                 for r in 0..IN {
-                    column[r] = V::load(from.wrapping_add(r * IN * self.from.plane));
+                    column[r] = V::load(from.wrapping_add((r * IN + s) * self.from.plane));
                 }
                 let column = output(column);
                 for i in 0..OUT {
-                    half[i][s % IN] = column[i];
+                    half[i][s] = column[i];
                 }
             }
             let store = self.store.from(c);
-            for pair in 0..rolled(OUT / 2) {
+            for pair in 0..OUT / 2 {
                 let mut rows = [[V::zero(); 1]; 2 * OUT];
                 for i in 0..2 {
-                    let row = output(half[(2 * pair + i) % OUT]);
+                    let row = output(half[2 * pair + i]);
                     for j in 0..OUT {
                         rows[i * OUT + j][0] = row[j];
                     }
@@ -359,11 +365,7 @@ pub(super) unsafe fn pool<V: Vector>(mut rows: [[V; 1]; 2 * OUT], store: &Store,
             if to.arg.is_null() {
                 best[j][0] = V::greatest(window);
             } else {
-                best[j][0] = window[0];
-                for i in 1..4 {
-                    (best[j][0], position[j]) =
-                        V::better(best[j][0], position[j], window[i], V::splat(i as f32));
-                }
+                (best[j][0], position[j]) = V::first_greatest(window);
             }
         }
         if early {
