@@ -193,7 +193,7 @@ pub(super) unsafe fn dispatch<J: Job>(isa: Isa, job: J) {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 unsafe fn avx512<J: Job>(job: J) {
     // SAFETY: the features are on here; the caller vouches for the rest.
     unsafe { job.run::<Avx512>() }

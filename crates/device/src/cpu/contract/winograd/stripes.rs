@@ -9,10 +9,10 @@
 
 use super::super::finish::Finish;
 use super::super::store::Store;
-use super::super::vector::{Job, Vector, dispatch, lanes};
+use super::super::vector::{Job, Vector, dispatch, lanes, prefetch_write};
 use super::super::{Desk, Transforms};
 use super::fits;
-use super::tiles::{Pair, pool};
+use super::tiles::{LINE, Pair, pool};
 use super::transform::{IN, OUT, filter, input, output, pair_filter, pair_input, pair_output};
 use crate::cpu::{Bases, Isa};
 use crate::plan::{BufferId, PoolEpilogue};
@@ -350,6 +350,21 @@ impl Band<'_> {
         }
     }
 
+    /// Asks for what `tiles` tiles from `x` on will write a row of windows further down, `width` channels from `col` on.
+    #[inline(always)]
+    fn ask(&self, y: usize, x: usize, tiles: usize, col: usize, width: usize) {
+        let (ow, k) = (self.of.pool.dims.ow, self.of.d.k);
+        for window in 2 * x..(2 * (x + tiles)).min(ow) {
+            let at = ((y + 1) * ow + window) * k + col;
+            for c in (0..width).step_by(LINE) {
+                prefetch_write(self.out.wrapping_add(at + c).cast());
+            }
+            if !self.arg.is_null() {
+                prefetch_write(self.arg.wrapping_add(at));
+            }
+        }
+    }
+
     /// `T` tiles from `x` on, `NV` registers of channels from `col` on; how many tiles.
     #[inline(always)]
     unsafe fn tiles<V: Vector, const C: usize, const T: usize, const NV: usize>(
@@ -363,6 +378,7 @@ impl Band<'_> {
         let mut filter = self.filter.wrapping_add(col * IN * ROWS * C);
         let width = C * NV * V::LANES;
         let sums = self.scratch.sums;
+        self.ask(y, x, T, col, NV * V::LANES);
         // SAFETY: as for `Stripes::run`.
         unsafe {
             for i in 0..IN {

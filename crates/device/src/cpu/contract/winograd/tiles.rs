@@ -220,7 +220,7 @@ pub(super) struct Ask<'a> {
 }
 
 /// Floats of a cache line.
-const LINE: usize = 16;
+pub(super) const LINE: usize = 16;
 
 impl Ask<'_> {
     pub fn run(self) {
