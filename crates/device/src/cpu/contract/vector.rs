@@ -106,6 +106,45 @@ pub(super) trait Vector: Copy {
         // SAFETY: the caller vouches for the bytes.
         (0..n).fold(0, |bits, i| bits | u64::from(unsafe { *bytes.add(i) } == byte) << i)
     }
+    /// `old` with other values in those lanes whose bit is set: those of the same place behind `from`. No others are read.
+    #[inline(always)]
+    unsafe fn load_some(old: Self, from: *const f32, bits: u32) -> Self {
+        let mut lanes = [0.0f32; 16];
+        // SAFETY: a register has at most 16 lanes; the caller vouches for those of the bits.
+        unsafe {
+            Self::store(old, lanes.as_mut_ptr());
+            for i in (0..Self::LANES).filter(|i| bits >> i & 1 == 1) {
+                lanes[i] = *from.wrapping_add(i);
+            }
+            Self::load(lanes.as_ptr())
+        }
+    }
+    /// What [`Vector::spread`] wants to have in registers.
+    #[inline(always)]
+    unsafe fn places<const N: usize>() -> [Self; N] {
+        // SAFETY: the caller vouches for the features.
+        unsafe { [Self::zero(); N] }
+    }
+    /// `N` values, at most LANES, each in all lanes of its register.
+    #[inline(always)]
+    unsafe fn spread<const N: usize>(from: *const f32, places: &[Self; N]) -> [Self; N] {
+        // SAFETY: the caller vouches for the values.
+        unsafe {
+            let mut all = *places;
+            for (i, v) in all.iter_mut().enumerate() {
+                *v = Self::splat(*from.add(i));
+            }
+            all
+        }
+    }
+    /// `to[i] = table[from[i] % 16] + base` for LANES bytes, none of which is 2^16 or more.
+    #[inline(always)]
+    unsafe fn look_up_short(from: *const u8, table: &[u16; 16], base: u16, to: *mut u16) {
+        for i in 0..Self::LANES {
+            // SAFETY: the caller vouches for both.
+            unsafe { *to.add(i) = table[*from.add(i) as usize % 16] + base }
+        }
+    }
     /// `to[i] = table[from[i] % 16] + base` for LANES bytes.
     #[inline(always)]
     unsafe fn look_up(from: *const u8, table: &[u32; 16], base: u32, to: *mut u32) {
@@ -234,6 +273,31 @@ mod x86 {
     impl Vector for Avx512 {
         const LANES: usize = 16;
         const REGISTERS: usize = 32;
+        /// Permutations by these: of constants the compiler would make two shuffles each.
+        #[inline(always)]
+        unsafe fn places<const N: usize>() -> [Self; N] {
+            // SAFETY: the caller vouches for the features.
+            unsafe {
+                let mut all = [Self::zero(); N];
+                for (i, place) in all.iter_mut().enumerate() {
+                    *place = Avx512(_mm512_castsi512_ps(_mm512_set1_epi32(i as i32)));
+                }
+                std::hint::black_box(all)
+            }
+        }
+        /// One load instead of one for each.
+        #[inline(always)]
+        unsafe fn spread<const N: usize>(from: *const f32, places: &[Self; N]) -> [Self; N] {
+            // SAFETY: the caller vouches for the features and the values.
+            unsafe {
+                let v = _mm512_maskz_loadu_ps(((1u32 << N) - 1) as u16, from);
+                let mut all = *places;
+                for to in &mut all {
+                    *to = Avx512(_mm512_permutexvar_ps(_mm512_castps_si512(to.0), v));
+                }
+                all
+            }
+        }
         methods! {
             fn zero() -> Self { Avx512(_mm512_setzero_ps()) }
             fn splat(x: f32) -> Self { Avx512(_mm512_set1_ps(x)) }
@@ -337,6 +401,16 @@ mod x86 {
                 let found = _mm512_permutexvar_epi32(bytes, table);
                 _mm512_storeu_si512(to.cast(), _mm512_add_epi32(found, _mm512_set1_epi32(base as i32)))
             }
+            fn load_some(old: Self, from: *const f32, bits: u32) -> Self {
+                Avx512(_mm512_mask_loadu_ps(old.0, bits as u16, from))
+            }
+            fn look_up_short(from: *const u8, table: &[u16; 16], base: u16, to: *mut u16) {
+                let bytes = _mm256_cvtepu8_epi16(_mm_loadu_si128(from.cast()));
+                let table = _mm256_loadu_si256(table.as_ptr().cast());
+                // A permutation takes the last four bits of each index.
+                let found = _mm256_permutexvar_epi16(bytes, table);
+                _mm256_storeu_si256(to.cast(), _mm256_add_epi16(found, _mm256_set1_epi16(base.cast_signed())))
+            }
             fn store_bytes(v: Self, to: *mut u8, n: usize) {
                 let bytes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v.0));
                 if n == 16 {
@@ -381,6 +455,13 @@ mod x86 {
         const LANES: usize = 8;
         const REGISTERS: usize = 16;
         methods! {
+            fn load_some(old: Self, from: *const f32, bits: u32) -> Self {
+                let each = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+                let mask = _mm256_and_si256(_mm256_set1_epi32(bits.cast_signed()), each);
+                let mask = _mm256_cmpeq_epi32(mask, each);
+                let loaded = _mm256_maskload_ps(from, mask);
+                Avx2(_mm256_blendv_ps(old.0, loaded, _mm256_castsi256_ps(mask)))
+            }
             fn zero() -> Self { Avx2(_mm256_setzero_ps()) }
             fn splat(x: f32) -> Self { Avx2(_mm256_set1_ps(x)) }
             fn load(from: *const f32) -> Self { Avx2(_mm256_loadu_ps(from)) }

@@ -9,10 +9,11 @@
 
 use super::super::finish::Finish;
 use super::super::store::Store;
+use super::super::tile::LINE;
 use super::super::vector::{Job, Vector, dispatch, lanes, prefetch_write};
 use super::super::{Desk, Transforms};
 use super::fits;
-use super::tiles::{LINE, Pair, pool};
+use super::tiles::{Pair, pool};
 use super::transform::{IN, OUT, filter, input, output, pair_filter, pair_input, pair_output};
 use crate::cpu::{Bases, Isa};
 use crate::plan::{BufferId, PoolEpilogue};

@@ -11,6 +11,7 @@
 )]
 
 use super::super::store::Store;
+use super::super::tile::LINE;
 use super::super::vector::{Job, Vector, prefetch_write};
 use super::transform::{FREQUENCIES, IN, OUT, input, output, output_gradient};
 use std::ops::Range;
@@ -218,9 +219,6 @@ pub(super) struct Ask<'a> {
     pub k: usize,
     pub place: Place,
 }
-
-/// Floats of a cache line.
-pub(super) const LINE: usize = 16;
 
 impl Ask<'_> {
     pub fn run(self) {
