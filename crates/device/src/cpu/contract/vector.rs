@@ -232,14 +232,14 @@ pub(super) unsafe fn dispatch<J: Job>(isa: Isa, job: J) {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma,bmi1,bmi2,popcnt")]
 unsafe fn avx512<J: Job>(job: J) {
     // SAFETY: the features are on here; the caller vouches for the rest.
     unsafe { job.run::<Avx512>() }
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,fma,bmi1,bmi2,popcnt")]
 unsafe fn avx2<J: Job>(job: J) {
     // SAFETY: the features are on here; the caller vouches for the rest.
     unsafe { job.run::<Avx2>() }
