@@ -3,7 +3,7 @@
 //! A launch's units, of all its kernels, are handed out in one phase. A region's tasks are its slices; the worker
 //! that takes one runs all kernels on it, in order, with its own slab. What contractions pack is packed in a phase
 //! before: at the start, and only if the storage has changed since, where nothing before it writes it; else right
-//! before the stage.
+//! before the stage. A small weight that every run changes is packed by each worker for itself, when it first needs it.
 //! Invariant: `run` allocates nothing, and no result depends on the number of workers.
 
 use super::contract::Prepared;
@@ -25,11 +25,24 @@ const SMALL: f64 = 4000.0;
 const PER_FLOP: f64 = 0.05;
 const PER_BYTE: f64 = 0.1;
 
+/// Bytes of a packed weight that each worker packs for itself: half of a second-level cache. Shared, most of it would come
+/// from other cores, line by line, and wait for a phase of its own.
+const OWN: usize = 512 << 10;
+
 /// A kernel, compiled.
 enum Work {
     Loop(CompiledLoop),
-    Contraction { prepared: Box<Prepared>, shared: usize },
+    Contraction { prepared: Box<Prepared>, packed: Packed },
     Other(Kernel),
+}
+
+/// Where a contraction's packed operand (or its partial sums) lie, in bytes.
+#[derive(Clone, Copy)]
+enum Packed {
+    /// In what all workers share.
+    Shared(usize),
+    /// In each worker's own.
+    Own(usize),
 }
 
 /// A part of a phase: kernel, and the tasks before its last, counted from the phase's start.
@@ -68,8 +81,12 @@ struct SlabBuffer {
 /// What a worker has to itself.
 struct Desk {
     bases: UnsafeCell<Bases>,
+    /// What it packs for itself.
+    own: *mut u8,
     scratch: *mut u8,
     slab: *mut u8,
+    /// Per kernel: the last run for which the worker has packed its own operand.
+    packed: UnsafeCell<Vec<u64>>,
 }
 
 /// A plan, ready to run.
@@ -83,6 +100,10 @@ pub struct Loaded {
     work: Vec<Work>,
     phases: Vec<Phase>,
     shared: Block,
+    /// Bytes that each worker packs for itself.
+    own: usize,
+    /// Runs so far.
+    runs: AtomicU64,
     desks: Vec<Desk>,
     target: Target,
 }
@@ -95,7 +116,7 @@ unsafe impl Send for Loaded {}
 impl Loaded {
     /// Compiles a plan.
     pub fn new(plan: Arc<Plan>, bindings: Vec<Allocation>, target: Target) -> Result<Self, DeviceError> {
-        let (work, shared) = work(&plan, target);
+        let (work, [shared, own]) = work(&plan, target);
         let shared = Block::zeroed(shared, "packed weights")?;
         let phases = phases(&plan, &work);
         let bound = |b: BufferId| match plan.buffer(b).place {
@@ -112,7 +133,8 @@ impl Loaded {
         };
         let packed = kept.flat_map(operands).collect();
         let written = plan.kernels.iter().flat_map(|k| k.kernel.writes()).filter_map(bound).collect();
-        Ok(Loaded { plan, bindings, packed, written, work, phases, shared, desks: Vec::new(), target })
+        let (runs, desks) = (AtomicU64::new(0), Vec::new());
+        Ok(Loaded { plan, bindings, packed, written, work, phases, shared, own, runs, desks, target })
     }
 
     /// Storage whose change makes what is packed stale.
@@ -137,13 +159,13 @@ impl Loaded {
 
     /// Scratch that each worker needs.
     pub fn scratch_bytes(&self) -> usize {
-        scratch_bytes(&self.work)
+        self.own + scratch_bytes(&self.work)
     }
 
     /// Bytes of (packed operands, scratch of each worker) that a plan takes when loaded.
     pub fn sizes(plan: &Plan, target: Target) -> (usize, usize) {
-        let (work, shared) = work(plan, target);
-        (shared, scratch_bytes(&work))
+        let (work, [shared, own]) = work(plan, target);
+        (shared, own + scratch_bytes(&work))
     }
 
     /// Sets all addresses: the bindings' storage, the arena, and scratch and slab of each worker.
@@ -154,7 +176,13 @@ impl Loaded {
             Place::Slab { .. } => std::ptr::null_mut(),
         };
         let bases = Bases::new(self.plan.buffers.iter().map(|b| base(&b.place)).collect());
-        let desk = |&(scratch, slab)| Desk { bases: UnsafeCell::new(bases.clone()), scratch, slab };
+        let desk = |&(own, slab): &(*mut u8, *mut u8)| Desk {
+            bases: UnsafeCell::new(bases.clone()),
+            own,
+            scratch: own.wrapping_add(self.own),
+            slab,
+            packed: UnsafeCell::new(vec![0; self.work.len()]),
+        };
         self.desks = desks.iter().map(desk).collect();
     }
 
@@ -165,6 +193,7 @@ impl Loaded {
     /// [`Loaded::place`] was given live storage of the plan's sizes, which nobody else uses meanwhile, and as many
     /// desks as there are workers.
     pub unsafe fn run(&self, workers: &mut Workers, fresh: bool, times: Option<&[AtomicU64]>) {
+        let run = self.runs.fetch_add(1, Ordering::Relaxed) + 1;
         for w in &self.work {
             if let Work::Contraction { prepared, .. } = w {
                 prepared.begin();
@@ -178,26 +207,37 @@ impl Loaded {
                 Phase::Region { batch, slice, small, .. } => (batch.div_ceil(*slice), *small),
             };
             // SAFETY: tasks of a phase are independent, as the plan promises; each runs once.
-            let f = |worker: usize, tasks: Range<usize>| unsafe { self.tasks(phase, worker, tasks, times) };
+            let f = |worker: usize, tasks: Range<usize>| unsafe { self.tasks(phase, worker, tasks, run, times) };
             if small { workers.run_here(tasks, &f) } else { workers.run(tasks, &f) }
         }
     }
 
-    unsafe fn tasks(&self, phase: &Phase, worker: usize, tasks: Range<usize>, times: Option<&[AtomicU64]>) {
+    /// Some tasks of a phase of run number `run`.
+    unsafe fn tasks(
+        &self,
+        phase: &Phase,
+        worker: usize,
+        tasks: Range<usize>,
+        run: u64,
+        times: Option<&[AtomicU64]>,
+    ) {
         let desk = &self.desks[worker];
         // SAFETY: the desk is this worker's alone.
         let bases = unsafe { &mut *desk.bases.get() };
         match phase {
             Phase::Pack { pieces, .. } => each_piece(pieces, tasks, |kernel, units| {
                 timed(times, kernel, || {
-                    let Work::Contraction { prepared, shared } = &self.work[kernel] else { return };
+                    let Work::Contraction { prepared, packed } = &self.work[kernel] else { return };
                     // SAFETY: the operand is complete: no kernel of this stage writes it.
-                    unsafe { prepared.pack(units, bases, self.shared.ptr().wrapping_add(*shared)) }
+                    unsafe { prepared.pack(units, bases, self.packed_at(*packed, desk)) }
                 });
             }),
             Phase::Launch { pieces, .. } => each_piece(pieces, tasks, |kernel, units| {
                 // SAFETY: units are independent.
-                timed(times, kernel, || unsafe { self.units(kernel, units, bases, desk.scratch) });
+                timed(times, kernel, || unsafe {
+                    self.pack_own(kernel, run, bases, desk);
+                    self.units(kernel, units, bases, desk);
+                });
             }),
             Phase::Region { kernels, slabs, batch, slice, .. } => {
                 for s in tasks {
@@ -209,7 +249,10 @@ impl Loaded {
                     for &kernel in kernels {
                         timed(times, kernel, || {
                             // SAFETY: slices are independent; this one's images are this worker's.
-                            unsafe { self.images(kernel, images.clone(), s, bases, desk.scratch) }
+                            unsafe {
+                                self.pack_own(kernel, run, bases, desk);
+                                self.images(kernel, images.clone(), s, bases, desk);
+                            }
                         });
                     }
                 }
@@ -217,14 +260,35 @@ impl Loaded {
         }
     }
 
+    /// Where a contraction's packed operand is for a worker.
+    fn packed_at(&self, packed: Packed, desk: &Desk) -> *mut u8 {
+        match packed {
+            Packed::Shared(at) => self.shared.ptr().wrapping_add(at),
+            Packed::Own(at) => desk.own.wrapping_add(at),
+        }
+    }
+
+    /// Packs a kernel's operand for a worker alone, if that is how it is packed and has not been done in this run.
+    unsafe fn pack_own(&self, kernel: usize, run: u64, bases: &Bases, desk: &Desk) {
+        let Work::Contraction { prepared, packed: packed @ Packed::Own(_) } = &self.work[kernel] else { return };
+        // SAFETY: the desk is this worker's alone; the operand is complete, as no kernel of this stage writes it.
+        unsafe {
+            let last = &mut (&mut *desk.packed.get())[kernel];
+            if *last != run {
+                prepared.pack(0..prepared.pack_units(), bases, self.packed_at(*packed, desk));
+                *last = run;
+            }
+        }
+    }
+
     /// Units of a kernel on its own.
-    unsafe fn units(&self, kernel: usize, units: Range<usize>, bases: &Bases, scratch: *mut u8) {
+    unsafe fn units(&self, kernel: usize, units: Range<usize>, bases: &Bases, desk: &Desk) {
         // SAFETY: the addresses are valid and the units this worker's.
         unsafe {
             match &self.work[kernel] {
-                Work::Loop(l) => l.run(units, bases, scratch),
-                Work::Contraction { prepared, shared } => {
-                    prepared.run(units, bases, self.shared.ptr().wrapping_add(*shared), scratch);
+                Work::Loop(l) => l.run(units, bases, desk.scratch),
+                Work::Contraction { prepared, packed } => {
+                    prepared.run(units, bases, self.packed_at(*packed, desk), desk.scratch);
                 }
                 Work::Other(k) => other(k, units, bases, self.target),
             }
@@ -238,15 +302,15 @@ impl Loaded {
         images: Range<usize>,
         slice: usize,
         bases: &Bases,
-        scratch: *mut u8,
+        desk: &Desk,
     ) {
         // SAFETY: the addresses are valid and the images this worker's.
         unsafe {
             match &self.work[kernel] {
-                Work::Loop(l) => l.run_slice(images, slice, bases, scratch),
-                Work::Contraction { prepared, shared } => {
-                    let shared = self.shared.ptr().wrapping_add(*shared);
-                    prepared.run_images(slice, images, bases, shared, scratch);
+                Work::Loop(l) => l.run_slice(images, slice, bases, desk.scratch),
+                Work::Contraction { prepared, packed } => {
+                    let packed = self.packed_at(*packed, desk);
+                    prepared.run_images(slice, images, bases, packed, desk.scratch);
                 }
                 Work::Other(k) => other(k, images, bases, self.target),
             }
@@ -289,20 +353,30 @@ fn timed(times: Option<&[AtomicU64]>, kernel: usize, f: impl FnOnce()) {
     times[kernel].fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
 }
 
-/// Compiles each kernel; and the bytes of packed operands.
-fn work(plan: &Plan, target: Target) -> (Vec<Work>, usize) {
-    let mut shared = 0;
+/// Compiles each kernel; and the bytes of packed operands, shared and of each worker.
+fn work(plan: &Plan, target: Target) -> (Vec<Work>, [usize; 2]) {
+    let [mut shared, mut own] = [0; 2];
+    let written: Vec<Place> =
+        plan.kernels.iter().flat_map(|k| k.kernel.writes()).map(|b| plan.buffer(b).place).collect();
     let compiled = plan.kernels.iter().map(|entry| match &entry.kernel {
         Kernel::Loop(l) => Work::Loop(CompiledLoop::new(l, target.isa)),
         Kernel::Contraction(c) => {
             let prepared = Box::new(Prepared::new(c, target));
-            let at = shared;
-            shared += prepared.shared_bytes().next_multiple_of(ALIGN);
-            Work::Contraction { prepared, shared: at }
+            let bytes = prepared.shared_bytes().next_multiple_of(ALIGN);
+            let changes = |b: BufferId| {
+                let place = plan.buffer(b).place;
+                matches!(place, Place::Binding(_)) && written.contains(&place)
+            };
+            let alone = c.filters().any(changes) && prepared.pack_units() > 0 && bytes <= OWN;
+            let end = if alone { &mut own } else { &mut shared };
+            let at = *end;
+            *end += bytes;
+            let packed = if alone { Packed::Own(at) } else { Packed::Shared(at) };
+            Work::Contraction { prepared, packed }
         }
         other => Work::Other(other.clone()),
     });
-    (compiled.collect(), shared)
+    (compiled.collect(), [shared, own])
 }
 
 fn scratch_bytes(work: &[Work]) -> usize {
@@ -317,7 +391,7 @@ fn scratch_bytes(work: &[Work]) -> usize {
 fn phases(plan: &Plan, work: &[Work]) -> Vec<Phase> {
     let mut phases = Vec::new();
     let packs = |k: &KernelId| match &work[k.0 as usize] {
-        Work::Contraction { prepared, .. } => prepared.pack_units(),
+        Work::Contraction { prepared, packed: Packed::Shared(_) } => prepared.pack_units(),
         _ => 0,
     };
     let kernels_of = |s: &Stage| match s {
