@@ -207,7 +207,8 @@ impl Loaded {
                 Phase::Region { batch, slice, small, .. } => (batch.div_ceil(*slice), *small),
             };
             // SAFETY: tasks of a phase are independent, as the plan promises; each runs once.
-            let f = |worker: usize, tasks: Range<usize>| unsafe { self.tasks(phase, worker, tasks, run, times) };
+            let f =
+                |worker: usize, tasks: Range<usize>| unsafe { self.tasks(phase, worker, tasks, run, times) };
             if small { workers.run_here(tasks, &f) } else { workers.run(tasks, &f) }
         }
     }
@@ -270,7 +271,9 @@ impl Loaded {
 
     /// Packs a kernel's operand for a worker alone, if that is how it is packed and has not been done in this run.
     unsafe fn pack_own(&self, kernel: usize, run: u64, bases: &Bases, desk: &Desk) {
-        let Work::Contraction { prepared, packed: packed @ Packed::Own(_) } = &self.work[kernel] else { return };
+        let Work::Contraction { prepared, packed: packed @ Packed::Own(_) } = &self.work[kernel] else {
+            return;
+        };
         // SAFETY: the desk is this worker's alone; the operand is complete, as no kernel of this stage writes it.
         unsafe {
             let last = &mut (&mut *desk.packed.get())[kernel];
@@ -296,14 +299,7 @@ impl Loaded {
     }
 
     /// Some images of a kernel, of slice `slice`.
-    unsafe fn images(
-        &self,
-        kernel: usize,
-        images: Range<usize>,
-        slice: usize,
-        bases: &Bases,
-        desk: &Desk,
-    ) {
+    unsafe fn images(&self, kernel: usize, images: Range<usize>, slice: usize, bases: &Bases, desk: &Desk) {
         // SAFETY: the addresses are valid and the images this worker's.
         unsafe {
             match &self.work[kernel] {

@@ -5,6 +5,7 @@
 //! after the other is gone through for the same bits.
 
 use super::super::finish::Finish;
+use super::super::tile::LINE;
 use super::held::{Bits, Rows, rows};
 use super::{Geometry, POSITIONS, lines};
 use crate::cpu::contract::vector::{Job, Vector, dispatch, lanes};
@@ -192,7 +193,8 @@ impl Scatter<'_> {
     /// Finds the live elements of some windows.
     #[inline(always)]
     unsafe fn find<V: Vector>(&self, windows: Range<usize>) {
-        let (k, words, positions) = (self.of.g.d.k, self.of.words(), self.of.g.positions());
+        let g = &self.of.g;
+        let (k, words, positions) = (g.d.k, self.of.words(), g.positions());
         let mut to = self.bits;
         for w in windows {
             for word in 0..words {
@@ -200,6 +202,11 @@ impl Scatter<'_> {
                 // SAFETY: the elements are those of the window, the words those of its positions.
                 unsafe {
                     let (dy, arg) = (self.dy.add(at), self.arg.add(at));
+                    let next = g.windows() * k;
+                    V::prefetch(arg.wrapping_add(next).cast());
+                    for c in (0..count).step_by(LINE) {
+                        V::prefetch(dy.wrapping_add(next + c));
+                    }
                     let mut live = 0;
                     for c in (0..count).step_by(V::LANES) {
                         live |= V::live(dy.add(c), V::LANES.min(count - c)) << c;

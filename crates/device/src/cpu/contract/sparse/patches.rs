@@ -7,6 +7,7 @@
 //! the shape alone.
 
 use super::{Geometry, POSITIONS};
+use crate::cpu::contract::tile::LINE;
 use crate::cpu::contract::vector::{Job, Vector};
 use std::ops::Range;
 
@@ -189,10 +190,16 @@ impl Every<'_> {
         let (k, window) = (self.g.d.k, self.g.positions() * self.pitch);
         let mut steps = [0; POSITIONS];
         (0..self.g.positions()).for_each(|p| steps[p] = (p * self.pitch) as u16);
+        // What the next image will read, which follows this one's: spread over the windows, as memory takes its time.
+        let (windows, floats) = (self.g.windows(), self.g.floats);
         for (i, w) in stretch.enumerate() {
             let base = (i * window) as u16;
-            // SAFETY: as for `stretches`.
+            // SAFETY: as for `stretches`; any address may be asked for.
             unsafe {
+                V::prefetch(self.arg.wrapping_add((windows + w) * k + channels.start).cast());
+                for line in w * floats / windows / LINE..(w + 1) * floats / windows / LINE {
+                    V::prefetch(self.image.wrapping_add(floats + line * LINE));
+                }
                 let (arg, to) = (self.arg.add(w * k + channels.start), self.at.add(i * V::LANES));
                 if channels.len() == V::LANES {
                     V::look_up_short(arg, &steps, base, to);
