@@ -341,16 +341,21 @@ impl Conv {
                     Some(pitch) => Right::InPlace { ptr: bases.get(self.b).cast(), pitch },
                     None => Right::Packed(shared.cast::<f32>().add(phase.packed)),
                 };
+                let blocks = self.share(self.columns.blocks.len(), part);
+                let next = match b {
+                    Right::InPlace { .. } => std::ptr::null(),
+                    Right::Packed(b) => phase.sum.panel(&self.columns, 0, blocks.start, b),
+                };
                 Pass {
                     reduction: &phase.sum,
                     columns: &self.columns,
                     rows: &phase.rows[..rows],
                     cuts: 0..phase.sum.cuts.len(),
-                    blocks: self.share(self.columns.blocks.len(), part),
+                    blocks,
                     a,
                     a_j: 1,
                     b,
-                    next: std::ptr::null(),
+                    next,
                     c,
                     store,
                 }

@@ -155,6 +155,7 @@ impl Expanded {
         let (first, channels) = (column.at, column.cols);
         let scratch: *mut f32 = worker.cast();
         let tape = scratch.wrapping_add(self.image_floats()).cast();
+        let next = self.sum.panel(&self.columns, 0, (block + 1) % self.columns.blocks.len(), shared.cast());
         // SAFETY: the caller vouches for buffers and scratch, which has room for the rows; the tables stay within them.
         unsafe {
             Pass {
@@ -166,7 +167,7 @@ impl Expanded {
                 a: bases.get(self.a).cast::<f32>().wrapping_add((image * d.h + top) * d.w * self.channels),
                 a_j: 1,
                 b: Right::Packed(shared.cast()),
-                next: std::ptr::null(),
+                next,
                 c: scratch.wrapping_sub(first),
                 store: self.expanded.store(bases),
             }

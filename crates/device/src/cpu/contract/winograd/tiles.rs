@@ -4,11 +4,7 @@
 //! A tile is numbered across all images, row by row. Its frequencies lie in 36 planes of [tile, channel].
 //! Invariant: pixels outside the source count as zero, pixels outside the result are not written.
 
-#![expect(
-    clippy::needless_range_loop,
-    clippy::manual_memcpy,
-    reason = "constant bounds, so that arrays stay in registers"
-)]
+#![expect(clippy::needless_range_loop, reason = "constant bounds, so that arrays stay in registers")]
 
 use super::super::store::Store;
 use super::super::tile::LINE;
