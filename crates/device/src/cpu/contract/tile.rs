@@ -130,10 +130,18 @@ unsafe fn finish<V: Vector, const MR: usize, const NV: usize>(
             }
         }
         let simple = t.store.is_simple();
-        if simple && !t.store.bias.is_null() {
+        if simple && !t.store.scale.is_null() {
             for v in 0..NV {
-                let from = t.store.bias.add(v * V::LANES);
-                let bias = if v < NV - 1 || full { V::load(from) } else { V::load_part(from, last) };
+                let whole = v < NV - 1 || full;
+                let scale = column::<V>(t.store.scale, v, whole, last);
+                let bias = column::<V>(t.store.bias, v, whole, last);
+                for m in 0..MR {
+                    acc[m][v] = V::fma(acc[m][v], scale, bias);
+                }
+            }
+        } else if simple && !t.store.bias.is_null() {
+            for v in 0..NV {
+                let bias = column::<V>(t.store.bias, v, v < NV - 1 || full, last);
                 for m in 0..MR {
                     acc[m][v] = V::add(acc[m][v], bias);
                 }
@@ -167,6 +175,20 @@ unsafe fn finish<V: Vector, const MR: usize, const NV: usize>(
         }
         if !simple {
             rest::<V, NV>(t, rows, MR, last);
+        }
+    }
+}
+
+/// Register `v` of what there is per column, zero if there is nothing: whole, or its first `last` lanes.
+#[inline(always)]
+unsafe fn column<V: Vector>(from: *const f32, v: usize, whole: bool, last: usize) -> V {
+    let at = from.wrapping_add(v * V::LANES);
+    // SAFETY: as the caller vouches.
+    unsafe {
+        match () {
+            () if from.is_null() => V::zero(),
+            () if whole => V::load(at),
+            () => V::load_part(at, last),
         }
     }
 }
