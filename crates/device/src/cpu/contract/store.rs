@@ -47,9 +47,9 @@ impl Store {
         Store { mean, scale, bias: on(self.bias), other: on(self.other), ..self }
     }
 
-    /// Whether a scale, a bias, a ReLU and a highest value are all there is.
+    /// Whether a batch normalisation or a bias, a ReLU and a highest value are all there is.
     pub fn is_simple(&self) -> bool {
-        self.mean.is_null() && self.other.is_null()
+        self.other.is_null() && (self.mean.is_null() || !self.scale.is_null())
     }
 
     /// Whether of two sums of a column the greater one stays the greater, or becomes equal: a maximum may be taken first (if

@@ -133,10 +133,11 @@ unsafe fn finish<V: Vector, const MR: usize, const NV: usize>(
         if simple && !t.store.scale.is_null() {
             for v in 0..NV {
                 let whole = v < NV - 1 || full;
+                let mean = column::<V>(t.store.mean, v, whole, last);
                 let scale = column::<V>(t.store.scale, v, whole, last);
                 let bias = column::<V>(t.store.bias, v, whole, last);
                 for m in 0..MR {
-                    acc[m][v] = V::fma(acc[m][v], scale, bias);
+                    acc[m][v] = V::fma(V::sub(acc[m][v], mean), scale, bias);
                 }
             }
         } else if simple && !t.store.bias.is_null() {
