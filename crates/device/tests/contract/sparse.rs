@@ -71,12 +71,7 @@ fn long_sums_behind_pools_are_accurate() {
     let mut value = |n: usize| (0..n).map(|_| random.below(1 << 20) as f32 / (1 << 20) as f32).collect();
     let (mut image, mut dy): (Vec<f32>, Vec<f32>) = (value(n * 14 * 14 * 2), value(n * 36 * k));
     let mut arg: Vec<u8> = (0..dy.len()).map(|i| (i % 4) as u8).collect();
-    let mut full = vec![0.0_f32; n * 144 * k];
-    for (i, (&v, &at)) in dy.iter().zip(&arg).enumerate() {
-        let (window, channel, at) = (i / k, i % k, usize::from(at));
-        let (y, x) = (window / 6 % 6 * 2 + at / 2, window % 6 * 2 + at % 2);
-        full[((window / 36 * 12 + y) * 12 + x) * k + channel] = v;
-    }
+    let full = unpooled(&dims, &dy, &arg);
     let product = Product::ConvFilterGrad(d);
     let want = naive(&product, 0..n, &image, &full);
     let unpooled = Some(Unpooled { dims, arg: ARG });
@@ -93,4 +88,60 @@ fn long_sums_behind_pools_are_accurate() {
             assert!(error < 6e-7, "{isa}: {got}, not {want}: {error:e}");
         }
     }
+}
+
+/// Of few input channels, whose patches are copied: filters whose rows fill less than a register, and more.
+#[test]
+fn filter_gradients_of_few_channels() {
+    let mut random = Random(7);
+    for (c, [height, width], k, hw) in [
+        (1, [3, 3], 33, (9, 10)),
+        (1, [2, 2], 16, (7, 6)),
+        (1, [5, 5], 20, (10, 13)),
+        (1, [7, 7], 9, (12, 12)),
+        (1, [4, 1], 17, (8, 5)),
+        (1, [1, 5], 18, (5, 11)),
+        (2, [3, 3], 7, (8, 9)),
+        (2, [5, 3], 40, (9, 9)),
+        (3, [3, 3], 32, (12, 11)),
+        (3, [5, 5], 24, (11, 9)),
+        (4, [3, 3], 16, (9, 9)),
+        (5, [3, 2], 31, (8, 8)),
+    ] {
+        let (rows, cols) = (Window::valid(height, 1, 1), Window::valid(width, 1, 1));
+        let n = 3;
+        let d = conv(n, hw, (c, k), rows, cols, 1);
+        let half = Window::valid(2, 2, 1);
+        let (oh, ow) = (half.outputs(d.oh).unwrap(), half.outputs(d.ow).unwrap());
+        let dims = PoolDims { n, h: d.oh, w: d.ow, c: k, oh, ow, rows: half, cols: half };
+        let mut image = random.whole(n * hw.0 * hw.1 * c);
+        let mut dy = random.whole(n * oh * ow * k);
+        let mut arg: Vec<u8> = (0..dy.len()).map(|_| random.below(4) as u8).collect();
+        let full = unpooled(&dims, &dy, &arg);
+        let product = Product::ConvFilterGrad(d);
+        let want = naive(&product, 0..n, &image, &full);
+        let unpooled = Some(Unpooled { dims, arg: ARG });
+        let contraction = Contraction { unpooled, ..Contraction::new(product, [A, B, OUT]) };
+        for isa in Isa::available() {
+            let prepared = Prepared::new(&contraction, Target::fast(isa));
+            let mut out = vec![f32::NAN; want.len()];
+            let none = std::ptr::null_mut();
+            let [a, b, o] = [&mut image, &mut dy, &mut out].map(|v| v.as_mut_ptr().cast());
+            let bases = Bases::new(vec![a, b, o, none, none, arg.as_mut_ptr()]);
+            run(&prepared, &bases, &mut random);
+            let out: Vec<f64> = out.into_iter().map(f64::from).collect();
+            assert_eq!(out, want, "{isa}: {height} x {width} of {c} channels to {k}");
+        }
+    }
+}
+
+/// What lies behind a pooling: each value at its position.
+fn unpooled(d: &PoolDims, dy: &[f32], arg: &[u8]) -> Vec<f32> {
+    let mut full = vec![0.0; d.n * d.h * d.w * d.c];
+    for (i, (&v, &at)) in dy.iter().zip(arg).enumerate() {
+        let (window, channel, at) = (i / d.c, i % d.c, usize::from(at));
+        let (y, x) = (window / d.ow % d.oh * 2 + at / 2, window % d.ow * 2 + at % 2);
+        full[((window / (d.ow * d.oh) * d.h + y) * d.w + x) * d.c + channel] = v;
+    }
+    full
 }

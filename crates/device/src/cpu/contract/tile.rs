@@ -100,7 +100,7 @@ unsafe fn tile<V: Vector, const MR: usize, const NV: usize, const PART: bool>(t:
                 left -= 1;
             }
             if lines > 0 {
-                lines = lines.saturating_sub(ask.offset_from_unsigned(next) / LINE);
+                lines = lines.saturating_sub((ask.addr() - next.addr()) / (LINE * size_of::<f32>()));
                 next = ask;
             }
             finish::<V, MR, NV>(t, rows, &mut acc, last);
