@@ -78,6 +78,11 @@ pub(super) struct Rows {
     pub to_step: usize,
 }
 
+/// Registers of a row up to which three rows are held at once.
+pub(super) const fn held_row<V: Vector>() -> usize {
+    if V::REGISTERS == 32 { 6 } else { 4 }
+}
+
 /// Adds the live elements' rows to the sums, as many vectors at a time as registers hold.
 ///
 /// # Safety

@@ -1,12 +1,12 @@
 //! The input gradient: `dX patch += value * W[channel]`, over the live elements of each position of each window.
 //!
 //! Which elements of a window are live is one bit each, for each position and 64 channels. They are added to the position's
-//! patch, which is held in registers. Where all filters do not fit the first-level cache, one share of the filter rows
-//! after the other is gone through for the same bits.
+//! patch, which is held in registers. Filters are gone through in blocks that fit the first-level cache, for the same
+//! bits: some channels, and of the filter rows a share.
 
 use super::super::finish::Finish;
 use super::super::tile::LINE;
-use super::held::{Bits, Rows, rows};
+use super::held::{Bits, Rows, held_row, rows};
 use super::{Geometry, POSITIONS, lines};
 use crate::cpu::contract::vector::{Job, Vector, dispatch, lanes};
 use crate::cpu::{Bases, Isa};
@@ -55,6 +55,19 @@ impl SparseInput {
         FILTERS[usize::from(lanes(self.g.isa) == 16)]
     }
 
+    /// Floats of a share of the filter rows, whole registers, and the channels of a block, a part of a word's.
+    fn block_of<V: Vector>(&self) -> (usize, usize) {
+        let (g, height) = (&self.g, self.g.d.rows.size);
+        let shares = match height {
+            // Whole filters' shares are held in registers, however few channels are left then.
+            3 => g.row.div_ceil(held_row::<V>() * V::LANES),
+            _ => (WORD.min(g.d.k) * g.channel() * 4).div_ceil(self.cache()),
+        };
+        let share = g.row.div_ceil(shares).next_multiple_of(V::LANES);
+        let fits = |channels: &usize| channels * height * share * 4 <= self.cache();
+        (share, [WORD, WORD / 2].into_iter().find(fits).unwrap_or(WORD / 4))
+    }
+
     /// Words of bits of a position.
     fn words(&self) -> usize {
         self.g.d.k.div_ceil(WORD)
@@ -76,7 +89,7 @@ impl SparseInput {
         // SAFETY: both buffers hold the whole filter; units write their own channels.
         unsafe {
             let (from, to) = (bases.get(self.filter).cast::<f32>(), shared.cast::<f32>());
-            dispatch(self.g.isa, Pack { g: &self.g, units, from, to });
+            dispatch(self.g.isa, Pack { of: self, units, from, to });
         }
     }
 
@@ -122,9 +135,9 @@ impl SparseInput {
     }
 }
 
-/// `to[channel][row of the filter][pitch] = from[row of the filter][float of the row][channel]`, zero at the ends.
+/// `to[share][channel][row of the filter][float] = from[row of the filter][float of the row][channel]`, zero at the ends.
 struct Pack<'a> {
-    g: &'a Geometry,
+    of: &'a SparseInput,
     units: Range<usize>,
     from: *const f32,
     to: *mut f32,
@@ -133,21 +146,24 @@ struct Pack<'a> {
 impl Job for Pack<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let (g, k) = (self.g, self.g.d.k);
+        let (g, k, share) = (&self.of.g, self.of.g.d.k, self.of.block_of::<V>().0);
+        let height = g.d.rows.size;
         for c in self.units.map(|u| u * V::LANES) {
-            for r in 0..g.d.rows.size {
+            for r in 0..height {
                 for j in (0..g.row).step_by(V::LANES) {
-                    // SAFETY: the elements are the filter's; a channel's pitch is whole registers.
+                    let skip = j / share * share;
+                    let width = share.min(g.pitch - skip);
+                    // SAFETY: the elements are the filter's; a share is whole registers.
                     unsafe {
                         let from = self.from.add((r * g.row + j) * k + c);
-                        let to = self.to.add(c * g.channel() + r * g.pitch + j);
+                        let to = self.to.add((k * skip + c * width) * height + r * width + (j - skip));
                         if c + V::LANES <= k && j + V::LANES <= g.row {
-                            V::transpose(from, k, to, g.channel());
+                            V::transpose(from, k, to, height * width);
                             continue;
                         }
                         for c in 0..V::LANES.min(k - c) {
                             for i in 0..V::LANES {
-                                *to.add(c * g.channel() + i) =
+                                *to.add(c * height * width + i) =
                                     if j + i < g.row { *from.add(i * k + c) } else { 0.0 };
                             }
                         }
@@ -165,7 +181,7 @@ struct Scatter<'a> {
     arg: *const u8,
     filter: *const f32,
     target: *mut f32,
-    /// `[window of the block][position][word]`.
+    /// `[word][window of the block][position]`.
     bits: *mut u64,
 }
 
@@ -174,15 +190,17 @@ impl Job for Scatter<'_> {
     unsafe fn run<V: Vector>(self) {
         let g = &self.of.g;
         let (ow, oh) = (g.pool.ow, g.pool.oh);
+        let (share, channels) = self.of.block_of::<V>();
         for y in (0..oh).step_by(self.of.block) {
             let windows = y * ow..(y + self.of.block).min(oh) * ow;
             // SAFETY: bits have room for a block; patches lie in the (padded) image; packed rows are whole vectors.
             unsafe {
                 self.find::<V>(windows.clone());
-                let shares = (g.d.k * g.channel() * 4).div_ceil(self.of.cache());
-                let share = g.row.div_ceil(shares).next_multiple_of(V::LANES);
-                for from in (0..g.row).step_by(share) {
-                    self.add::<V>(windows.clone(), from, share.min(g.row - from));
+                for skip in (0..g.row).step_by(share) {
+                    for c in (0..g.d.k).step_by(channels) {
+                        let width = share.min(g.pitch - skip);
+                        self.add::<V>(windows.clone(), (c, channels), (skip, width));
+                    }
                 }
             }
         }
@@ -194,11 +212,12 @@ impl Scatter<'_> {
     #[inline(always)]
     unsafe fn find<V: Vector>(&self, windows: Range<usize>) {
         let g = &self.of.g;
-        let (k, words, positions) = (g.d.k, self.of.words(), g.positions());
+        let (k, positions) = (g.d.k, g.positions());
         let mut to = self.bits;
-        for w in windows {
-            for word in 0..words {
-                let (at, count) = (w * k + word * WORD, WORD.min(k - word * WORD));
+        for word in 0..self.of.words() {
+            let count = WORD.min(k - word * WORD);
+            for w in windows.clone() {
+                let at = w * k + word * WORD;
                 // SAFETY: the elements are those of the window, the words those of its positions.
                 unsafe {
                     let (dy, arg) = (self.dy.add(at), self.arg.add(at));
@@ -212,43 +231,42 @@ impl Scatter<'_> {
                         live |= V::live(dy.add(c), V::LANES.min(count - c)) << c;
                     }
                     for p in 0..positions {
-                        *to.add(p * words + word) = live & V::equal(arg, count, p as u8);
+                        *to.add(p) = live & V::equal(arg, count, p as u8);
                     }
                 }
+                to = to.wrapping_add(positions);
             }
-            to = to.wrapping_add(positions * words);
         }
     }
 
-    /// Adds `row` floats from float `skip` of each filter row of the live elements to the patches of their windows.
+    /// Adds the share of `width` floats from float `skip` of each filter row of the live elements to the patches of
+    /// their windows, for some channels from `first` on.
     #[inline(always)]
-    unsafe fn add<V: Vector>(&self, windows: Range<usize>, skip: usize, row: usize) {
-        let g = &self.of.g;
-        let mut bits = self.bits.cast_const();
+    unsafe fn add<V: Vector>(
+        &self,
+        windows: Range<usize>,
+        (first, channels): (usize, usize),
+        (skip, width): (usize, usize),
+    ) {
+        let (g, step) = (&self.of.g, self.of.g.step());
+        let (k, height, positions) = (g.d.k, g.d.rows.size, g.positions());
+        let row = width.min(g.row - skip);
+        let from = self.filter.wrapping_add((k * skip + first * width) * height);
+        let (shift, these) = (first % WORD, u64::MAX >> (WORD - channels));
+        let mut bits = self.bits.cast_const().wrapping_add(first / WORD * windows.len() * positions);
         for w in windows {
-            let window = g.window(w) as usize;
-            for p in 0..g.positions() {
-                for word in 0..self.of.words() {
-                    // SAFETY: as for `run`.
-                    unsafe {
-                        let values = self.dy.add(w * g.d.k + word * WORD);
-                        let live = Bits { bits: *bits, values, pitch: g.channel() };
-                        bits = bits.add(1);
-                        if live.bits == 0 {
-                            continue;
-                        }
-                        rows::<V, _>(
-                            live,
-                            Rows {
-                                height: g.d.rows.size,
-                                row,
-                                from: self.filter.add(word * WORD * g.channel() + skip),
-                                from_step: g.pitch,
-                                to: self.target.add(window + g.steps[p] as usize + skip),
-                                to_step: g.step(),
-                            },
-                        );
+            let target = self.target.wrapping_add(g.window(w) as usize + skip);
+            let values = self.dy.wrapping_add(w * k + first);
+            for &position in &g.steps[..positions] {
+                // SAFETY: as for `run`.
+                unsafe {
+                    let live = Bits { bits: *bits >> shift & these, values, pitch: height * width };
+                    bits = bits.add(1);
+                    if live.bits == 0 {
+                        continue;
                     }
+                    let to = target.add(position as usize);
+                    rows::<V, _>(live, Rows { height, row, from, from_step: width, to, to_step: step });
                 }
             }
         }
