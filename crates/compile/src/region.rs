@@ -14,7 +14,7 @@ use thalweg_device::plan::{Access, BufferId, Contraction, Kernel, Product};
 /// Images per slice and number of slices of a batch, unless a region's images are too large. The number is fixed
 /// by the program alone, never by the workers, so that the order of sums is too.
 pub fn slices(batch: usize) -> (usize, usize) {
-    let slice = (batch / 8).clamp(1, 4);
+    let slice = (batch / 16).clamp((batch / 8).clamp(1, 4), 8);
     (slice, batch.div_ceil(slice))
 }
 

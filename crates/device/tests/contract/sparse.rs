@@ -135,6 +135,51 @@ fn filter_gradients_of_few_channels() {
     }
 }
 
+/// Input gradients of all shapes of blocks: whole windows held or not, a word of channels or more, shares of rows, tails.
+#[test]
+fn input_gradients_behind_pools() {
+    let half = Window::valid(2, 2, 1);
+    for (size, hw, c, k, pad) in [
+        (3, 8, 16, 5, 0),
+        (3, 11, 48, 64, 0),
+        (3, 7, 32, 70, 1),
+        (3, 8, 4, 130, 1),
+        (3, 9, 7, 37, 0),
+        (3, 8, 20, 33, 0),
+        (3, 6, 100, 65, 0),
+        (3, 7, 40, 97, 1),
+        (5, 9, 16, 40, 2),
+        (2, 7, 33, 70, 0),
+        (1, 6, 24, 20, 0),
+    ] {
+        let window = Window { lo: pad, hi: pad, ..Window::valid(size, 1, 1) };
+        let d = conv(3, (hw, hw), (c, k), window, window, 1);
+        let (n, wide) = (d.n, d.ow / 2);
+        let dims = PoolDims { n, h: d.oh, w: d.ow, c: k, oh: wide, ow: wide, rows: half, cols: half };
+        let mut random = Random((hw + 7 * c + k) as u64);
+        let mut filter = random.whole(size * size * c * k);
+        let mut dy = random.whole(n * wide * wide * k);
+        let mut arg: Vec<u8> = (0..dy.len()).map(|_| random.below(4) as u8).collect();
+        dy.iter_mut().for_each(|v| *v *= random.below(2) as f32);
+        let full = unpooled(&dims, &dy, &arg);
+        let product = Product::ConvInputGrad(d);
+        let want = naive(&product, 0..n, &full, &filter);
+        let unpooled = Some(Unpooled { dims, arg: ARG });
+        let contraction = Contraction { unpooled, ..Contraction::new(product, [A, B, OUT]) };
+        for isa in Isa::available() {
+            let prepared = Prepared::new(&contraction, Target::fast(isa));
+            let mut out = vec![f32::NAN; want.len()];
+            let none = std::ptr::null_mut();
+            let [a, b, o] = [&mut dy, &mut filter, &mut out].map(|v| v.as_mut_ptr().cast());
+            let bases = Bases::new(vec![a, b, o, none, none, arg.as_mut_ptr()]);
+            run(&prepared, &bases, &mut random);
+            for (got, want) in out.iter().zip(&want) {
+                assert_eq!(f64::from(*got), *want, "{isa}: {d:?}");
+            }
+        }
+    }
+}
+
 /// What lies behind a pooling: each value at its position.
 fn unpooled(d: &PoolDims, dy: &[f32], arg: &[u8]) -> Vec<f32> {
     let mut full = vec![0.0; d.n * d.h * d.w * d.c];

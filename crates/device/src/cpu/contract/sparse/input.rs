@@ -7,6 +7,7 @@
 use super::super::finish::Finish;
 use super::super::tile::LINE;
 use super::held::{Bits, Rows, held_row, rows};
+use super::window::{filter, holds, window};
 use super::{Geometry, POSITIONS, lines};
 use crate::cpu::contract::vector::{Job, Vector, dispatch, lanes};
 use crate::cpu::{Bases, Isa};
@@ -66,6 +67,20 @@ impl SparseInput {
         let share = g.row.div_ceil(shares).next_multiple_of(V::LANES);
         let fits = |channels: &usize| channels * height * share * 4 <= self.cache();
         (share, [WORD, WORD / 2].into_iter().find(fits).unwrap_or(WORD / 4))
+    }
+
+    /// Where float `j` of row `r` of the first channel's filter is in the packed ones, and the floats to the next
+    /// channel's.
+    fn place<V: Vector>(&self, r: usize, j: usize) -> (usize, usize) {
+        let (g, height) = (&self.g, self.g.d.rows.size);
+        if holds::<V>(g) {
+            let (tap, c) = (r * g.d.cols.size + j / g.d.c, j % g.d.c);
+            return ((c / V::LANES * g.d.k) * filter::<V>() + tap * V::LANES, filter::<V>());
+        }
+        let share = self.block_of::<V>().0;
+        let skip = j / share * share;
+        let width = share.min(g.pitch - skip);
+        (height * g.d.k * skip + r * width + j - skip, height * width)
     }
 
     /// Words of bits of a position.
@@ -135,7 +150,8 @@ impl SparseInput {
     }
 }
 
-/// `to[share][channel][row of the filter][float] = from[row of the filter][float of the row][channel]`, zero at the ends.
+/// Puts `from[row of the filter][float of the row][channel]` into its place, zero at the ends of rows: `[share][channel]
+/// [row of the filter][float]`, or where windows are held `[register of the image's channels][channel][tap]`.
 struct Pack<'a> {
     of: &'a SparseInput,
     units: Range<usize>,
@@ -146,24 +162,22 @@ struct Pack<'a> {
 impl Job for Pack<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let (g, k, share) = (&self.of.g, self.of.g.d.k, self.of.block_of::<V>().0);
-        let height = g.d.rows.size;
+        let (g, k) = (&self.of.g, self.of.g.d.k);
         for c in self.units.map(|u| u * V::LANES) {
-            for r in 0..height {
+            for r in 0..g.d.rows.size {
                 for j in (0..g.row).step_by(V::LANES) {
-                    let skip = j / share * share;
-                    let width = share.min(g.pitch - skip);
+                    let (place, channel) = self.of.place::<V>(r, j);
                     // SAFETY: the elements are the filter's; a share is whole registers.
                     unsafe {
                         let from = self.from.add((r * g.row + j) * k + c);
-                        let to = self.to.add((k * skip + c * width) * height + r * width + (j - skip));
+                        let to = self.to.add(place + c * channel);
                         if c + V::LANES <= k && j + V::LANES <= g.row {
-                            V::transpose(from, k, to, height * width);
+                            V::transpose(from, k, to, channel);
                             continue;
                         }
                         for c in 0..V::LANES.min(k - c) {
                             for i in 0..V::LANES {
-                                *to.add(c * height * width + i) =
+                                *to.add(c * channel + i) =
                                     if j + i < g.row { *from.add(i * k + c) } else { 0.0 };
                             }
                         }
@@ -196,6 +210,14 @@ impl Job for Scatter<'_> {
             // SAFETY: bits have room for a block; patches lie in the (padded) image; packed rows are whole vectors.
             unsafe {
                 self.find::<V>(windows.clone());
+                if holds::<V>(g) {
+                    for skip in (0..g.d.c).step_by(V::LANES) {
+                        for word in 0..self.of.words() {
+                            self.add_held::<V>(windows.clone(), word, skip);
+                        }
+                    }
+                    continue;
+                }
                 for skip in (0..g.row).step_by(share) {
                     for c in (0..g.d.k).step_by(channels) {
                         let width = share.min(g.pitch - skip);
@@ -235,6 +257,26 @@ impl Scatter<'_> {
                     }
                 }
                 to = to.wrapping_add(positions);
+            }
+        }
+    }
+
+    /// Adds to the channels of the image from `skip` on, a register of them, the live elements of a word.
+    #[inline(always)]
+    unsafe fn add_held<V: Vector>(&self, windows: Range<usize>, word: usize, skip: usize) {
+        let (g, k, ow) = (&self.of.g, self.of.g.d.k, self.of.g.pool.ow);
+        let filters = self.filter.wrapping_add((skip / V::LANES * k + word * WORD) * filter::<V>());
+        let next = g.pool.cols.stride * g.d.c;
+        let mut bits = self.bits.cast_const().wrapping_add(word * windows.len() * g.positions());
+        let mut values = self.dy.wrapping_add(windows.start * k + word * WORD);
+        // Whole rows of windows.
+        for first in windows.step_by(ow) {
+            let mut target = self.target.wrapping_add(g.window(first) as usize + skip);
+            for _ in 0..ow {
+                // SAFETY: as for `run`.
+                unsafe { window::<V>(bits, values, filters, target, (g.step(), g.d.c)) };
+                (bits, values) = (bits.wrapping_add(g.positions()), values.wrapping_add(k));
+                target = target.wrapping_add(next);
             }
         }
     }

@@ -13,6 +13,7 @@ mod filter;
 mod held;
 mod input;
 mod patches;
+mod window;
 
 use super::vector::lanes;
 use crate::cpu::Isa;

@@ -192,13 +192,14 @@ impl Every<'_> {
         (0..self.g.positions()).for_each(|p| steps[p] = (p * self.pitch) as u16);
         // What the next image will read, which follows this one's: spread over the windows, as memory takes its time.
         let (windows, floats) = (self.g.windows(), self.g.floats);
+        let each = floats.div_ceil(windows);
         for (i, w) in stretch.enumerate() {
             let base = (i * window) as u16;
             // SAFETY: as for `stretches`; any address may be asked for.
             unsafe {
                 V::prefetch(self.arg.wrapping_add((windows + w) * k + channels.start).cast());
-                for line in w * floats / windows / LINE..(w + 1) * floats / windows / LINE {
-                    V::prefetch(self.image.wrapping_add(floats + line * LINE));
+                for line in (0..each).step_by(LINE) {
+                    V::prefetch(self.image.wrapping_add(floats + w * each + line));
                 }
                 let (arg, to) = (self.arg.add(w * k + channels.start), self.at.add(i * V::LANES));
                 if channels.len() == V::LANES {
