@@ -12,7 +12,8 @@ use std::collections::BTreeSet;
 use thalweg_device::plan::{Access, BufferId, Contraction, Kernel, Product};
 
 /// Images per slice and number of slices of a batch, unless a region's images are too large. The number is fixed
-/// by the program alone, never by the workers, so that the order of sums is too.
+/// by the program alone, never by the workers, so that the order of sums is too. Those of large
+/// batches are larger, as each has a part of the sums of its own, to be stored and added up.
 pub fn slices(batch: usize) -> (usize, usize) {
     let slice = (batch / 16).clamp((batch / 8).clamp(1, 4), 8);
     (slice, batch.div_ceil(slice))

@@ -401,6 +401,8 @@ fn down_and_up_again() {
 #[test]
 fn the_seed_program() {
     check_all("seed", seed);
+    // Slices of eight images, and a short last one.
+    assert!(check("seed", 130, &seed(130)), "a region");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! channels all that were pooled are, live or not: [`patches`].) One filter row of one output
 //! channel is `cols.size * c` contiguous floats, as is the image patch it meets, so the work is vectors of those:
 //! the filter gradient holds them in registers over an output channel's live elements, the input gradient over
-//! the live elements of one position of one window. Invariant: sums run in a fixed order (windows, then channels),
+//! the live elements of one position of one window, or of all of one window's. Invariant: sums run in a fixed order,
 //! so results depend neither on units nor on workers. Where elements that are 0 are skipped, they are also where they would meet an infinity
 //! or NaN.
 

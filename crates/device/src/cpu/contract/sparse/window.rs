@@ -32,6 +32,7 @@ pub(super) const fn filter<V: Vector>() -> usize {
 /// There are bits for four positions, and values and packed filters for the bits; the window's pixels lie in the image,
 /// `line` floats a line, `pixel` floats a pixel.
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "constant indices, so that sums stay in registers")]
 pub(super) unsafe fn window<V: Vector>(
     bits: *const u64,
     values: *const f32,
