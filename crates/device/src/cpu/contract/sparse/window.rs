@@ -62,7 +62,6 @@ pub(super) unsafe fn window<V: Vector>(
 
 /// The elements of the position `Y`, `X`.
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "constant indices, so that sums stay in registers")]
 unsafe fn position<V: Vector, const Y: usize, const X: usize>(
     bits: u64,
     values: *const f32,
