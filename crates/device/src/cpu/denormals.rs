@@ -1,7 +1,7 @@
 //! Denormal numbers count as zero while kernels run: on many processors they are a hundred times slower, and a
 //! dying unit's activations are full of them.
 //!
-//! Invariant: the mode of the caller's thread is what it was, once the guard is dropped.
+//! Invariant: the mode of the caller's thread is what it was, once the guard is dropped. Miri has no such mode.
 
 /// Denormals are flushed on this thread while it lives.
 #[derive(Debug)]
@@ -25,15 +25,15 @@ impl Drop for Flush {
 }
 
 /// MXCSR: flush to zero (bit 15), denormals are zero (bit 6).
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 const FLUSH: u64 = 0x8040;
 /// FPCR: flush to zero (bit 24).
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_arch = "aarch64", not(miri)))]
 const FLUSH: u64 = 1 << 24;
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 const FLUSH: u64 = 0;
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 fn read() -> u64 {
     let mut mode = 0_u32;
     // SAFETY: stores the 4 bytes of MXCSR where `mode` is.
@@ -41,14 +41,14 @@ fn read() -> u64 {
     u64::from(mode)
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 fn write(mode: u64) {
     let mode = mode as u32;
     // SAFETY: loads MXCSR with what it was, but for the two flush bits; exceptions stay masked.
     unsafe { std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const mode, options(nostack, preserves_flags)) };
 }
 
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_arch = "aarch64", not(miri)))]
 fn read() -> u64 {
     let mode: u64;
     // SAFETY: reads a control register.
@@ -56,18 +56,18 @@ fn read() -> u64 {
     mode
 }
 
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_arch = "aarch64", not(miri)))]
 fn write(mode: u64) {
     // SAFETY: sets FPCR to what it was, but for the flush bit.
     unsafe { std::arch::asm!("msr fpcr, {}", in(reg) mode, options(nomem, nostack, preserves_flags)) };
 }
 
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 fn read() -> u64 {
     0
 }
 
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 fn write(_: u64) {}
 
 #[cfg(test)]
@@ -76,7 +76,7 @@ mod tests {
     use std::hint::black_box;
 
     #[test]
-    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    #[cfg(all(not(miri), any(target_arch = "x86_64", target_arch = "aarch64")))]
     fn denormals_are_zero_while_it_lives() {
         let half = || black_box(f32::MIN_POSITIVE) * black_box(0.5_f32);
         assert!(half().to_bits() != 0);

@@ -309,6 +309,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri flushes nothing")]
     fn denormals_are_flushed_only_inside() {
         let tiny = std::hint::black_box(f32::MIN_POSITIVE);
         let mut workers = Workers::start(2).unwrap();

@@ -184,12 +184,12 @@ unsafe fn one_by_one<V: Vector>(of: [V; 4]) -> (V, V) {
 /// from it meanwhile, while stores, which are done in order, would wait for it one after the other.
 #[inline(always)]
 pub(super) fn prefetch_write(at: *mut u8) {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: it never faults; a processor that has no such instruction does nothing.
     unsafe {
         std::arch::asm!("prefetchw [{}]", in(reg) at, options(nostack, preserves_flags, readonly));
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(any(miri, not(target_arch = "x86_64")))]
     let _ = at;
 }
 
